@@ -1,0 +1,44 @@
+# The whole project by name. `make run` and `make test` set up their own environment; nothing else is needed than Python 3.11+ and make.
+PYTHON ?= python3
+VENV := .venv
+RARO := $(VENV)/bin/raro
+STAMP := $(VENV)/.installed
+UV := 0.13.9
+# pip's own configuration may name a folder of wheels (a CPU build of torch, an air-gapped mirror); uv must be told.
+FIND_LINKS = $(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null)
+
+.PHONY: help setup run test check base bench pipeline results-mini clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## .venv with everything pinned
+$(STAMP): pyproject.toml constraints.txt
+	@echo "Setting up $(VENV) (a few minutes the first time) ..."
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "raro needs Python 3.11 to 3.13, and $(PYTHON) is " + sys.version.split()[0] + ": name another with make PYTHON=python3.11")'
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check "uv==$(UV)"
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/uv pip install -q $(if $(FIND_LINKS),--find-links "$(FIND_LINKS)") $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND)) -c constraints.txt -e ".[dev]"
+	@touch $@
+
+run: $(STAMP) ## the main job: the whole retraining pipeline on this machine
+	@$(RARO) run
+
+test: $(STAMP) ## the tests (10 minutes at most)
+	@$(VENV)/bin/python -m pytest -m "not check"
+
+check: $(STAMP) ## the heavier checks: style, packaging, real servers, a real pretrained model
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/python -m pytest -m check
+
+base: $(STAMP) ## make the packaged mini base again (about 20 minutes on one core)
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m raro.models.make_countdown_mini
+
+bench: $(STAMP) ## speed beside the peers
+	@$(RARO) bench --compare
+
+pipeline: $(STAMP) ## compile the pipeline for a cluster again
+	@$(RARO) compile --output pipelines/retraining.yaml
+
+clean: ## remove the environment and what was built (runs/ stays)
+	rm -rf $(VENV) build dist src/*.egg-info

@@ -1,0 +1,338 @@
+"""The whole run's configuration: typed, frozen, digestible. One YAML file, one `Config`, one canonical JSON string.
+
+Class defaults are for a pretrained LLM; where the paper gives a value it is the paper's. Each field says what it means and where its
+default comes from (P: the paper as far as known, shared confidence in docs/algorithm.md; M: measured here; O: our choice).
+`configs/*.yaml` say why they depart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+
+from .errors import BadInput
+
+SCHEMA = 1
+T = TypeVar("T")
+
+
+def doc(default: Any, text: str, *, low: float | None = None, high: float | None = None) -> Any:
+    """A field with its meaning, its source and its bounds, the bounds included."""
+    metadata = {"doc": text, "low": low, "high": high}
+    if isinstance(default, (tuple, dict)) or dataclasses.is_dataclass(default):
+        return field(default_factory=lambda: default, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """The model the run starts from."""
+
+    uri: str = doc("package://countdown-mini", "folder, package://NAME, s3://bucket/prefix or hf://repo@revision, in Hugging Face layout")
+    dtype: Literal["float32", "bfloat16"] = doc("float32", "of weights and arithmetic (O: bfloat16 on a GPU)")
+    licence: str = doc("unknown", "SPDX id of the base's licence, carried into the model card")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demonstrations:
+    """Where the experts' work lies, and how it is cut."""
+
+    source: str = doc("package://countdown-mini.jsonl", "file, folder, glob or URI of JSONL, CSV or Parquet")
+    question: str = doc("question", "name of the column that holds the question")
+    answer: str = doc("answer", "name of the column that holds the expert's answer")
+    group: str = doc("", "name of the column whose equal values must stay in one split; empty: the question itself")
+    licence: str = doc("unknown", "SPDX id of the demonstrations' licence")
+    split: str = doc("", "name of a column that names the split (train, dev, test); empty: by hash of the group")
+    dev_share: float = doc(0.05, "share of groups held out for tuning (O)", low=0, high=0.5)
+    test_share: float = doc(0.10, "share of groups held out for the one last reading (O)", low=0, high=0.5)
+    max_question_chars: int = doc(20_000, "longer questions are quarantined (O)", low=1)
+    max_answer_chars: int = doc(20_000, "longer answers are quarantined (O)", low=1)
+    max_quarantined_share: float = doc(0.05, "above it the run stops before training (O)", low=0, high=1)
+    min_train: int = doc(16, "fewer demonstrations stop the run before training (O)", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompts:
+    """The system texts of the two roles."""
+
+    policy: str = doc(
+        "Answer the user's question. First reason between <think> and </think>, then write only the final answer.",
+        "system text of the policy (O: the paper's is not known)",
+    )
+    critic: str = doc(
+        "You see a question and two answers. One was written by an expert, the other by a student. First reason between <think> and "
+        "</think> about which is the expert's, then write one word: first, second, or tie if you cannot tell.",
+        "system text of the critic (O: the paper's is not known)",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warmstart:
+    """Supervised steps that teach the format both roles speak, and no more."""
+
+    steps: int = doc(40, "updates; 0 skips the stage (O)", low=0)
+    questions: int = doc(32, "demonstrations per update (O)", low=1)
+    thoughts: int = doc(4, "own thoughts sampled per demonstration, to choose from (O)", low=1)
+    keep: float = doc(0.25, "share of demonstrations kept, those whose chosen thought makes the expert's answer likeliest (O)", low=0.01, high=1)
+    critic_share: float = doc(0.25, "share of examples that teach the critic's format (O)", low=0, high=0.9)
+    answers: Literal["expert", "own"] = doc("expert", "after the own thought: the expert's answer, or the model's own (O; mini: M)")
+    learning_rate: float = doc(1e-5, "AdamW (O)", low=0, high=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Raro:
+    """The game: every part of the method is a setting here."""
+
+    steps: int = doc(300, "updates (O: not known from the paper)", low=1)
+    questions: int = doc(32, "questions per step (O)", low=1)
+    rollouts: int = doc(16, "policy rollouts per question (P)", low=2)
+    verdicts: int = doc(4, "critic rollouts per pair (O)", low=1)
+    pairs: int = doc(0, "pairs the critic is trained on per step, fresh and replayed together; 0: as many as rollouts (O)", low=0)
+    replay_share: float = doc(0.5, "share of those pairs drawn from older policy answers (P)", low=0, high=0.9)
+    replay_capacity: int = doc(10_000, "policy answers remembered (O)", low=2)
+    tau_pol: float = doc(0.6, "the policy's reward for a tie (P)", low=0, high=1)
+    tau_crit: float = doc(0.55, "the critic's reward for a tie (P)", low=0, high=1)
+    tau_ramp: int = doc(0, "steps over which tau_crit rises from 0 once the gate is open (O)", low=0)
+    gate: float = doc(0.0, "the policy waits until the critic's smoothed accuracy passes this; 0: never waits (P has none)", low=0, high=1)
+    gate_smoothing: float = doc(0.9, "of that accuracy, per step (O)", low=0, high=0.999)
+    lambda_pol: float = doc(1 / 9, "weight of the policy's stream (P)", low=0)
+    lambda_crit: float = doc(8 / 9, "weight of the critic's stream (P)", low=0)
+    kl_pol: float = doc(1e-3, "KL to the reference on the policy's tokens (P)", low=0)
+    kl_crit: float = doc(1e-3, "KL to the reference on the critic's tokens (P)", low=0)
+    clip_low: float = doc(0.20, "ratio clip below 1 (P, .5)", low=0, high=1)
+    clip_high: float = doc(0.28, "ratio clip above 1 (P, .5)", low=0)
+    updates: int = doc(1, "optimiser updates per step's rollouts (O: on-policy)", low=1)
+    overlong: Literal["filter", "zero"] = doc("filter", "truncated rollouts: left out of the gradient, or rewarded 0 (P: filter)")
+    normalise: Literal["constant", "tokens"] = doc("constant", "a stream's loss is divided by rollouts x budget (P), or by its tokens")
+    learning_rate: float = doc(1e-6, "AdamW (P)", low=0, high=1)
+    decay: Literal["constant", "linear"] = doc("constant", "of the learning rate over the steps (O)")
+    lr_warmup: int = doc(0, "steps of linear warm-up of the learning rate (O)", low=0)
+    weight_decay: float = doc(0.0, "AdamW (O)", low=0)
+    max_grad_norm: float = doc(1.0, "gradient norm is clipped to this (O)", low=0)
+    checkpoint_every: int = doc(20, "steps between checkpoints (O)", low=1)
+    keep_checkpoints: int = doc(2, "newest checkpoints kept on disk (O)", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """How both roles write."""
+
+    engine: Literal["slots", "plain"] = doc("slots", "slots: our slot engine; plain: transformers' generate, its slow twin")
+    slots: int = doc(256, "sequences decoded at once (M: memory permitting, more is faster)", low=1)
+    temperature: float = doc(1.0, "of both roles' samples (O)", low=0, high=10)
+    policy_tokens: int = doc(2048, "budget of a policy rollout (P)", low=1)
+    critic_tokens: int = doc(2048, "budget of a critic rollout (P)", low=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What is measured on the test split."""
+
+    benchmark: Literal["countdown", "held_out"] = doc("held_out", "countdown: exact checker; held_out: likeness to the expert's answer")
+    max_items: int = doc(2000, "test problems read (O)", low=1)
+    samples: int = doc(1, "sampled answers per problem (O)", low=1)
+    sft_steps: int = doc(0, "updates of the SFT rival trained on the same (question, answer) pairs; 0: none (O)", low=0)
+    sft_learning_rate: float = doc(1e-5, "AdamW, of that rival (O)", low=0, high=1)
+    track_every: int = doc(0, "steps between looks at dev accuracy, for the curve only, never for selection; 0: none (O)", low=0)
+    track_items: int = doc(200, "dev problems of such a look (O)", low=1)
+    bootstrap: int = doc(2000, "resamples of an interval (O)", low=100)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate:
+    """When a candidate becomes champion."""
+
+    min_gain: float = doc(0.0, "the candidate's sampled score must beat warm start and champion by this, interval's low end (O)", low=-1, high=1)
+    hold_gain: float = doc(0.0, "with only its mean above this it is held for a person to promote (O)", low=-1, high=1)
+    require_approval: bool = doc(False, "a passing candidate is held, never promoted by the pipeline (regulated domains)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registry:
+    """Where models are registered."""
+
+    model: str = doc("raro-model", "name of the registered model")
+    store: str = doc("", "folder or s3:// prefix for weights; empty: the run's own folder")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tracking:
+    """MLflow."""
+
+    uri: str = doc("", "tracking server; empty: SQLite in the run's folder")
+    experiment: str = doc("raro", "name of the experiment")
+    on_outage: Literal["continue", "stop"] = doc("continue", "when the server does not answer: buffer and go on, or fail the step")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Privacy:
+    """What may be shown."""
+
+    show_text: bool = doc(True, "whether reports and MLflow may hold questions and answers; False: figures only")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """The machine."""
+
+    device: Literal["auto", "cpu", "cuda"] = doc("auto", "auto: a GPU where there is one")
+    threads: int = doc(1, "torch threads per process on a CPU (M: two threads beside another busy process collapse)", low=1)
+    batch_tokens: int = doc(16_384, "tokens of a micro-batch, padding included (M)", low=16)
+    packing: Literal["rows", "packed"] = doc("rows", "rows: one sample a row, sorted by length; packed: several, masked apart")
+    gradient_checkpointing: bool = doc(False, "trade compute for memory (engine.md, 6)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One run."""
+
+    schema: int = doc(SCHEMA, "version of this layout", low=SCHEMA, high=SCHEMA)
+    name: str = doc("raro", "what this configuration is for")
+    seed: int = doc(0, "of everything random", low=0, high=2**31 - 1)
+    base: Base = doc(Base(), "the model the run starts from")
+    demonstrations: Demonstrations = doc(Demonstrations(), "the experts' work")
+    prompts: Prompts = doc(Prompts(), "system texts of both roles")
+    warmstart: Warmstart = doc(Warmstart(), "supervised format lessons")
+    raro: Raro = doc(Raro(), "the game")
+    rollout: Rollout = doc(Rollout(), "how both roles write")
+    evaluation: Evaluation = doc(Evaluation(), "what is measured")
+    gate: Gate = doc(Gate(), "when a candidate becomes champion")
+    registry: Registry = doc(Registry(), "where models are registered")
+    tracking: Tracking = doc(Tracking(), "MLflow")
+    privacy: Privacy = doc(Privacy(), "what may be shown")
+    resources: Resources = doc(Resources(), "the machine")
+
+    def canonical(self) -> str:
+        """The configuration as one line of JSON with sorted keys: what travels, and what the digest is of."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the canonical JSON, hexadecimal."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()
+
+
+# ---------------------------------------------------------------------------------------------------------------- reading
+
+
+def load(source: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """The configuration of a YAML file, or of a packaged one by its bare name, with `section.key=value` overrides.
+
+    Raises BadInput naming the key, the value and the remedy.
+    """
+    path = Path(source)
+    if not path.exists() and path.name == str(source) and not path.suffix:
+        packaged = resources.files("raro.configs") / f"{source}.yaml"
+        if not packaged.is_file():
+            raise BadInput(f"config '{source}' does not exist", f"give a YAML file, or one of: {', '.join(packaged_names())}")
+        text = packaged.read_text(encoding="utf-8")
+    elif not path.is_file():
+        raise BadInput(f"config file '{path}' does not exist", "check the path")
+    else:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise BadInput(f"config file '{path}' is not UTF-8 text", "give a YAML file") from None
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise BadInput(f"config '{source}' is not valid YAML{where}", "mend the YAML") from None
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        raise BadInput(f"config '{source}' holds a {type(data).__name__}, not a mapping", "write `key: value` lines")
+    for override in overrides:
+        _override(data, override)
+    return parse(data)
+
+
+def packaged_names() -> list[str]:
+    """Names of the packaged configurations."""
+    return sorted(p.name.removesuffix(".yaml") for p in resources.files("raro.configs").iterdir() if p.name.endswith(".yaml"))
+
+
+def parse(data: Mapping[str, Any] | str) -> Config:
+    """A Config from a mapping or from canonical JSON. Raises BadInput."""
+    if isinstance(data, str):
+        try:
+            data = json.loads(data)
+        except json.JSONDecodeError:
+            raise BadInput("the configuration is not valid JSON", "pass the canonical JSON that preflight wrote") from None
+    config = _build(Config, data, "")
+    if config.raro.lambda_pol == config.raro.lambda_crit == 0:
+        raise BadInput("raro.lambda_pol and raro.lambda_crit are both 0", "give at least one role a weight")
+    if config.demonstrations.dev_share + config.demonstrations.test_share >= 1:
+        raise BadInput("demonstrations.dev_share and test_share leave nothing to train on", "lower them")
+    return config
+
+
+def _override(data: dict, text: str) -> None:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise BadInput(f"--set '{text}' is not key=value", "write for example --set raro.steps=100")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise BadInput(f"--set {key}: the value '{value}' is not valid YAML", "quote it") from None
+    *sections, last = key.split(".")
+    for section in sections:
+        data = data.setdefault(section, {})
+        if not isinstance(data, dict):
+            raise BadInput(f"--set {key}: '{section}' is not a section", "see docs/configuration.md")
+    data[last] = parsed
+
+
+def _build(cls: type[T], data: Any, path: str) -> T:
+    if not isinstance(data, Mapping):
+        raise BadInput(f"config section '{path}' must be a mapping, not {_shown(data)}", "indent its keys below it")
+    known = {f.name: f for f in fields(cls)}
+    hints = typing.get_type_hints(cls)
+    for key in data:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            raise BadInput(f"unknown config key '{path}{key}'", f"did you mean '{path}{near[0]}'?" if near else f"known: {', '.join(known)}")
+    return cls(**{key: _coerce(value, hints[key], known[key].metadata, f"{path}{key}") for key, value in data.items()})
+
+
+def _coerce(value: Any, kind: Any, metadata: Mapping[str, Any], path: str) -> Any:
+    """Value as `kind`. Numbers may have come through a runner that turns every int into a float: 3.0 is taken for 3, 3.5 is not."""
+    if dataclasses.is_dataclass(kind):
+        return _build(kind, value, f"{path}.")
+    if typing.get_origin(kind) is Literal:
+        if value not in typing.get_args(kind):
+            raise BadInput(f"config key '{path}' must be one of {', '.join(map(str, typing.get_args(kind)))}, not {_shown(value)}", "choose one")
+        return value
+    wanted = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
+    if isinstance(value, str) and kind in (int, float):  # YAML 1.1 reads 1e-6 as text
+        try:
+            value = float(value)
+        except ValueError:
+            raise BadInput(f"config key '{path}' must be {wanted}, not {_shown(value)}", "correct the value") from None
+    if kind is int and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not kind or value != value:
+        raise BadInput(f"config key '{path}' must be {wanted}, not {_shown(value)}", "correct the value")
+    low, high = metadata.get("low"), metadata.get("high")
+    if low is not None and value < low or high is not None and value > high or value in (float("inf"), float("-inf")):
+        bounds = f"at least {low}" if high is None else f"between {low} and {high}"
+        raise BadInput(f"config key '{path}' must be {bounds}, not {_shown(value)}", "correct the value")
+    return value
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,45 @@
+"""The few ways a run can end badly, each with the exit code that design and schedulers rely on.
+
+Every error carries one line that names the thing at fault and one that tells the remedy; the command line prints both and nothing
+else. Anything that is not a `RaroError` is a fault of ours: exit code 1, with its traceback.
+"""
+
+from __future__ import annotations
+
+
+class RaroError(Exception):
+    """Base of the errors a user can act on.
+
+    line: what is wrong, naming the thing. remedy: what to do about it. code: the process's exit code.
+    permanent: True where trying again without a change cannot help; a retry then stops at once.
+    """
+
+    code = 1
+    permanent = True
+
+    def __init__(self, line: str, remedy: str = ""):
+        super().__init__(line)
+        self.line = line
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.line} ({self.remedy})" if self.remedy else self.line
+
+
+class BadInput(RaroError):
+    """The user gave something unusable: exit code 2, nothing half-written."""
+
+    code = 2
+
+
+class GateRefused(RaroError):
+    """A gate or an audit said no: exit code 3."""
+
+    code = 3
+
+
+class ServiceFailed(RaroError):
+    """A service (store, tracking server, judge) failed: exit code 4, worth retrying."""
+
+    code = 4
+    permanent = False

@@ -1,0 +1,11 @@
+"""Group-relative advantages without the two biases that Dr. GRPO names: no division by the group's deviation, none by length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def centred(rewards: Sequence[float]) -> list[float]:
+    """Each reward less the mean of its own group; a group of equal rewards gives zeros, and so no gradient."""
+    mean = sum(rewards) / len(rewards) if rewards else 0.0
+    return [reward - mean for reward in rewards]

@@ -1,0 +1,43 @@
+"""Pairs of an expert's and the policy's answer, in balanced order.
+
+Order is balanced by construction, not by coin: within a step, every second pair shows the expert first, starting from a side that the
+seed and step choose. A fixed order is learnt as a shortcut; an unbalanced one biases the policy's reward.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from ..records import Pair
+from .replay import Replayed
+
+
+def balanced_order(n: int, seed: int, step: int, what: str) -> list[bool]:
+    """n booleans, as many True as False (one more of either where n is odd), shuffled by (seed, step, what)."""
+    rng = random.Random(f"order-{seed}-{step}-{what}")
+    order = [i % 2 == 0 for i in range(n)]
+    if n % 2 and rng.random() < 0.5:
+        order = [not x for x in order]
+    rng.shuffle(order)
+    return order
+
+
+def fresh_pairs(questions: Sequence[str], experts: Sequence[str], answers: Sequence[str | None], seed: int, step: int) -> list[Pair]:
+    """One pair per well-formed policy answer; None (malformed, never shown to the critic) gives none.
+
+    questions, experts, answers: one entry per rollout; the entry's index becomes the pair's rollout_id.
+    """
+    shown = [i for i, answer in enumerate(answers) if answer is not None]
+    order = balanced_order(len(shown), seed, step, "fresh")
+    return [Pair(questions[i], experts[i], answers[i], first, 0, i) for i, first in zip(shown, order, strict=True)]
+
+
+def replayed_pairs(
+    entries: Sequence[Replayed], questions: Sequence[str], experts: Sequence[str], seed: int, step: int
+) -> list[Pair]:
+    """One pair per replayed answer. questions, experts: of ALL demonstrations, indexed by the entry's item."""
+    order = balanced_order(len(entries), seed, step, "replay")
+    return [
+        Pair(questions[e.item], experts[e.item], e.answer, first, step - e.step, -1) for e, first in zip(entries, order, strict=True)
+    ]

@@ -1,0 +1,32 @@
+"""What the critic said, and what it means for the two players."""
+
+from __future__ import annotations
+
+from ..records import Outcome, Pair, Verdict
+from ..text import split_thought
+
+WORDS: tuple[Verdict, ...] = ("first", "second", "tie")
+
+
+def read_verdict(text: str, finished: bool, reasoned: bool = True) -> Verdict:
+    """The verdict of a critic's completion: the one word after its thought, anything else is malformed.
+
+    text: the decoded completion. finished: False where it ran out of budget, which is malformed too. reasoned: whether a thought is
+    asked for; without one the whole completion is the verdict (an ablation of the paper).
+    """
+    if not finished:
+        return "malformed"
+    if reasoned:
+        parts = split_thought(text)
+        if parts is None:
+            return "malformed"
+        text = parts[1]
+    word = text.strip().strip(".").lower()
+    return word if word in WORDS else "malformed"
+
+
+def outcome(verdict: Verdict, pair: Pair) -> Outcome:
+    """Whom the verdict names: the expert, the policy, neither (tie), or nothing readable."""
+    if verdict in ("tie", "malformed"):
+        return verdict
+    return "expert" if (verdict == "first") == pair.expert_first else "policy"

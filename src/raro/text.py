@@ -1,0 +1,42 @@
+"""The one normaliser of answers, and the tags both roles speak.
+
+Experts' answers pass through `normalise` when they are ingested, the policy's before the critic sees them: otherwise spacing or an
+exotic dash would tell the critic who wrote what, and it would learn nothing else (raro.md, "surface cues").
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+THINK, END_THINK = "<think>", "</think>"
+_TAGS = re.compile(r"</?\s*(?:think|verdict)\s*>", re.IGNORECASE)
+_PLAIN = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-", "\u2212": "-", "\u00a0": " "})
+_INVISIBLE = re.compile("[\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff\x00-\x08\x0b-\x1f\x7f]")
+
+
+def normalise(text: str) -> str:
+    """Text with one spelling for what looks alike: NFKC, plain quotes and dashes, no invisible characters, none of our own tags,
+    single blanks, at most one empty line. Idempotent."""
+    text = unicodedata.normalize("NFKC", text.replace("\r\n", "\n").replace("\r", "\n")).translate(_PLAIN)
+    text = _INVISIBLE.sub("", text)
+    while _TAGS.search(text):
+        text = _TAGS.sub("", text)
+    lines = [" ".join(line.split()) for line in text.split("\n")]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
+
+
+def split_thought(text: str) -> tuple[str, str] | None:
+    """(thought, answer) of a completion `<think> ... </think> answer`, or None where it is malformed.
+
+    Well-formed means: starts with the opening tag, closes it exactly once, says nothing that looks like a tag again, and has an
+    answer that is not empty after normalising.
+    """
+    text = text.strip()
+    if not text.startswith(THINK) or text.count(THINK) != 1 or text.count(END_THINK) != 1:
+        return None
+    thought, answer = text[len(THINK) :].split(END_THINK)
+    if _TAGS.search(answer):
+        return None
+    answer = normalise(answer)
+    return (thought.strip(), answer) if answer else None
