@@ -1,0 +1,332 @@
+"""One layer for everything that lies somewhere: folders, `package://NAME`, `s3://bucket/prefix`, `hf://repo@revision`.
+
+What is written becomes visible whole or not at all: a temporary neighbour, fsync, then a rename. What is read from elsewhere passes
+through a cache that is verified at each use. A manifest lists a folder's files with size and sha256; its root is one digest for all
+of them, so that a model or a step's output has a name that changes with any byte of it.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import BadInput, GateRefused, ServiceFailed
+
+if TYPE_CHECKING:
+    from botocore.client import BaseClient
+
+MANIFEST = "manifest.json"
+_PICKLES = ["*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack", "*.onnx", "*.gguf", "*.tflite"]  # never fetched as weights
+
+
+# ---------------------------------------------------------------------------------------------------------------- digests
+
+
+def canonical(data: Any) -> str:
+    """One line of JSON, the same for equal data: sorted keys, no blanks."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest_text(text: str) -> str:
+    """sha256 of the text's UTF-8, hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def digest_file(path: str | Path) -> str:
+    """sha256 of a file's bytes, hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def manifest(folder: str | Path, exclude: Sequence[str] = ()) -> dict[str, Any]:
+    """{"files": [{"path", "size", "sha256"}], "root"} of all files below `folder`, sorted by path.
+
+    root: sha256 of the files' canonical JSON. The folder's own top `manifest.json` and the relative paths in `exclude` are left out.
+    """
+    folder = Path(folder)
+    files = [
+        {"path": name, "size": (folder / name).stat().st_size, "sha256": digest_file(folder / name)} for name in _names(folder, exclude)
+    ]
+    return {"files": files, "root": digest_text(canonical(files))}
+
+
+def verify(folder: str | Path, expected: Mapping[str, Any], exclude: Sequence[str] = ()) -> None:
+    """Raises GateRefused naming the first file that is missing, too many, or not the one the manifest means."""
+    folder = Path(folder)
+    remedy = "restore the folder, or make it again"
+    files = expected["files"]
+    if digest_text(canonical(files)) != expected["root"]:
+        raise GateRefused(f"the manifest of '{folder}' does not match its own root digest", remedy)
+    present = set(_names(folder, exclude))
+    for file in files:
+        path = folder / file["path"]
+        if file["path"] not in present:
+            raise GateRefused(f"'{path}' is missing, its manifest names it", remedy)
+        if path.stat().st_size != file["size"]:
+            raise GateRefused(f"'{path}' has {path.stat().st_size} bytes, its manifest says {file['size']}", remedy)
+        if digest_file(path) != file["sha256"]:
+            raise GateRefused(f"'{path}' was changed: its sha256 is not the manifest's", remedy)
+    if extra := sorted(present - {file["path"] for file in files}):
+        raise GateRefused(f"'{folder / extra[0]}' is not in the manifest", remedy)
+
+
+def _names(folder: Path, exclude: Sequence[str] = ()) -> list[str]:
+    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in names if name != MANIFEST and name not in exclude)
+
+
+# ---------------------------------------------------------------------------------------------------------------- writing
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Around code that writes to `path`: a full disk becomes ServiceFailed, a forbidden place BadInput, each naming the path."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ServiceFailed(f"no space left on the disk while writing '{path}'", "free some disk space and start again") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise BadInput(f"cannot write '{path}': {error.strerror}", "choose a place you may write to") from error
+        if error.errno in (errno.EEXIST, errno.ENOTDIR):
+            raise BadInput(f"cannot write '{path}': {error.filename or path} is not a folder", "remove it or choose another place") from error
+        raise
+
+
+def write_atomic(path: str | Path, content: str | bytes) -> Path:
+    """Writes the whole file or nothing, parents included; a reader never sees half of it. Raises ServiceFailed, BadInput."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "wb") as file:
+                file.write(content.encode() if isinstance(content, str) else content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    return path
+
+
+def write_json(path: str | Path, data: Any) -> Path:
+    """Atomic, indented JSON for people to read."""
+    return write_atomic(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """What a JSON file of ours holds. Raises BadInput where it is missing or broken."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"'{path}' does not exist", "run the step that writes it") from None
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise BadInput(f"'{path}' is not valid JSON", "remove it and run the step that writes it again") from None
+
+
+def publish_folder(temporary: str | Path, final: str | Path) -> Path:
+    """Turns a finished temporary folder into `final` by renaming, everything flushed to the disk before. An older `final` is replaced.
+    Both must lie on one file system."""
+    temporary, final = Path(temporary), Path(final)
+    with writing(final):
+        for path in [*temporary.rglob("*"), temporary]:
+            _flush(path)
+        old = final.with_name(f".{final.name}.{os.getpid()}.old")
+        if final.exists():
+            os.rename(final, old)
+        os.rename(temporary, final)
+        _flush(final.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    return final
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def put_folder(folder: str | Path, uri: str) -> str:
+    """Copies a folder to another folder or to `s3://bucket/prefix`, and returns the address.
+
+    Nothing is copied where the same files already lie. On S3 the folder's manifest.json, if it has one, goes last: a prefix without
+    it is an unfinished copy.
+    """
+    folder = Path(folder)
+    if uri.startswith("s3://"):
+        _s3_upload(folder, uri)
+        return uri
+    target = Path(uri.removeprefix("file://"))
+    if target.is_dir() and manifest(target) == manifest(folder) and (target / MANIFEST).exists() >= (folder / MANIFEST).exists():
+        return uri
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copytree(folder, temporary)
+            publish_folder(temporary, target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    return uri
+
+
+# ---------------------------------------------------------------------------------------------------------------- reading
+
+
+def fetch(uri: str | Path, cache: str | Path | None = None) -> Path:
+    """The local path of a file or folder, fetched first where it lies elsewhere.
+
+    A path or file:// is returned as it is; package://NAME is a packaged model, package://NAME.SUFFIX a packaged data file; s3:// goes
+    through the verified cache (`cache`, else $RARO_CACHE, else ~/.cache/raro); hf://repo@revision (hf://datasets/repo@revision) through
+    Hugging Face's own. Raises BadInput where nothing lies there, ServiceFailed where the service does not answer.
+    """
+    uri = str(uri)
+    scheme, found, rest = uri.partition("://")
+    if not found or scheme == "file":
+        path = Path(rest if found else uri).expanduser()
+        if not path.exists():
+            raise BadInput(f"'{uri}' does not exist", "check the path")
+        return path
+    readers = {"package": _package, "s3": _s3_download, "hf": _hugging_face}
+    if scheme not in readers:
+        raise BadInput(f"'{uri}' has an unknown scheme", "give a path, package://NAME, s3://bucket/prefix or hf://repo@revision")
+    root = Path(cache or os.environ.get("RARO_CACHE") or Path.home() / ".cache" / "raro")
+    return readers[scheme](uri, root)
+
+
+def _package(uri: str, cache: Path) -> Path:
+    name = uri.removeprefix("package://")
+    shelf = Path(str(resources.files("raro.data" if Path(name).suffix else "raro.models")))
+    path = shelf / name
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name) or not path.exists():
+        kept = sorted(p.name for p in shelf.iterdir() if not p.name.startswith(("_", ".")) and p.suffix not in (".py", ".md"))
+        raise BadInput(f"'{uri}' is not in the package", f"there are: {', '.join(kept) or 'none'}")
+    return path
+
+
+def _hugging_face(uri: str, cache: Path) -> Path:
+    repo, _, revision = uri.removeprefix("hf://").partition("@")
+    if not revision:
+        raise BadInput(f"'{uri}' names no revision", "write hf://repo@revision, best a commit: a branch changes under your feet")
+    from huggingface_hub import errors, snapshot_download
+
+    kind = "dataset" if repo.startswith("datasets/") else "model"
+    try:
+        folder = snapshot_download(
+            repo.removeprefix("datasets/"),
+            repo_type=kind,
+            revision=revision,
+            ignore_patterns=_PICKLES if kind == "model" else None,
+        )
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError) as error:
+        raise BadInput(f"'{uri}' cannot be read: {_first_line(error)}", "check the name, the revision and HF_TOKEN") from error
+    except errors.LocalEntryNotFoundError as error:
+        if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+            raise BadInput(f"'{uri}' is not in the local cache and HF_HUB_OFFLINE is set", "fetch it where there is a network") from error
+        raise ServiceFailed(f"'{uri}' could not be fetched: the hub does not answer", "check the network, or give a folder") from error
+    return Path(folder)
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0][:200]
+
+
+# --------------------------------------------------------------------------------------------------------------------- S3
+
+
+def _s3_download(uri: str, cache: Path) -> Path:
+    """Cache entry <cache>/s3/<digest of the listing>/: other objects make another entry. Its manifest lies beside it and is checked at
+    each use; a manifest.json among the objects is checked too."""
+    bucket, prefix = _s3_parts(uri)
+    with _s3(uri) as client:
+        listed = [
+            {"key": item["Key"], "size": item["Size"], "etag": item["ETag"]}
+            for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+            for item in page.get("Contents", ())
+            if (item["Key"] == prefix or item["Key"].startswith(f"{prefix}/" if prefix else "")) and not item["Key"].endswith("/")
+        ]
+        if not listed:
+            raise BadInput(f"nothing lies at '{uri}'", "check the bucket and the prefix")
+        single = any(item["key"] == prefix for item in listed)
+        if single:
+            listed = [item for item in listed if item["key"] == prefix]
+        entry = cache / "s3" / digest_text(canonical([bucket, prefix, listed]))[:32]
+        seal = entry.with_suffix(".json")
+        if not _sealed(entry, seal):
+            temporary = entry.with_name(f".{entry.name}.{os.getpid()}.partial")
+            with writing(entry):
+                shutil.rmtree(temporary, ignore_errors=True)
+                for item in listed:
+                    name = Path(item["key"]).name if single else item["key"].removeprefix(prefix).lstrip("/")
+                    target = temporary / name
+                    if not target.resolve().is_relative_to(temporary.resolve()):
+                        raise BadInput(f"'{uri}' holds an object named '{item['key']}'", "remove it: it points out of its folder")
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    client.download_file(bucket, item["key"], str(target))
+            own = temporary / MANIFEST
+            if not single and own.exists() and "root" in (inside := read_json(own)):
+                verify(temporary, inside)
+            write_json(seal, manifest(temporary))
+            publish_folder(temporary, entry)
+    return entry / Path(prefix).name if single else entry
+
+
+def _sealed(entry: Path, seal: Path) -> bool:
+    if not entry.is_dir() or not seal.is_file():
+        return False
+    try:
+        verify(entry, read_json(seal))
+    except (GateRefused, BadInput):
+        return False  # damaged or half-written: fetched again
+    return True
+
+
+def _s3_upload(folder: Path, uri: str) -> None:
+    bucket, prefix = _s3_parts(uri)
+    last = [MANIFEST] if (folder / MANIFEST).exists() else []
+    with _s3(uri) as client:
+        for name in [*_names(folder), *last]:
+            key = f"{prefix}/{name}" if prefix else name
+            client.upload_file(str(folder / name), bucket, key, ExtraArgs={"ChecksumAlgorithm": "SHA256"})
+
+
+def _s3_parts(uri: str) -> tuple[str, str]:
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    if not bucket:
+        raise BadInput(f"'{uri}' names no bucket", "write s3://bucket/prefix")
+    return bucket, prefix.strip("/")
+
+
+@contextmanager
+def _s3(uri: str) -> Iterator[BaseClient]:
+    """A client (endpoint, region and credentials from the usual AWS variables), its errors told in our words."""
+    try:
+        import boto3
+        from boto3.exceptions import S3UploadFailedError
+        from botocore import exceptions
+    except ModuleNotFoundError:
+        raise BadInput(f"'{uri}' needs boto3, which is not installed", "pip install 'raro-pipelines[tracking]'") from None
+    try:
+        yield boto3.client("s3")
+    except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
+        raise BadInput(f"no credentials for '{uri}'", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role") from error
+    except (exceptions.ClientError, S3UploadFailedError) as error:
+        code = str(getattr(error, "response", {}).get("Error", {}).get("Code", "")) or _first_line(error)
+        refused = ("NoSuchBucket", "NoSuchKey", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidBucketName", "403", "404")
+        if any(word in code for word in refused):
+            raise BadInput(f"'{uri}' is refused by the store: {code}", "check the bucket, the prefix and the credentials") from error
+        raise ServiceFailed(f"the store of '{uri}' failed: {code}", "try again") from error
+    except (exceptions.BotoCoreError, exceptions.HTTPClientError) as error:
+        raise ServiceFailed(f"the store of '{uri}' does not answer: {_first_line(error)}", "check AWS_ENDPOINT_URL and the network") from error
