@@ -1,8 +1,8 @@
 """One layer for everything that lies somewhere: folders, `package://NAME`, `s3://bucket/prefix`, `hf://repo@revision`.
 
-What is written becomes visible whole or not at all: a temporary neighbour, fsync, then a rename. What is read from elsewhere passes
-through a cache that is verified at each use. A manifest lists a folder's files with size and sha256; its root is one digest for all
-of them, so that a model or a step's output has a name that changes with any byte of it.
+What is written becomes visible whole or not at all: a temporary neighbour, fsync, then a rename. What is read from elsewhere
+passes through a cache that is verified at each use. A manifest lists a folder's files with size and sha256; its root is one
+digest for all of them, so that a model or a step's output has a name that changes with any byte of it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from botocore.client import BaseClient
 
 MANIFEST = "manifest.json"
-_PICKLES = ["*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack", "*.onnx", "*.gguf", "*.tflite"]  # never fetched as weights
+# Of a model on the hub only safetensors are fetched: the others are copies of the weights, and some run code when opened.
+_NOT_FETCHED = ["*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack", "*.onnx", "*.gguf", "*.tflite"]
 
 
 # ---------------------------------------------------------------------------------------------------------------- digests
@@ -50,12 +51,12 @@ def digest_file(path: str | Path) -> str:
 def manifest(folder: str | Path, exclude: Sequence[str] = ()) -> dict[str, Any]:
     """{"files": [{"path", "size", "sha256"}], "root"} of all files below `folder`, sorted by path.
 
-    root: sha256 of the files' canonical JSON. The folder's own top `manifest.json` and the relative paths in `exclude` are left out.
+    root: sha256 of the files' canonical JSON. The folder's own top `manifest.json` and the relative paths in `exclude` are
+    left out.
     """
     folder = Path(folder)
-    files = [
-        {"path": name, "size": (folder / name).stat().st_size, "sha256": digest_file(folder / name)} for name in _names(folder, exclude)
-    ]
+    paths = [(name, folder / name) for name in _names(folder, exclude)]
+    files = [{"path": name, "size": path.stat().st_size, "sha256": digest_file(path)} for name, path in paths]
     return {"files": files, "root": digest_text(canonical(files))}
 
 
@@ -89,16 +90,18 @@ def _names(folder: Path, exclude: Sequence[str] = ()) -> list[str]:
 
 @contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """Around code that writes to `path`: a full disk becomes ServiceFailed, a forbidden place BadInput, each naming the path."""
+    """Around code that writes to `path`: a full disk becomes ServiceFailed, a forbidden place BadInput, naming the path."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ServiceFailed(f"no space left on the disk while writing '{path}'", "free some disk space and start again") from error
+            raise ServiceFailed(
+                f"no space left on the disk to write '{path}'", "free some disk space and start again"
+            ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise BadInput(f"cannot write '{path}': {error.strerror}", "choose a place you may write to") from error
         if error.errno in (errno.EEXIST, errno.ENOTDIR):
-            raise BadInput(f"cannot write '{path}': {error.filename or path} is not a folder", "remove it or choose another place") from error
+            raise BadInput(f"cannot write '{path}': a file stands where a folder should", "choose another place") from error
         raise
 
 
@@ -135,8 +138,8 @@ def read_json(path: str | Path) -> Any:
 
 
 def publish_folder(temporary: str | Path, final: str | Path) -> Path:
-    """Turns a finished temporary folder into `final` by renaming, everything flushed to the disk before. An older `final` is replaced.
-    Both must lie on one file system."""
+    """Turns a finished temporary folder into `final` by renaming, everything flushed to the disk before. An older `final` is
+    replaced. Both must lie on one file system."""
     temporary, final = Path(temporary), Path(final)
     with writing(final):
         for path in [*temporary.rglob("*"), temporary]:
@@ -161,15 +164,16 @@ def _flush(path: Path) -> None:
 def put_folder(folder: str | Path, uri: str) -> str:
     """Copies a folder to another folder or to `s3://bucket/prefix`, and returns the address.
 
-    Nothing is copied where the same files already lie. On S3 the folder's manifest.json, if it has one, goes last: a prefix without
-    it is an unfinished copy.
+    Nothing is copied where the same files already lie. On S3 the folder's manifest.json, if it has one, goes last: a prefix
+    without it is an unfinished copy.
     """
     folder = Path(folder)
     if uri.startswith("s3://"):
         _s3_upload(folder, uri)
         return uri
     target = Path(uri.removeprefix("file://"))
-    if target.is_dir() and manifest(target) == manifest(folder) and (target / MANIFEST).exists() >= (folder / MANIFEST).exists():
+    sealed = (target / MANIFEST).exists() or not (folder / MANIFEST).exists()
+    if target.is_dir() and sealed and manifest(target) == manifest(folder):
         return uri
     temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
     with writing(target):
@@ -188,9 +192,10 @@ def put_folder(folder: str | Path, uri: str) -> str:
 def fetch(uri: str | Path, cache: str | Path | None = None) -> Path:
     """The local path of a file or folder, fetched first where it lies elsewhere.
 
-    A path or file:// is returned as it is; package://NAME is a packaged model, package://NAME.SUFFIX a packaged data file; s3:// goes
-    through the verified cache (`cache`, else $RARO_CACHE, else ~/.cache/raro); hf://repo@revision (hf://datasets/repo@revision) through
-    Hugging Face's own. Raises BadInput where nothing lies there, ServiceFailed where the service does not answer.
+    A path or file:// is returned as it is; package://NAME is a packaged model, package://NAME.SUFFIX a packaged data file; s3://
+    goes through the verified cache (`cache`, else $RARO_CACHE, else ~/.cache/raro); hf://repo@revision (and
+    hf://datasets/repo@revision) through Hugging Face's own. Raises BadInput where nothing lies there, ServiceFailed where the
+    service does not answer.
     """
     uri = str(uri)
     scheme, found, rest = uri.partition("://")
@@ -201,7 +206,9 @@ def fetch(uri: str | Path, cache: str | Path | None = None) -> Path:
         return path
     readers = {"package": _package, "s3": _s3_download, "hf": _hugging_face}
     if scheme not in readers:
-        raise BadInput(f"'{uri}' has an unknown scheme", "give a path, package://NAME, s3://bucket/prefix or hf://repo@revision")
+        raise BadInput(
+            f"'{uri}' has an unknown scheme", "give a path, package://NAME, s3://bucket/prefix or hf://repo@revision"
+        )
     root = Path(cache or os.environ.get("RARO_CACHE") or Path.home() / ".cache" / "raro")
     return readers[scheme](uri, root)
 
@@ -219,7 +226,7 @@ def _package(uri: str, cache: Path) -> Path:
 def _hugging_face(uri: str, cache: Path) -> Path:
     repo, _, revision = uri.removeprefix("hf://").partition("@")
     if not revision:
-        raise BadInput(f"'{uri}' names no revision", "write hf://repo@revision, best a commit: a branch changes under your feet")
+        raise BadInput(f"'{uri}' names no revision", "write hf://repo@revision, best a commit: branches move")
     from huggingface_hub import errors, snapshot_download
 
     kind = "dataset" if repo.startswith("datasets/") else "model"
@@ -228,14 +235,15 @@ def _hugging_face(uri: str, cache: Path) -> Path:
             repo.removeprefix("datasets/"),
             repo_type=kind,
             revision=revision,
-            ignore_patterns=_PICKLES if kind == "model" else None,
+            ignore_patterns=_NOT_FETCHED if kind == "model" else None,
         )
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError) as error:
         raise BadInput(f"'{uri}' cannot be read: {_first_line(error)}", "check the name, the revision and HF_TOKEN") from error
     except errors.LocalEntryNotFoundError as error:
         if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-            raise BadInput(f"'{uri}' is not in the local cache and HF_HUB_OFFLINE is set", "fetch it where there is a network") from error
-        raise ServiceFailed(f"'{uri}' could not be fetched: the hub does not answer", "check the network, or give a folder") from error
+            line = f"'{uri}' is not in the local cache and HF_HUB_OFFLINE is set"
+            raise BadInput(line, "fetch it where there is a network, or give a folder") from error
+        raise ServiceFailed(f"the hub does not answer for '{uri}'", "check the network, or give a folder") from error
     return Path(folder)
 
 
@@ -245,42 +253,55 @@ def _first_line(error: BaseException) -> str:
 
 # --------------------------------------------------------------------------------------------------------------------- S3
 
+_S3_REFUSALS = (
+    "NoSuchBucket", "NoSuchKey", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidBucketName", "403", "404"
+)  # fmt: skip
+
 
 def _s3_download(uri: str, cache: Path) -> Path:
-    """Cache entry <cache>/s3/<digest of the listing>/: other objects make another entry. Its manifest lies beside it and is checked at
-    each use; a manifest.json among the objects is checked too."""
+    """Cache entry <cache>/s3/<digest of the listing>/: other objects make another entry. Its manifest lies beside it and is
+    checked at each use; a manifest.json among the objects is checked too."""
     bucket, prefix = _s3_parts(uri)
     with _s3(uri) as client:
-        listed = [
-            {"key": item["Key"], "size": item["Size"], "etag": item["ETag"]}
-            for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-            for item in page.get("Contents", ())
-            if (item["Key"] == prefix or item["Key"].startswith(f"{prefix}/" if prefix else "")) and not item["Key"].endswith("/")
-        ]
-        if not listed:
+        objects = _s3_list(client, bucket, prefix)
+        if not objects:
             raise BadInput(f"nothing lies at '{uri}'", "check the bucket and the prefix")
-        single = any(item["key"] == prefix for item in listed)
-        if single:
-            listed = [item for item in listed if item["key"] == prefix]
-        entry = cache / "s3" / digest_text(canonical([bucket, prefix, listed]))[:32]
+        entry = cache / "s3" / digest_text(canonical([bucket, prefix, objects]))[:32]
         seal = entry.with_suffix(".json")
         if not _sealed(entry, seal):
             temporary = entry.with_name(f".{entry.name}.{os.getpid()}.partial")
             with writing(entry):
                 shutil.rmtree(temporary, ignore_errors=True)
-                for item in listed:
-                    name = Path(item["key"]).name if single else item["key"].removeprefix(prefix).lstrip("/")
-                    target = temporary / name
-                    if not target.resolve().is_relative_to(temporary.resolve()):
-                        raise BadInput(f"'{uri}' holds an object named '{item['key']}'", "remove it: it points out of its folder")
+                for item in objects:
+                    target = temporary / item["name"]
+                    if ".." in Path(item["name"]).parts:
+                        raise BadInput(
+                            f"'{uri}' holds an object named '{item['key']}'", "remove it: it points out of its folder"
+                        )
                     target.parent.mkdir(parents=True, exist_ok=True)
                     client.download_file(bucket, item["key"], str(target))
             own = temporary / MANIFEST
-            if not single and own.exists() and "root" in (inside := read_json(own)):
+            if own.exists() and "root" in (inside := read_json(own)):
                 verify(temporary, inside)
             write_json(seal, manifest(temporary))
             publish_folder(temporary, entry)
-    return entry / Path(prefix).name if single else entry
+    return entry / objects[0]["name"] if objects[0]["key"] == prefix else entry
+
+
+def _s3_list(client: BaseClient, bucket: str, prefix: str) -> list[dict[str, Any]]:
+    """The object `prefix` itself, or else all below `prefix/`: {"key", "name" (below the prefix), "size", "etag"} each."""
+    below = f"{prefix}/" if prefix else ""
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    found = [
+        {"key": item["Key"], "name": item["Key"].removeprefix(below), "size": item["Size"], "etag": item["ETag"]}
+        for page in pages
+        for item in page.get("Contents", ())
+        if not item["Key"].endswith("/")
+    ]
+    for item in found:
+        if item["key"] == prefix:
+            return [{**item, "name": Path(prefix).name}]
+    return [item for item in found if item["key"].startswith(below)]
 
 
 def _sealed(entry: Path, seal: Path) -> bool:
@@ -324,9 +345,9 @@ def _s3(uri: str) -> Iterator[BaseClient]:
         raise BadInput(f"no credentials for '{uri}'", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role") from error
     except (exceptions.ClientError, S3UploadFailedError) as error:
         code = str(getattr(error, "response", {}).get("Error", {}).get("Code", "")) or _first_line(error)
-        refused = ("NoSuchBucket", "NoSuchKey", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidBucketName", "403", "404")
-        if any(word in code for word in refused):
-            raise BadInput(f"'{uri}' is refused by the store: {code}", "check the bucket, the prefix and the credentials") from error
+        if any(word in code for word in _S3_REFUSALS):
+            raise BadInput(f"the store refuses '{uri}': {code}", "check the bucket, the prefix and the credentials") from error
         raise ServiceFailed(f"the store of '{uri}' failed: {code}", "try again") from error
     except (exceptions.BotoCoreError, exceptions.HTTPClientError) as error:
-        raise ServiceFailed(f"the store of '{uri}' does not answer: {_first_line(error)}", "check AWS_ENDPOINT_URL and the network") from error
+        line = f"the store of '{uri}' does not answer: {_first_line(error)}"
+        raise ServiceFailed(line, "check AWS_ENDPOINT_URL and the network") from error

@@ -82,8 +82,8 @@ class Events:
 
 
 def read(run: str | Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-    """The events written since byte `offset`, and the byte to go on from. A last line still being written waits for the next call;
-    a line that a killed process left broken is passed over."""
+    """The events written since byte `offset`, and the byte to go on from. A last line still being written waits for the next
+    call; a line that a killed process left broken is passed over."""
     path = Path(run) / FILE
     if not path.exists():
         return [], offset
