@@ -1,0 +1,1 @@
+"""Packaged models, and the script that makes the miniature one."""

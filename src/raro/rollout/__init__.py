@@ -1,0 +1,1 @@
+"""Writing: the Engine seam and its engines, and scoring what was written."""

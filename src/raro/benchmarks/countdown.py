@@ -1,0 +1,145 @@
+"""Countdown: make a target from given numbers, each used exactly once, with + - * /.
+
+Generator, exact solver, safe parser and checker. Finding is hard, checking is easy; the checker here is used to measure, and by nothing
+in the game.
+"""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import operator
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+
+OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+MAX_CHARS = 400
+"""Longer answers are wrong unread: no honest one for six numbers comes near."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """numbers: ascending. target: to be reached."""
+
+    numbers: tuple[int, ...]
+    target: int
+
+    @property
+    def question(self) -> str:
+        return f"Make {self.target} from {', '.join(map(str, self.numbers))}."
+
+
+QUESTION = re.compile(r"Make (-?\d+) from (\d+(?:, \d+)*)\.")
+
+
+def read_question(text: str) -> Problem | None:
+    """The problem that a question states, or None."""
+    match = QUESTION.search(text)
+    return Problem(tuple(sorted(map(int, match[2].split(", ")))), int(match[1])) if match else None
+
+
+def evaluate(expression: str) -> tuple[Fraction, Counter[int]] | None:
+    """(value, numbers used) of an arithmetic expression, exactly; None for anything else. Nothing is ever executed."""
+    if len(expression) > MAX_CHARS:
+        return None
+    try:
+        tree = ast.parse(expression.strip(), mode="eval")
+        used: Counter[int] = Counter()
+        return _value(tree.body, used), used
+    except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, MemoryError):
+        return None
+
+
+def _value(node: ast.AST, used: Counter[int]) -> Fraction:
+    if isinstance(node, ast.Constant) and type(node.value) is int:
+        used[node.value] += 1
+        return Fraction(node.value)
+    if isinstance(node, ast.BinOp) and type(node.op) in OPERATIONS:
+        return OPERATIONS[type(node.op)](_value(node.left, used), _value(node.right, used))
+    raise ValueError("not arithmetic")
+
+
+def correct(problem: Problem, answer: str) -> bool:
+    """Whether the answer uses each number exactly once and reaches the target exactly. `... = target` at its end is allowed."""
+    expression, equals, right = answer.partition("=")
+    if equals and right.strip() != str(problem.target):
+        return False
+    result = evaluate(expression)
+    return result is not None and result[0] == problem.target and result[1] == Counter(problem.numbers)
+
+
+@lru_cache(maxsize=4096)
+def solve(numbers: tuple[int, ...]) -> dict[Fraction, str]:
+    """Every value that can be made from all of the numbers, each exactly once, with one fully parenthesised expression for it.
+
+    Exact and complete: all ways to cut the multiset in two, recursively. numbers: ascending, at most six.
+    """
+    if len(numbers) == 1:
+        return {Fraction(numbers[0]): str(numbers[0])}
+    made: dict[Fraction, str] = {}
+    for size in range(1, len(numbers)):
+        for chosen in set(itertools.combinations(range(len(numbers)), size)):
+            left = tuple(numbers[i] for i in chosen)
+            right = tuple(numbers[i] for i in range(len(numbers)) if i not in chosen)
+            for a, b in itertools.product(solve(left).items(), solve(right).items()):
+                for sign, value in _combined(a[0], b[0]):
+                    made.setdefault(value, f"{_wrapped(a[1])} {sign} {_wrapped(b[1])}")
+    return made
+
+
+def _wrapped(expression: str) -> str:
+    return expression if expression.isdigit() else f"( {expression} )"
+
+
+def _combined(a: Fraction, b: Fraction) -> list[tuple[str, Fraction]]:
+    values = [("+", a + b), ("-", a - b), ("*", a * b)]
+    return [*values, ("/", a / b)] if b else values
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Three numbers combined from left to right: (a o b) o c, every value a whole number in 0..99. What the miniature works with."""
+
+    numbers: tuple[int, int, int]
+    operators: tuple[str, str]
+    middle: int
+    value: int
+
+    @property
+    def worked(self) -> str:
+        """The attempt worked out: `3 + 5 = 8 * 12 = 96`."""
+        (a, b, c), (o, p) = self.numbers, self.operators
+        return f"{a} {o} {b} = {self.middle} {p} {c} = {self.value}"
+
+    @property
+    def answer(self) -> str:
+        (a, b, c), (o, p) = self.numbers, self.operators
+        return f"( {a} {o} {b} ) {p} {c}"
+
+
+SIGNS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
+
+
+@lru_cache(maxsize=4096)
+def attempts(numbers: tuple[int, int, int], highest: int = 99) -> tuple[Attempt, ...]:
+    """Every left-to-right attempt at these three numbers whose values stay in 0..highest, in a fixed order."""
+    found = []
+    for order in sorted(set(itertools.permutations(numbers))):
+        for o, p in itertools.product(SIGNS, SIGNS):
+            middle = SIGNS[o](order[0], order[1])
+            value = SIGNS[p](middle, order[2])
+            if 0 <= middle <= highest and 0 <= value <= highest:
+                found.append(Attempt(order, (o, p), middle, value))
+    return tuple(found)
+
+
+def problems(largest: int, highest: int = 99) -> dict[tuple[int, int, int], list[Problem]]:
+    """All solvable problems of three numbers 1..largest with targets 1..highest, by their numbers."""
+    by_numbers: dict[tuple[int, int, int], list[Problem]] = defaultdict(list)
+    for numbers in itertools.combinations_with_replacement(range(1, largest + 1), 3):
+        for target in sorted({a.value for a in attempts(numbers, highest)} - {0}):
+            by_numbers[numbers].append(Problem(numbers, target))
+    return by_numbers

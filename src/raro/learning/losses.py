@@ -1,0 +1,45 @@
+"""The loss seam: functions of per-token log-probabilities, and nothing else.
+
+Each returns one loss per token [N]; the learner multiplies by the sample's weight, divides by its stream's normaliser and sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(log-probabilities [N] with gradient, the rollout's log-probabilities [N], advantages [N]) -> losses [N]."""
+
+
+def policy_gradient(clip_low: float, clip_high: float) -> Loss:
+    """The clipped surrogate of PPO (arXiv 1707.06347) with asymmetric bounds (DAPO, arXiv 2503.14476).
+
+    Minimised, so the sign flips: -min(ratio * A, clip(ratio, 1 - clip_low, 1 + clip_high) * A).
+    """
+
+    def loss(logprobs: Tensor, rollout_logprobs: Tensor, advantages: Tensor) -> Tensor:
+        ratio = (logprobs - rollout_logprobs).exp()
+        return -torch.minimum(ratio * advantages, ratio.clamp(1 - clip_low, 1 + clip_high) * advantages)
+
+    return loss
+
+
+def on_policy(logprobs: Tensor, rollout_logprobs: Tensor, advantages: Tensor) -> Tensor:
+    """The policy gradient at ratio 1: same gradient as the clipped surrogate for one update per rollout, and needs no old
+    log-probabilities (engine.md, 4). ratio = exp(l - stop(l)) is 1 in value and carries the gradient."""
+    return -(logprobs - logprobs.detach()).exp() * advantages
+
+
+def cross_entropy(logprobs: Tensor, rollout_logprobs: Tensor, advantages: Tensor) -> Tensor:
+    """Supervised: -log p of the given tokens, times the advantage (1 for a plain demonstration)."""
+    return -logprobs * advantages
+
+
+def kl_to_reference(logprobs: Tensor, reference: Tensor) -> Tensor:
+    """Per-token estimate of KL(model || reference), never negative and of low variance ("k3", Schulman 2020): r - 1 - log r with
+    r = reference / model."""
+    difference = reference - logprobs
+    return difference.exp() - 1 - difference

@@ -1,0 +1,145 @@
+"""One optimiser update from weighted samples.
+
+loss = sum over streams s of  coefficient_s / normaliser_s * sum over s's tokens of  weight * (loss(token) + kl_s * KL(token))
+
+The learner never learns what a stream is. Each stream is normalised by itself, so that one with more tokens does not drown another;
+normaliser_s is a constant (samples x budget: no length bias, Dr. GRPO, arXiv 2503.20783) or the stream's tokens. Processes share the
+samples out and sum their gradients, so any number of them makes the same update.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+from ..errors import RaroError
+from ..records import Sample
+from ..rollout.rows import Layout, lay_out
+from ..rollout.scoring import token_logprobs
+from .losses import Loss, kl_to_reference
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream:
+    """How one stream enters the update. coefficient: its lambda. kl: beta of its KL to the reference. budget: tokens a sample may have;
+    0 normalises by the tokens there are, anything else by samples x budget."""
+
+    coefficient: float = 1.0
+    kl: float = 0.0
+    budget: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimisation:
+    """AdamW and its micro-batches. batch_tokens: positions per micro-batch, padding included."""
+
+    learning_rate: float
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    batch_tokens: int = 16_384
+    layout: Layout = "rows"
+    temperature: float = 1.0
+
+
+class Learner:
+    """A model, its optimiser, and the frozen reference that KL is measured to (None where no stream asks for it)."""
+
+    def __init__(self, model: torch.nn.Module, reference: torch.nn.Module | None, settings: Optimisation, pad_id: int):
+        self.accelerator = Accelerator(cpu=next(model.parameters()).device.type == "cpu")
+        self.model, self.reference, self.settings, self.pad_id = model, reference, settings, pad_id
+        decayed = [p for p in model.parameters() if p.requires_grad and p.dim() >= 2]
+        others = [p for p in model.parameters() if p.requires_grad and p.dim() < 2]
+        groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        self.optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.95), fused=True)
+
+    def update(self, samples: Sequence[Sample], streams: Mapping[str, Stream], loss: Loss, learning_rate: float) -> dict[str, float]:
+        """One update; returns figures: loss, grad_norm, tokens, tokens_per_second, padding, and per stream STREAM/entropy, STREAM/kl.
+
+        Samples without any gradient (weight or advantage 0, and no KL) cost nothing; they still count in their stream's normaliser.
+        Raises RaroError where the gradient is not finite; the weights are then as before.
+        """
+        started = time.perf_counter()
+        normaliser = _normalisers(samples, streams)
+        trained = [s for s in samples if s.completion_ids and s.weight and (s.advantage or streams[s.stream].kl)]
+        mine = trained[self.accelerator.process_index :: self.accelerator.num_processes]
+        figures: Counter[str] = Counter()
+        self.model.train()
+        self.optimiser.zero_grad(set_to_none=True)
+        layout = lay_out([(s.prompt_ids, s.completion_ids) for s in mine], self.settings.batch_tokens, self.pad_id, self.settings.layout)
+        for rows in layout:
+            self._accumulate(rows.to(self.accelerator.device), mine, streams, loss, normaliser, figures)
+        self._sum_gradients()
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm or math.inf)
+        if not torch.isfinite(norm):
+            self.optimiser.zero_grad(set_to_none=True)
+            raise RaroError("the gradient is not finite", "lower the learning rate; the last checkpoint is good")
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate
+        self.optimiser.step()
+        seconds = time.perf_counter() - started
+        result = {name.removeprefix("sum:"): value for name, value in figures.items() if name in ("loss", "tokens")}
+        for stream in streams:
+            if count := figures[f"n:{stream}"]:
+                result[f"{stream}/entropy"] = figures[f"entropy:{stream}"] / count
+                if streams[stream].kl:
+                    result[f"{stream}/kl"] = figures[f"kl:{stream}"] / count
+        padding = figures["padding"] / max(1, len(layout))
+        return result | {"grad_norm": float(norm), "tokens_per_second": figures["tokens"] / seconds, "padding": padding}
+
+    def _accumulate(self, rows, samples, streams, loss: Loss, normaliser: Mapping[str, float], figures: Counter) -> None:
+        """Adds one micro-batch's gradient, and its figures."""
+        device = self.accelerator.device
+        per_sample = lambda values: torch.tensor(values, dtype=torch.float32, device=device)[rows.owner]  # noqa: E731
+        logprobs, entropy = token_logprobs(self.model, rows, self.settings.temperature)
+        rollout = logprobs.detach()
+        if all(s.rollout_logprobs for s in samples):
+            given = [samples[o].rollout_logprobs[p] for o, p in zip(rows.owner.tolist(), rows.place.tolist(), strict=True)]
+            rollout = torch.tensor(given, device=device)
+        share = per_sample([s.weight * streams[s.stream].coefficient / normaliser[s.stream] for s in samples])
+        losses = loss(logprobs, rollout, per_sample([s.advantage for s in samples]))
+        beta = per_sample([streams[s.stream].kl for s in samples])
+        kl = torch.zeros_like(losses)
+        if self.reference is not None and bool((beta > 0).any()):
+            with torch.no_grad():
+                reference, _ = token_logprobs(self.reference, rows, self.settings.temperature)
+            kl = kl_to_reference(logprobs, reference)
+            losses = losses + beta * kl
+        total = (share * losses).sum()
+        self.accelerator.backward(total)
+        figures["loss"] += total.item()
+        figures["tokens"] += rows.input_ids.numel() * (1 - rows.padding)
+        figures["padding"] += rows.padding
+        for stream in streams:
+            inside = torch.tensor([s.stream == stream for s in samples], device=device)[rows.owner]
+            figures[f"n:{stream}"] += int(inside.sum())
+            figures[f"entropy:{stream}"] += float(entropy[inside].sum())
+            figures[f"kl:{stream}"] += float(kl.detach()[inside].sum())
+
+    def _sum_gradients(self) -> None:
+        """Sums gradients over processes; a parameter that got none on one of them counts as zeros there."""
+        if self.accelerator.num_processes == 1:
+            return
+        for parameter in self.model.parameters():
+            if parameter.requires_grad:
+                gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                parameter.grad = self.accelerator.reduce(gradient, reduction="sum")
+
+
+def _normalisers(samples: Sequence[Sample], streams: Mapping[str, Stream]) -> dict[str, float]:
+    """What each stream's sum is divided by; 1 for a stream without samples."""
+    totals: Counter[str] = Counter()
+    for sample in samples:
+        totals[sample.stream] += streams[sample.stream].budget or len(sample.completion_ids)
+    return {stream: float(max(1, totals[stream])) for stream in streams}
+
+
+def snapshot(model: torch.nn.Module) -> dict[str, Tensor]:
+    """A copy of the model's weights on the CPU."""
+    return {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}

@@ -1,0 +1,204 @@
+"""Makes the packaged mini base and its demonstrations again: `make base`. Seeded; about 20 minutes on one core.
+
+The mini base stands in for a pretrained LLM. It is a 178-thousand-parameter Qwen2 decoder, trained by language modelling on synthetic
+traces of both roles, imperfect in both:
+
+policy  random attempts at the problem, each worked out and flagged `ok` or `no`, until one hits or it gives up; then its last attempt
+        as the answer. The attempts are random, so its search is poor; a flag is wrong with probability FLAG_NOISE.
+critic  both answers worked out and flagged in the same way, then a verdict that follows the flags with probability FOLLOWS and is
+        drawn at random otherwise: a critic little above chance.
+
+So the base already does arithmetic and compares a value with a target. What is left to learn is to search better, and which flags mark an
+expert. Numbers are split into four disjoint sets of triples: the base's own training, and the demonstrations' train, dev and test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.progress import track
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from ..benchmarks.countdown import Attempt, Problem, attempts, problems
+from ..game.prompts import critic_messages, policy_messages
+from ..learning.losses import cross_entropy
+from ..learning.update import Learner, Optimisation, Stream
+from ..records import Pair, Sample
+from ..rollout.models import Speaker, save_model
+from ..text import END_THINK, THINK
+
+LARGEST = 15
+SHARES = {"base": 0.27, "train": 0.34, "dev": 0.06, "test": 0.33}
+FLAG_NOISE = 0.04
+FOLLOWS = 0.08
+STOPS = 0.45
+"""Probability of giving up after a missed attempt."""
+WRONG_NUMBERS = 0.06
+"""Share of the critic's lessons in which the student's answer uses numbers it was not given; flagged `no`."""
+INSTRUCTIONS = {"policy": "solve", "critic": "judge"}
+TEMPLATE = (
+    "{% for m in messages %}<|{{ m['role'] }}|> {{ m['content'] }} {% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """One token per whole number 0..99, sign, bracket and word; a chat template like any other model's."""
+    special = ["<|pad|>", "<|end|>", "<|unknown|>", "<|system|>", "<|user|>", "<|assistant|>", THINK, END_THINK]
+    words = ["solve", "judge", "Make", "from", "First", "Second", "answer", "ok", "no", "first", "second", "tie"]
+    signs = list("+-*/=().,:")
+    vocabulary = {token: i for i, token in enumerate([*special, *signs, *words, *map(str, range(100))])}
+    core = Tokenizer(models.WordLevel(vocabulary, unk_token="<|unknown|>"))
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split(Regex(r"\d+|[A-Za-z]+|[^\w\s]"), behavior="isolated")]
+    )
+    result = PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        pad_token="<|pad|>",
+        eos_token="<|end|>",
+        unk_token="<|unknown|>",
+        additional_special_tokens=special[3:],
+        model_max_length=256,
+    )
+    result.chat_template = TEMPLATE
+    return result
+
+
+def blank_model(seed: int, vocabulary: int) -> Qwen2ForCausalLM:
+    """The untrained decoder: width 64, 3 layers, 4 heads (2 for keys and values), float32."""
+    torch.manual_seed(seed)
+    config = Qwen2Config(
+        vocab_size=vocabulary,
+        hidden_size=64,
+        intermediate_size=192,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=256,
+        rope_theta=10_000.0,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=1,
+        pad_token_id=0,
+        initializer_range=0.05,
+    )
+    return Qwen2ForCausalLM(config)
+
+
+def split_problems(seed: int) -> dict[str, list[Problem]]:
+    """All problems, split by their numbers, so that no triple of numbers stands in two splits."""
+    by_numbers = problems(LARGEST)
+    triples = sorted(by_numbers)
+    random.Random(f"splits-{seed}").shuffle(triples)
+    result, start = {}, 0
+    for i, (name, share) in enumerate(SHARES.items()):
+        end = len(triples) if i == len(SHARES) - 1 else start + round(share * len(triples))
+        result[name] = [p for numbers in triples[start:end] for p in by_numbers[numbers]]
+        start = end
+    return result
+
+
+def demonstrations(splits: dict[str, list[Problem]], seed: int) -> list[dict[str, str]]:
+    """One row per problem of train, dev and test: the question and one valid answer, drawn at random. No thought."""
+    rng = random.Random(f"experts-{seed}")
+    rows = []
+    for split in ("train", "dev", "test"):
+        for problem in splits[split]:
+            expert = rng.choice([a for a in attempts(problem.numbers) if a.value == problem.target])
+            group = "-".join(map(str, problem.numbers))
+            rows.append({"question": problem.question, "answer": expert.answer, "group": group, "split": split})
+    rng.shuffle(rows)
+    return rows
+
+
+@dataclass
+class Lessons:
+    """An endless source of traces of both roles, on the base's own problems."""
+
+    problems: list[Problem]
+    speaker: Speaker
+    rng: random.Random
+
+    def flag(self, problem: Problem, attempt: Attempt, numbers_right: bool = True) -> bool:
+        """Whether the trace flags the attempt `ok`; wrong with probability FLAG_NOISE."""
+        right = attempt.value == problem.target and numbers_right
+        return right if self.rng.random() >= FLAG_NOISE else not right
+
+    def policy(self) -> Sample:
+        """Random attempts until one is flagged ok or patience ends; the last one is the answer."""
+        problem = self.rng.choice(self.problems)
+        worked = []
+        while True:
+            attempt = self.rng.choice(attempts(problem.numbers))
+            ok = self.flag(problem, attempt)
+            worked.append(f"{attempt.worked} {'ok' if ok else 'no'}")
+            if ok or len(worked) == 7 or self.rng.random() < STOPS:
+                break
+        text = f"{THINK} {' '.join(worked)} {END_THINK} {attempt.answer}"
+        return self._sample(policy_messages(problem.question, INSTRUCTIONS["policy"]), text, "policy")
+
+    def critic(self) -> Sample:
+        """An expert's and a student's answer worked out and flagged, and a verdict that seldom follows the flags."""
+        problem = self.rng.choice(self.problems)
+        expert = self.rng.choice([a for a in attempts(problem.numbers) if a.value == problem.target])
+        numbers_right = self.rng.random() >= WRONG_NUMBERS
+        numbers = problem.numbers if numbers_right else tuple(sorted(self.rng.randint(1, LARGEST) for _ in range(3)))
+        student = self.rng.choice(attempts(numbers))
+        pair = Pair(problem.question, expert.answer, student.answer, self.rng.random() < 0.5, 0, -1)
+        order = [(expert, True), (student, numbers_right or numbers == problem.numbers)]
+        flags = [self.flag(problem, attempt, right) for attempt, right in (order if pair.expert_first else order[::-1])]
+        shown = (expert, student) if pair.expert_first else (student, expert)
+        verdict = self.rng.choice(("first", "second", "tie"))
+        if self.rng.random() < FOLLOWS:
+            verdict = "tie" if flags[0] == flags[1] else "first" if flags[0] else "second"
+        worked = " ".join(f"{a.worked} {'ok' if ok else 'no'}" for a, ok in zip(shown, flags, strict=True))
+        return self._sample(critic_messages(pair, INSTRUCTIONS["critic"]), f"{THINK} {worked} {END_THINK} {verdict}", "critic")
+
+    def _sample(self, messages: list[dict[str, str]], text: str, stream: str) -> Sample:
+        return Sample(self.speaker.prompt(messages, stream, 0).ids, self.speaker.completion(text), (), 1.0, 1.0, stream)
+
+
+def train(speaker: Speaker, source: list[Problem], seed: int, steps: int, batch: int, rate: float) -> None:
+    """Language modelling on both roles' traces, with warm-up and a cosine's decay of the learning rate."""
+    lessons = Lessons(source, speaker, random.Random(f"lessons-{seed}"))
+    learner = Learner(speaker.model, None, Optimisation(learning_rate=rate, weight_decay=0.01, batch_tokens=8192), speaker.pad_id)
+    streams = {"policy": Stream(coefficient=0.5), "critic": Stream(coefficient=0.5)}
+    for step in track(range(steps), "training the mini base"):
+        samples = [lessons.policy() for _ in range(batch // 2)] + [lessons.critic() for _ in range(batch // 2)]
+        shape = min(1.0, (step + 1) / 100) * (0.5 + 0.5 * torch.cos(torch.tensor(torch.pi * step / steps)).item())
+        figures = learner.update(samples, streams, cross_entropy, rate * shape)
+        if step % 100 == 0 or step == steps - 1:
+            print(f"step {step} loss {figures['loss']:.4f} tokens/s {figures['tokens_per_second']:.0f}", flush=True)
+
+
+def main() -> None:
+    package = Path(__file__).parent
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, default=2500)
+    parser.add_argument("--batch", type=int, default=256, help="traces per step")
+    parser.add_argument("--rate", type=float, default=4e-3, help="peak learning rate")
+    parser.add_argument("--model", type=Path, default=package / "countdown-mini")
+    parser.add_argument("--demonstrations", type=Path, default=package.parent / "data" / "countdown-mini.jsonl")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    splits = split_problems(given.seed)
+    with given.demonstrations.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in demonstrations(splits, given.seed))
+    print({name: len(found) for name, found in splits.items()}, flush=True)
+    words = tokenizer()
+    model = blank_model(given.seed, len(words))
+    model.generation_config.eos_token_id, model.generation_config.pad_token_id = words.eos_token_id, words.pad_token_id
+    speaker = Speaker(model, words, (words.eos_token_id,), words.pad_token_id)
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
+    train(speaker, splits["base"], given.seed, given.steps, given.batch, given.rate)
+    save_model(speaker, given.model)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Opening a model folder, and building the engine a configuration asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..config import Config
+from ..errors import BadInput
+from ..records import Prompt
+from .engine import Engine
+from .plain import PlainEngine
+from .slots import SlotEngine
+
+
+@dataclass(frozen=True)
+class Speaker:
+    """A model with its tokenizer and what is needed to let it speak. end_ids: any of them ends a completion."""
+
+    model: Any
+    tokenizer: Any
+    end_ids: tuple[int, ...]
+    pad_id: int
+
+    def prompt(self, messages: Sequence[dict[str, str]], role: str, group: int) -> Prompt:
+        """Messages through the tokenizer's own chat template, ready for the model to answer."""
+        ids = self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=False)
+        return Prompt(tuple(ids), role, group)
+
+    def text(self, ids: Sequence[int]) -> str:
+        """A completion's text, without what ended it."""
+        ids = list(ids)
+        while ids and ids[-1] in self.end_ids:
+            ids.pop()
+        return self.tokenizer.decode(ids, skip_special_tokens=False)
+
+    def completion(self, text: str) -> tuple[int, ...]:
+        """The ids of a completion with this text, ended."""
+        return (*self.tokenizer.encode(text, add_special_tokens=False), self.end_ids[0])
+
+    def engine(self, config: Config) -> Engine:
+        """The engine that `rollout.engine` names, on this very model."""
+        kind = {"slots": SlotEngine, "plain": PlainEngine}[config.rollout.engine]
+        return kind(self.model, self.end_ids, self.pad_id, config.rollout.slots)
+
+
+def device_of(config: Config) -> torch.device:
+    """The device that `resources.device` names. Raises BadInput where there is none."""
+    wanted = config.resources.device
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise BadInput("resources.device is cuda, and this machine has no GPU that torch can use", "set resources.device=auto")
+    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def open_model(folder: Path, config: Config) -> Speaker:
+    """The model and tokenizer of a folder in Hugging Face layout: safetensors only, no code from the folder, no network.
+
+    Raises BadInput naming what the folder lacks.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging as chatter
+
+    chatter.disable_progress_bar()
+    if not (folder / "config.json").is_file():
+        raise BadInput(f"model folder '{folder}' has no config.json", "give a folder in Hugging Face layout")
+    if not list(folder.glob("*.safetensors")):
+        raise BadInput(f"model folder '{folder}' has no *.safetensors", "convert its weights to safetensors; nothing else is ever read")
+    torch.set_num_threads(config.resources.threads)
+    dtype = getattr(torch, config.base.dtype)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True, attn_implementation="sdpa")
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if not tokenizer.chat_template:
+        raise BadInput(f"the tokenizer in '{folder}' has no chat template", "choose an instruct model, or add chat_template.jinja")
+    if getattr(model.config, "final_logit_softcapping", None) or getattr(model.config, "logit_scale", 1.0) != 1.0:
+        raise BadInput(f"model '{folder}' rescales its logits, which is not supported", "choose a Qwen, Llama or Mistral-like model")
+    ends = model.generation_config.eos_token_id if model.generation_config.eos_token_id is not None else tokenizer.eos_token_id
+    ends = [ends] if isinstance(ends, int) else list(ends or [])
+    if tokenizer.eos_token_id is not None:
+        ends = [tokenizer.eos_token_id, *(e for e in ends if e != tokenizer.eos_token_id)]
+    if not ends:
+        raise BadInput(f"the tokenizer in '{folder}' has no end token", "set eos_token")
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
+    if config.resources.gradient_checkpointing:
+        model.gradient_checkpointing_enable()
+    return Speaker(model.to(device_of(config)), tokenizer, tuple(ends), pad)
+
+
+def save_model(speaker: Speaker, folder: Path) -> None:
+    """Writes weights (safetensors), configuration, tokenizer and chat template in flat Hugging Face layout."""
+    speaker.model.save_pretrained(folder)
+    speaker.tokenizer.save_pretrained(folder)

@@ -1,0 +1,66 @@
+"""Log-probabilities of completion tokens: the one forward pass that scoring and learning share.
+
+Logits are computed only where a completion token is predicted, and in chunks that are recomputed in the backward pass where the
+vocabulary is large: 32 thousand tokens x 152 thousand words in float32 would be 20 GB (engine.md, 4 and 5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from ..records import Prompt
+from .rows import Rows, lay_out
+
+CHUNK = 2**27
+"""Logits (tokens x vocabulary) above which they are computed in chunks: 512 MiB in float32."""
+
+
+def token_logprobs(model: torch.nn.Module, rows: Rows, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+    """(log-probabilities [N], entropies [N]) of the micro-batch's completion tokens, in nats, under softmax(logits / temperature).
+
+    Entropies carry no gradient.
+    """
+    positions = {} if rows.mask is None else {"position_ids": rows.position_ids, "attention_mask": rows.mask}
+    hidden = model.get_decoder()(input_ids=rows.input_ids, use_cache=False, **positions).last_hidden_state
+    hidden = hidden.flatten(0, 1)[rows.predictors]
+    head = model.get_output_embeddings()
+    per_chunk = max(1, CHUNK // head.weight.shape[0])
+    if len(hidden) <= per_chunk:
+        return _from_hidden(head, hidden, rows.target_ids, temperature)
+    parts = [
+        checkpoint(_from_hidden, head, hidden[i : i + per_chunk], rows.target_ids[i : i + per_chunk], temperature, use_reentrant=False)
+        for i in range(0, len(hidden), per_chunk)
+    ]
+    return torch.cat([p for p, _ in parts]), torch.cat([e for _, e in parts])
+
+
+def _from_hidden(head: torch.nn.Module, hidden: Tensor, target_ids: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    logprobs = torch.log_softmax(head(hidden).float() / temperature, dim=-1)
+    with torch.no_grad():
+        entropy = -(logprobs.exp() * logprobs).sum(-1)
+    return logprobs.gather(-1, target_ids.unsqueeze(-1)).squeeze(-1), entropy
+
+
+@torch.inference_mode()
+def score(
+    model: torch.nn.Module,
+    prompts: Sequence[Prompt],
+    completions: Sequence[tuple[int, ...]],
+    temperature: float,
+    pad_id: int,
+    batch_tokens: int = 16_384,
+) -> list[list[float]]:
+    """Natural log-probabilities of each completion's tokens after its prompt, in the given order; an empty completion gives []."""
+    device = next(model.parameters()).device
+    sequences = [(prompt.ids, completion) for prompt, completion in zip(prompts, completions, strict=True)]
+    chosen = [i for i, (_, completion) in enumerate(sequences) if completion]
+    result: list[list[float]] = [[0.0] * len(completion) for completion in completions]
+    for rows in lay_out([sequences[i] for i in chosen], batch_tokens, pad_id):
+        logprobs, _ = token_logprobs(model, rows.to(device), temperature or 1.0)
+        for owner, place, value in zip(rows.owner.tolist(), rows.place.tolist(), logprobs.tolist(), strict=True):
+            result[chosen[owner]][place] = value
+    return result
