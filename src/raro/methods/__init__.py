@@ -1,0 +1,1 @@
+"""One file per method: prompts -> samples. The only floor where game, rollout and learning meet."""

@@ -1,0 +1,28 @@
+"""Means with their uncertainty: bootstrap over items, paired where two arms answered the same items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+Interval = tuple[float, float, float]
+"""(mean, low, high) of a 95 % interval."""
+
+
+def mean_interval(scores: Sequence[float], resamples: int = 2000, seed: int = 0) -> Interval:
+    """Mean of the items' scores with its percentile-bootstrap interval. An item with several samples enters as their mean."""
+    values = np.asarray(scores, dtype=np.float64)
+    if not len(values):
+        return (0.0, 0.0, 0.0)
+    rng = np.random.default_rng(seed)
+    means = np.array([values[rng.integers(len(values), size=len(values))].mean() for _ in range(resamples)])
+    low, high = np.quantile(means, [0.025, 0.975])
+    return (float(values.mean()), float(low), float(high))
+
+
+def paired_difference(ours: Sequence[float], theirs: Sequence[float], resamples: int = 2000, seed: int = 0) -> Interval:
+    """Mean of ours - theirs over the same items, with its interval. Raises ValueError where the items differ in number."""
+    if len(ours) != len(theirs):
+        raise ValueError(f"{len(ours)} items against {len(theirs)}: not paired")
+    return mean_interval(np.asarray(ours, dtype=np.float64) - np.asarray(theirs, dtype=np.float64), resamples, seed)

@@ -1,0 +1,53 @@
+"""The figures of one step of the game, by role: plain arithmetic over what was read, named as docs/metrics.md lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from ..game.rewards import critic_reward, policy_reward
+from ..records import Sample
+
+
+def share(values: Iterable[Any], test: Callable[[Any], bool]) -> float | None:
+    """Share of the values that pass, or None of none."""
+    values = list(values)
+    return sum(map(test, values)) / len(values) if values else None
+
+
+def mean(values: Iterable[float]) -> float | None:
+    """Mean, or None of none."""
+    values = list(values)
+    return sum(values) / len(values) if values else None
+
+
+def step_figures(answers: Sequence, judged: Sequence[Sequence], samples: Sequence[Sample], tau_pol: float, tau_crit: float) -> dict[str, float]:
+    """Figures of both roles. answers: methods.raro.Answer; judged: groups of methods.raro.Judgement. What is undefined is left out."""
+    verdicts = [j for group in judged for j in group]
+    fresh = [j for j in verdicts if j.pair.age == 0]
+    old = [j for j in verdicts if j.pair.age > 0]
+    said = {group[0].pair.rollout_id: [j.outcome for j in group] for group in judged if group[0].pair.age == 0}
+    earned = [0.0 if a.text is None else policy_reward(said[i], tau_pol) for i, a in enumerate(answers) if a.text is None or i in said]
+    figures = {
+        "policy/reward": mean(r for r in earned if r is not None),
+        "policy/tokens": mean(len(a.completion.ids) for a in answers),
+        "policy/malformed": share(answers, lambda a: a.text is None and a.completion.finish == "stop"),
+        "policy/truncated": share(answers, lambda a: a.completion.finish == "length"),
+        "policy/zero_advantage": share((s for s in samples if s.stream == "policy"), lambda s: s.advantage == 0),
+        "critic/reward": mean(critic_reward(j.outcome, tau_crit) for j in verdicts),
+        "critic/accuracy": _accuracy(fresh),
+        "critic/accuracy_replay": _accuracy(old),
+        "critic/accuracy_first": _accuracy([j for j in fresh if j.pair.expert_first]),
+        "critic/accuracy_second": _accuracy([j for j in fresh if not j.pair.expert_first]),
+        "critic/tokens": mean(len(j.completion.ids) for j in verdicts),
+        "critic/truncated": share(verdicts, lambda j: j.completion.finish == "length"),
+        "critic/zero_advantage": share((s for s in samples if s.stream == "critic"), lambda s: s.advantage == 0),
+    }
+    for name in ("expert", "policy", "tie", "malformed"):
+        figures[f"critic/{name}"] = share((j.outcome for j in fresh), lambda o, name=name: o == name)
+    return {name: value for name, value in figures.items() if value is not None}
+
+
+def _accuracy(judgements: Sequence) -> float | None:
+    """expert / (expert + policy): one half is chance, whatever the share of ties."""
+    return share((j.outcome for j in judgements if j.outcome in ("expert", "policy")), lambda o: o == "expert")

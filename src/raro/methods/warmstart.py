@@ -1,0 +1,132 @@
+"""The warm start: lessons in the format both roles speak, made from the demonstrations and the model's own words.
+
+It must not harm the ability to think, so no thought is invented: every one is the model's own. And it must not leak labels, so the
+critic's lessons are its own well-formed verdicts, as many of each kind for either order: they say how to answer, not what.
+
+policy  For each demonstration the model writes a few thoughts. The one under which the expert's answer is likeliest is kept, and of
+        all demonstrations the share where it is likeliest of all (`keep`). `answers: expert` ends the lesson with the expert's answer,
+        `answers: own` with the answer the thought really led to: format only.
+critic  The model judges pairs of an expert's and its own answer.
+
+Where the model does not speak the format yet, its words become the thought, whatever they were.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..config import Config
+from ..game.pairs import fresh_pairs
+from ..game.prompts import critic_messages, policy_messages
+from ..game.verdicts import WORDS, read_verdict
+from ..records import Completion, Demonstration, Pair, Prompt, Sample, Sampling
+from ..rollout.models import Speaker
+from ..text import END_THINK, THINK, normalise, split_thought
+
+STEP = -1
+"""The warm start's own place in the noise's key: before the game's first step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """examples: of both streams. spoken: share of the model's own rollouts that were well-formed, by role."""
+
+    examples: list[Sample]
+    spoken: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """A thought of the model's own and the answer it led to (None: it gave none)."""
+
+    prompt: Prompt
+    text: str
+    answer: str | None
+
+
+def make_lessons(
+    speaker: Speaker, demonstrations: Sequence[Demonstration], config: Config, progress: Callable[[int, int], None] | None = None
+) -> Lessons:
+    """Lessons for `warmstart.steps` updates. Deterministic in the configuration, the demonstrations and the model."""
+    settings = config.warmstart
+    wanted = settings.steps * settings.questions
+    n_policy = max(1, round(wanted * (1 - settings.critic_share)))
+    asked = min(len(demonstrations), max(1, round(n_policy / settings.keep)))
+    items = random.Random(f"warmstart-{config.seed}").sample(list(demonstrations), asked)
+    thoughts, spoken_policy = _thoughts(speaker, items, config, progress)
+    policy = _policy_lessons(speaker, items, thoughts, config)
+    critic, spoken_critic = _critic_lessons(speaker, items, thoughts, config, max(6, round(len(policy) * settings.critic_share)))
+    return Lessons(policy + critic, {"policy": spoken_policy, "critic": spoken_critic})
+
+
+def _thoughts(speaker: Speaker, items, config: Config, progress) -> tuple[list[list[Thought]], float]:
+    prompts = [speaker.prompt(policy_messages(d.question, config.prompts.policy), "warmstart-policy", i) for i, d in enumerate(items)]
+    sampling = Sampling(config.rollout.temperature, config.rollout.policy_tokens, config.seed, STEP)
+    written = speaker.engine(config).generate(prompts, config.warmstart.thoughts, sampling, progress)
+    read = [[_thought(speaker, prompt, c) for c in completions] for prompt, completions in zip(prompts, written, strict=True)]
+    spoken = [thought.answer is not None for group in read for thought in group]
+    return read, sum(spoken) / max(1, len(spoken))
+
+
+def _thought(speaker: Speaker, prompt: Prompt, completion: Completion) -> Thought:
+    raw = speaker.text(completion.ids)
+    parts = split_thought(raw) if completion.finish == "stop" else None
+    return Thought(prompt, *parts) if parts else Thought(prompt, normalise(raw), None)
+
+
+def _policy_lessons(speaker: Speaker, items: Sequence[Demonstration], thoughts, config: Config) -> list[Sample]:
+    """One lesson per demonstration: its most telling thought; of all lessons, the most telling share."""
+    flat = [(item, thought) for item, group in zip(items, thoughts, strict=True) for thought in group]
+    before = [Prompt((*t.prompt.ids, *speaker.completion(f"{THINK} {t.text} {END_THINK}")[:-1]), "", 0) for _, t in flat]
+    scores = speaker.engine(config).score(before, [speaker.completion(item.answer) for item, _ in flat], 1.0)
+    best: dict[int, tuple[float, int]] = {}
+    for i, values in enumerate(scores):
+        score = sum(values)
+        owner = i // config.warmstart.thoughts
+        if owner not in best or score > best[owner][0]:
+            best[owner] = (score, i)
+    ranked = sorted(best.values(), key=lambda pair: -pair[0])[: max(1, round(len(best) * config.warmstart.keep))]
+    lessons = []
+    for _, i in ranked:
+        item, thought = flat[i]
+        answer = thought.answer if config.warmstart.answers == "own" and thought.answer else item.answer
+        lessons.append(Sample(thought.prompt.ids, speaker.completion(f"{THINK} {thought.text} {END_THINK} {answer}"), (), 1.0, 1.0, "policy"))
+    return lessons
+
+
+def _critic_lessons(speaker: Speaker, items: Sequence[Demonstration], thoughts, config: Config, wanted: int) -> tuple[list[Sample], float]:
+    """Equally many verdicts of each word for either order, so that the verdict says nothing about who the expert is."""
+    answers = [next((t.answer for t in group if t.answer), None) or group[0].text or "none" for group in thoughts]
+    questions, experts = [d.question for d in items], [d.answer for d in items]
+    n = min(len(items), max(wanted, 6))
+    shown = fresh_pairs(questions[:n], experts[:n], answers[:n], config.seed, STEP)
+    prompts = [speaker.prompt(critic_messages(pair, config.prompts.critic), "warmstart-critic", i) for i, pair in enumerate(shown)]
+    sampling = Sampling(config.rollout.temperature, config.rollout.critic_tokens, config.seed, STEP)
+    written = speaker.engine(config).generate(prompts, config.warmstart.thoughts, sampling)
+    cells: dict[tuple[str, bool], list[Sample]] = defaultdict(list)
+    strays: list[tuple[Pair, Prompt, str]] = []
+    spoken = 0
+    for pair, prompt, completions in zip(shown, prompts, written, strict=True):
+        for completion in completions:
+            raw = speaker.text(completion.ids)
+            verdict = read_verdict(raw, completion.finish == "stop")
+            if verdict == "malformed":
+                strays.append((pair, prompt, normalise(raw)))
+            else:
+                spoken += 1
+                cells[verdict, pair.expert_first].append(Sample(prompt.ids, completion.ids, (), 1.0, 1.0, "critic"))
+    each = max(1, wanted // 6)
+    lessons: list[Sample] = []
+    for word, expert_first in itertools.product(WORDS, (True, False)):
+        own = cells[word, expert_first][:each]
+        fitting = (s for s in strays if s[0].expert_first == expert_first)
+        borrowed = [
+            Sample(prompt.ids, speaker.completion(f"{THINK} {thought} {END_THINK} {word}"), (), 1.0, 1.0, "critic")
+            for _, prompt, thought in itertools.islice(fitting, each - len(own))
+        ]
+        lessons += own + borrowed
+    return lessons, spoken / max(1, len(prompts) * config.warmstart.thoughts)

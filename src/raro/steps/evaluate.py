@@ -1,0 +1,97 @@
+"""Evaluation on the test split, read once: every arm greedy and sampled, with intervals, and paired with the candidate."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..config import Config
+from ..storage import fetch
+from .harness import Step
+
+
+def run(config: Config, run: Path) -> dict:
+    """From the models of the run (and the champion, where there is one) to STEP/evaluation.json and STEP/items.jsonl."""
+    with Step("evaluate", config, run) as step:
+        if step.skipped:
+            return step.outputs
+        from ..benchmarks.measure import Measured, measure
+        from ..benchmarks.statistics import mean_interval, paired_difference
+        from ..demonstrations import load_split
+
+        started = time.perf_counter()
+        data = step.input("ingest")
+        items = load_split(data, "test")[: config.evaluation.max_items]
+        folders = {
+            "base": fetch(config.base.uri),
+            "warmstart": step.input("warmstart") / "model",
+            "candidate": step.input("train") / "model",
+        }
+        if previous := _champion(config, run):
+            folders["champion"] = previous
+        ways = {"greedy": (0.0, 1), "sampled": (config.rollout.temperature, config.evaluation.samples)}
+        total = (len(folders) + bool(config.evaluation.sft_steps)) * len(items) * sum(n for _, n in ways.values())
+        step.events.start(total, f"{len(items)} test problems")
+        results: dict[str, dict[str, Measured]] = {}
+        behind = 0
+        for arm, speaker, thinking in _arms(folders, config, data, step):
+            results[arm] = {}
+            for way, (temperature, samples) in ways.items():
+                tick = lambda d, n, arm=arm, way=way, behind=behind: step.events.progress(behind + d, total, f"{arm}, {way}")  # noqa: E731
+                results[arm][way] = measure(speaker, items, config, temperature, samples, thinking, tick)
+                behind += len(items) * samples
+        resamples, seed = config.evaluation.bootstrap, config.seed
+        report: dict = {"benchmark": config.evaluation.benchmark, "n": len(items), "samples": config.evaluation.samples}
+        for way in ways:
+            report[way] = {arm: mean_interval(found[way].scores, resamples, seed) for arm, found in results.items()}
+        report["paired"] = {
+            f"candidate-{arm}": {
+                way: paired_difference(results["candidate"][way].scores, results[arm][way].scores, resamples, seed) for way in ways
+            }
+            for arm in results
+            if arm != "candidate"
+        }
+        report["well_formed"] = {arm: found["sampled"].well_formed for arm, found in results.items()}
+        report["tokens"] = {arm: sum(m.tokens for m in found.values()) for arm, found in results.items()}
+        report["seconds"] = time.perf_counter() - started
+        (step.folder / "evaluation.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
+        with (step.folder / "items.jsonl").open("w", encoding="utf-8") as file:
+            for i, item in enumerate(items):
+                row: dict = {way: {arm: found[way].scores[i] for arm, found in results.items()} for way in ways}
+                if config.privacy.show_text:
+                    answers = {arm: found["greedy"].answers[i] for arm, found in results.items()}
+                    row = {"question": item.question, "expert": item.answer, "answers": answers} | row
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        step.outputs |= {way: report[way]["candidate"][0] for way in ways}
+        return step.outputs
+
+
+def _arms(folders: dict[str, Path], config: Config, data: Path, step: Step) -> Iterator[tuple]:
+    """(arm, its speaker, whether it thinks), one model in memory at a time. The SFT rival is trained here, from the base."""
+    from ..demonstrations import load_split
+    from ..methods.sft import answer_examples, supervise
+    from ..rollout.models import open_model
+
+    for arm, folder in folders.items():
+        yield arm, open_model(folder, config), True
+    if config.evaluation.sft_steps:
+        speaker = open_model(folders["base"], config)
+        examples = answer_examples(speaker, load_split(data, "train"), config)
+        tick = lambda done, steps, _: step.events.progress(done, steps, "training the SFT rival")  # noqa: E731
+        batch = config.raro.questions * config.raro.rollouts
+        supervise(speaker, examples, config, config.evaluation.sft_steps, batch, config.evaluation.sft_learning_rate, tick)
+        yield "sft", speaker, False
+
+
+def _champion(config: Config, run: Path) -> Path | None:
+    """The weights of the champion that the candidate must beat; None where there is none, or no tracking store to ask."""
+    import importlib.util
+
+    if importlib.util.find_spec("mlflow") is None:
+        return None
+    from ..registry.models import champion
+
+    found = champion(config, run)
+    return found.path if found else None
