@@ -1,0 +1,334 @@
+"""The MLflow mirror of a run folder: one parent run, one nested run per stage, filled from events.jsonl and the steps' files.
+
+events.jsonl is the outage buffer. `sync` sends what was not sent yet and remembers in RUN/.tracking.json how far it came; a
+server that was away for an hour gets everything at the next sync. Sending twice does no harm: metrics keep the time they were
+measured at, files are compared by digest.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__
+from ..config import Config
+from ..errors import ServiceFailed
+from ..storage import digest_file, read_json, write_json
+from . import events, server
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+STATE = ".tracking.json"
+DUE_AFTER = (
+    60.0  # seconds of events that a store of this machine may wait for: opening it costs 2 (7 without compiled bytecode)
+)
+ENDINGS = {"done": "FINISHED", "failed": "FAILED"}
+FILES = ("config.json", "evaluation.json", "report.html", "failure.json", "preflight/environment.json", "ingest/data.json")
+FILES_WITH_TEXT = ("train/pairs.jsonl",)
+
+
+@dataclass
+class State:
+    """What was sent, and to where. key: names this run folder on the server. stages: nested run of each stage. offset: byte of
+    events.jsonl to go on from. sent: digest of each file as it was last sent. told: what a person was told once."""
+
+    uri: str = ""
+    key: str = field(default_factory=lambda: uuid.uuid4().hex)
+    experiment: str = ""
+    parent: str = ""
+    stages: dict[str, str] = field(default_factory=dict)
+    offset: int = 0
+    sent: dict[str, str] = field(default_factory=dict)
+    told: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """An open mirror: the client, the address, and the ids of the experiment and the parent run."""
+
+    client: MlflowClient
+    uri: str
+    experiment: str
+    run_id: str
+
+
+def sync(config: Config, run: str | Path, *, force: bool = False) -> float | None:
+    """Sends what happened since the last sync; returns the seconds it took, None where nothing was sent.
+
+    A store of this machine is opened only when it is worth it (`force`, a minute of events, the end of the run): nobody waits
+    for it, and each opening costs seconds. Raises ServiceFailed only with tracking.on_outage: stop.
+    """
+    run = Path(run)
+    state = _load(run, server.address(config, run))
+    pending, offset = events.read(run, state.offset)
+    if not (force or _due(state.uri, pending)):
+        return None
+    if not server.installed():
+        _tell(run, state, "mlflow is not installed: nothing is sent to it; events.jsonl keeps everything", level="info")
+        return None
+    started = time.monotonic()
+    try:
+        with _lock(run):
+            state = _load(run, state.uri)
+            pending, offset = events.read(run, state.offset)
+            tracked = _open(config, run, state)
+            with server.speaking(state.uri):
+                _send(config, run, tracked, state, pending)
+            state.offset, state.told = offset, ""
+            _save(run, state)
+    except ServiceFailed as failure:
+        if config.tracking.on_outage == "stop":
+            raise
+        _tell(run, state, f"{failure.line}; events.jsonl keeps what is to be sent", level="warning")
+        return None
+    return time.monotonic() - started
+
+
+def open_run(config: Config, run: str | Path) -> Tracked:
+    """The parent run of this folder, made on first use. Raises ServiceFailed whatever on_outage says; BadInput without mlflow."""
+    run = Path(run)
+    with _lock(run):
+        return _open(config, run, _load(run, server.address(config, run)))
+
+
+def ui_command(config: Config, run: str | Path) -> str:
+    """What to type, or where to go, to look at the run in MLflow."""
+    uri = server.address(config, run)
+    if uri.startswith("http"):
+        return server.shown(uri)
+    where = os.path.relpath(uri.removeprefix("sqlite:///")) if server.local(uri) else server.shown(uri)
+    return f"mlflow ui --backend-store-uri {'sqlite:///' if server.local(uri) else ''}{where}"
+
+
+# ------------------------------------------------------------------------------------------------------ what to send, and when
+
+
+def _due(uri: str, pending: Sequence[dict[str, Any]]) -> bool:
+    if not pending:
+        return False
+    over = any(event["stage"] == "finish" and event["kind"] in ENDINGS for event in pending)
+    return not server.local(uri) or over or "mlflow" in sys.modules or pending[-1]["time"] - pending[0]["time"] >= DUE_AFTER
+
+
+def _open(config: Config, run: Path, state: State) -> Tracked:
+    lost = server.local(state.uri) and not Path(state.uri.removeprefix("sqlite:///")).exists()
+    if lost and state.parent:  # someone removed the store: everything is sent again
+        state.parent, state.experiment, state.stages, state.sent, state.offset = "", "", {}, {}, 0
+    client = server.connect(state.uri)
+    with server.speaking(state.uri):
+        if not state.parent:
+            state.experiment, state.parent = _find_parent(client, config, run, state)
+            _save(run, state)
+    return Tracked(client, state.uri, state.experiment, state.parent)
+
+
+def _find_parent(client: MlflowClient, config: Config, run: Path, state: State) -> tuple[str, str]:
+    """(experiment, parent run): those of Kubeflow's plugin where it made them, else ours, else new ones."""
+    from mlflow.entities import Param
+
+    tags = {
+        "raro.run": state.key,
+        "raro.name": config.name,
+        "raro.config_digest": config.digest,
+        "raro.seed": str(config.seed),
+        "raro.version": __version__,
+    }
+    given = os.environ.get("MLFLOW_RUN_ID")
+    if given:
+        task = client.get_run(given)
+        experiment, parent = task.info.experiment_id, task.data.tags.get("mlflow.parentRunId", given)
+        for key, value in tags.items():
+            client.set_tag(parent, key, value)
+    else:
+        experiment = _experiment(client, config.tracking.experiment, state.uri)
+        found = client.search_runs(
+            [experiment], f"tags.`raro.run` = '{state.key}' and tags.`raro.role` = 'parent'", max_results=1
+        )
+        tags |= {"raro.role": "parent", "mlflow.source.type": "PROJECT", "mlflow.source.name": "raro"}
+        parent = (
+            found[0].info.run_id if found else client.create_run(experiment, tags=tags, run_name=run.resolve().name).info.run_id
+        )
+    params = [Param(key, value[:6000]) for key, value in _flat(asdict(config))]
+    for i in range(0, len(params), 100):
+        client.log_batch(parent, params=params[i : i + 100])
+    return experiment, parent
+
+
+def _experiment(client: MlflowClient, name: str, uri: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    if found := client.get_experiment_by_name(name):
+        return found.experiment_id
+    folder = Path(uri.removeprefix("sqlite:///")).parent / server.ARTIFACTS
+    try:
+        return client.create_experiment(name, artifact_location=str(folder) if server.local(uri) else None)
+    except MlflowException:  # another run made it a moment ago, or else the server says why not
+        if found := client.get_experiment_by_name(name):
+            return found.experiment_id
+        raise
+
+
+def _flat(data: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in data.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", str(value)
+
+
+def _send(config: Config, run: Path, tracked: Tracked, state: State, pending: Sequence[dict[str, Any]]) -> None:
+    stages = list(dict.fromkeys(event["stage"] for event in pending if event["stage"] != "tracking"))
+    given = os.environ.get("MLFLOW_RUN_ID", "")  # Kubeflow's plugin made a run for this task, which is the last stage
+    if given and stages and given not in state.stages.values():
+        state.stages.setdefault(stages[-1], given)
+    for stage in stages:
+        _send_stage(run, tracked, state, stage, [event for event in pending if event["stage"] == stage])
+    _send_data(config, run, tracked, state)
+    _send_results(run, tracked, state)
+    for name in (*FILES, *(FILES_WITH_TEXT if config.privacy.show_text else ())):
+        path = run / name
+        if path.is_file() and state.sent.get(name) != (digest := digest_file(path)):
+            tracked.client.log_artifact(
+                tracked.run_id, str(path), artifact_path=str(Path(name).parent) if "/" in name else None
+            )
+            state.sent[name] = digest
+    if not given:  # the plugin closes its own runs
+        _close_parent(run, tracked, pending)
+
+
+def _send_stage(run: Path, tracked: Tracked, state: State, stage: str, mine: Sequence[dict[str, Any]]) -> None:
+    from mlflow.entities import Metric, RunTag
+
+    client, last = tracked.client, mine[-1]
+    started = any(event["kind"] in ("start", "progress", "metrics", *ENDINGS) for event in mine)
+    if not started and stage not in state.stages:
+        return  # only notes, or skipped: there is nothing to show
+    if stage not in state.stages:
+        state.stages[stage] = _nested(tracked, state, stage, mine[0])
+        _save(run, state)
+    run_id = state.stages[stage]
+    metrics = [
+        Metric(name, value, int(event["time"] * 1000), event["step"])
+        for event in mine
+        if event["kind"] == "metrics"
+        for name, value in event["values"].items()
+    ]
+    metrics += [Metric("seconds", event["seconds"], int(event["time"] * 1000), 0) for event in mine if event["kind"] == "done"]
+    for i in range(0, len(metrics), 1000):
+        client.log_batch(run_id, metrics=metrics[i : i + 1000])
+    tags = {f"raro.output.{key}": value for event in mine if event["kind"] == "done" for key, value in event["outputs"].items()}
+    tags |= {
+        f"raro.failure.{key}": value for event in mine if event["kind"] == "failed" for key, value in event["failure"].items()
+    }
+    if tags:
+        client.log_batch(run_id, tags=[RunTag(key, str(value)[:5000]) for key, value in tags.items()])
+    if run_id != os.environ.get("MLFLOW_RUN_ID") and last["kind"] != "skipped":
+        if last["kind"] in ENDINGS:
+            client.set_terminated(run_id, ENDINGS[last["kind"]], end_time=int(last["time"] * 1000))
+        elif client.get_run(run_id).info.status != "RUNNING":  # a retry
+            client.update_run(run_id, status="RUNNING")
+
+
+def _nested(tracked: Tracked, state: State, stage: str, first: dict[str, Any]) -> str:
+    """The nested run of a stage; one that an interrupted sync made is found again."""
+    mine = f"tags.`mlflow.parentRunId` = '{tracked.run_id}' and tags.`raro.stage` = '{stage}'"
+    if found := tracked.client.search_runs([tracked.experiment], mine, max_results=1):
+        return found[0].info.run_id
+    tags = {"mlflow.parentRunId": tracked.run_id, "raro.stage": stage, "raro.run": state.key}
+    return tracked.client.create_run(tracked.experiment, int(first["time"] * 1000), tags, run_name=stage).info.run_id
+
+
+def _send_data(config: Config, run: Path, tracked: Tracked, state: State) -> None:
+    """The demonstrations as a dataset input of the parent run. MLflow takes 36 characters of digest; the tag holds them all."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    card_file = run / "ingest" / "data.json"
+    if not card_file.is_file():
+        return
+    card = read_json(card_file)
+    if state.sent.get("data") == card["digest"]:
+        return
+    profile = json.dumps({key: card[key] for key in ("rows", "kept", "quarantined", "splits") if key in card})
+    source = json.dumps({"uri": config.demonstrations.source})
+    data = Dataset(config.name, card["digest"][:32], source_type="raro", source=source, profile=profile)
+    tags = [InputTag("mlflow.data.context", "training"), InputTag("sha256", card["digest"])]
+    tracked.client.log_inputs(tracked.run_id, [DatasetInput(data, tags)])
+    tracked.client.set_tag(tracked.run_id, "raro.data_digest", card["digest"])
+    state.sent["data"] = card["digest"]
+
+
+def _send_results(run: Path, tracked: Tracked, state: State) -> None:
+    """Scores with their intervals and the decision, on the parent run, where runs are compared."""
+    from mlflow.entities import Metric
+
+    path = run / "evaluation.json"
+    if not path.is_file() or state.sent.get("evaluation.json") == digest_file(path):
+        return
+    evaluation, now = read_json(path), int(path.stat().st_mtime * 1000)
+    metrics = [Metric(name, value, now, 0) for name, value in scores(evaluation).items()]
+    tracked.client.log_batch(tracked.run_id, metrics=metrics)
+    if "decision" in evaluation:
+        tracked.client.set_tag(tracked.run_id, "raro.decision", evaluation["decision"])
+
+
+def scores(evaluation: dict[str, Any]) -> dict[str, float]:
+    """evaluation.json as flat metrics: `sampled/candidate`, `sampled/candidate/low`, `sampled/candidate/high`, ... in [0, 1]."""
+    return {
+        f"{how}/{arm}{end}": float(value)
+        for how in ("greedy", "sampled")
+        for arm, interval in evaluation.get(how, {}).items()
+        for end, value in zip(("", "/low", "/high"), interval, strict=True)
+    }
+
+
+def _close_parent(run: Path, tracked: Tracked, pending: Sequence[dict[str, Any]]) -> None:
+    if not pending:
+        return
+    failed = (run / "failure.json").is_file()
+    over = any(event["stage"] == "finish" and event["kind"] in ENDINGS for event in pending)
+    if failed or over:
+        interrupted = failed and read_json(run / "failure.json").get("code") == 130
+        status = "KILLED" if interrupted else "FAILED" if failed else "FINISHED"
+        tracked.client.set_terminated(tracked.run_id, status, end_time=int(pending[-1]["time"] * 1000))
+    elif tracked.client.get_run(tracked.run_id).info.status != "RUNNING":
+        tracked.client.update_run(tracked.run_id, status="RUNNING")
+
+
+# --------------------------------------------------------------------------------------------------------------------- state
+
+
+def _load(run: Path, uri: str) -> State:
+    path = run / STATE
+    state = State(**read_json(path)) if path.is_file() else State()
+    return state if state.uri == uri else State(uri=uri)
+
+
+def _save(run: Path, state: State) -> None:
+    write_json(run / STATE, asdict(state))
+
+
+@contextmanager
+def _lock(run: Path) -> Iterator[None]:
+    """One sync at a time per run folder, across processes."""
+    run.mkdir(parents=True, exist_ok=True)
+    with open(run / f"{STATE}.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _tell(run: Path, state: State, text: str, level: str) -> None:
+    """Notes it in the events, once for each outage."""
+    if state.told != text[:40]:
+        state.told = text[:40]
+        _save(run, state)
+        events.Events(run, "tracking").note(text, level=level)

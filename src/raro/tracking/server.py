@@ -1,0 +1,123 @@
+"""The one door to MLflow: where it is, a client that talks to that place only, and its errors in our words.
+
+MLflow is imported inside functions: it takes seconds, and a step runs without it. Nothing here touches MLflow's global state;
+the address is passed each time.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from ..config import Config
+from ..errors import BadInput, ServiceFailed
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
+_SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
+
+
+def address(config: Config, run: str | Path) -> str:
+    """The tracking URI: the config's, else the one Kubeflow's MLflow plugin put into the environment, else SQLite in RUN."""
+    if config.tracking.uri:
+        return config.tracking.uri
+    if os.environ.get("MLFLOW_RUN_ID") and os.environ.get("MLFLOW_TRACKING_URI"):
+        return os.environ["MLFLOW_TRACKING_URI"]
+    return sqlite(run)
+
+
+def sqlite(run: str | Path) -> str:
+    """The address of the store inside a run folder."""
+    return f"sqlite:///{(Path(run) / DATABASE).resolve()}"
+
+
+def local(uri: str) -> bool:
+    """Whether the address is a SQLite file of this machine."""
+    return uri.startswith("sqlite:")
+
+
+def shown(uri: str) -> str:
+    """The address without a password in it."""
+    return re.sub(r"//[^/@]*@", "//...@", uri)
+
+
+def installed() -> bool:
+    """Whether mlflow can be imported; it is not imported to find out."""
+    return importlib.util.find_spec("mlflow") is not None
+
+
+def check(config: Config) -> None:
+    """For preflight, without importing mlflow. Raises BadInput for an address that can never work, ServiceFailed for a server
+    that does not answer and must (tracking.on_outage: stop)."""
+    uri, store = config.tracking.uri, config.registry.store
+    if not uri:
+        return
+    scheme = uri.partition(":")[0].partition("+")[0]
+    if scheme not in _SCHEMES:
+        raise BadInput(f"tracking.uri '{shown(uri)}' is not a tracking server", "write http://HOST:PORT or leave it empty")
+    if scheme in ("http", "https"):
+        if store and not store.startswith("s3://"):
+            raise BadInput(
+                f"registry.store '{store}' is a folder: a tracking server takes only s3://", "give s3:// or leave it empty"
+            )
+        if config.tracking.on_outage == "stop":
+            try:
+                urlopen(f"{uri.rstrip('/')}/health", timeout=10).close()
+            except (URLError, OSError) as error:
+                raise ServiceFailed(
+                    f"MLflow at '{shown(uri)}' does not answer: {error}", "start it, or correct tracking.uri"
+                ) from error
+
+
+def connect(uri: str) -> MlflowClient:
+    """A client of that address for tracking and registry. Raises BadInput where mlflow is not installed."""
+    if not installed():
+        raise BadInput("mlflow is not installed, and the model registry needs it", "pip install 'raro-pipelines[tracking]'")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # an outage is buffered: better soon than after minutes
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    from mlflow import MlflowClient
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        with speaking(uri):
+            return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    except ModuleNotFoundError as error:
+        raise BadInput(f"MLflow at '{shown(uri)}' needs the Python package '{error.name}'", "install it") from error
+
+
+@contextmanager
+def speaking(uri: str) -> Iterator[None]:
+    """Around calls to MLflow and its artifact store: what goes wrong there becomes ServiceFailed with one line."""
+    from mlflow.exceptions import MlflowException
+
+    kinds: tuple[type[Exception], ...] = (MlflowException, OSError)
+    for module, name in (
+        ("sqlalchemy.exc", "SQLAlchemyError"),
+        ("botocore.exceptions", "BotoCoreError"),
+        ("botocore.exceptions", "ClientError"),
+        ("boto3.exceptions", "Boto3Error"),
+    ):
+        if module in sys.modules:  # only who was imported can raise
+            kinds += (getattr(sys.modules[module], name),)
+    try:
+        yield
+    except kinds as error:
+        line = shown(" ".join(str(error).split()))[:300]
+        raise ServiceFailed(
+            f"MLflow at '{shown(uri)}' failed: {line}", "see that the server and its artifact store answer"
+        ) from error
