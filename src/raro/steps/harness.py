@@ -1,0 +1,277 @@
+"""What every step has in common: its folder appears whole or not at all, it is not run twice, and failing it says why.
+
+A step is written as
+
+    def run(config: Config, run: Path) -> dict:
+        with Step("train", config, run) as step:
+            if step.skipped:
+                return step.outputs
+            data = step.input("ingest") / "train.jsonl"
+            (step.folder / "train.json").write_text(...)
+            step.outputs["selected_step"] = 120
+            return step.outputs
+
+On disk, RUN/STEP/manifest.json is written last. It lists the folder's files with their digests, the roots of the inputs that
+were read, and the outputs; it is the artifact that travels between the pipeline's tasks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ..config import Config
+from ..errors import BadInput, GateRefused, RaroError, ServiceFailed
+from ..storage import MANIFEST, manifest, publish_folder, read_json, verify, write_atomic, write_json, writing
+from ..tracking.events import Events
+
+CONFIG, FAILURE = "config.json", "failure.json"
+INTERRUPTED = 130
+
+
+class Step:
+    """One step of one run, as a context manager.
+
+    given: what the step reads besides its inputs, {name: digest}; a change makes it run again. always: never skipped.
+
+    Attributes: folder (write here), events, outputs (small plain values, for the manifest), skipped (True: it finished before
+    under an equal configuration and its inputs still stand; the outputs are read, nothing is left to do). What the body raises
+    is raised, after RUN/failure.json is written.
+    """
+
+    def __init__(
+        self, name: str, config: Config, run: str | Path, *, given: Mapping[str, str] | None = None, always: bool = False
+    ):
+        self.name, self.config, self.run = name, config, Path(run)
+        self.given, self.always = dict(given or {}), always
+        self.folder = self.run / f".{name}.partial"
+        self.outputs: dict[str, Any] = {}
+        self.skipped = False
+        self._inputs: dict[str, str] = {}
+
+    def input(self, name: str) -> Path:
+        """The folder of a finished step, every file checked against its manifest. Raises BadInput, GateRefused."""
+        self.root(name)
+        return self.run / name
+
+    def root(self, name: str) -> str:
+        """The digest of a finished step's folder."""
+        if name not in self._inputs:
+            found = finished(self.run, name, self.config.digest)
+            if found is None:
+                line = f"step '{self.name}' needs '{name}', which has not finished in '{self.run}'"
+                raise BadInput(line, f"run `raro step {name} --output {self.run}` first")
+            verify(self.run / name, found)
+            self._inputs[name] = found["root"]
+        return self._inputs[name]
+
+    def has(self, name: str) -> bool:
+        """Whether a step has finished, for inputs that one branch of the pipeline has and another has not."""
+        return finished(self.run, name, self.config.digest) is not None
+
+    def __enter__(self) -> Step:
+        claim(self.config, self.run)
+        if failure_of(self.run, self.name):
+            (self.run / FAILURE).unlink()
+        self.events = Events(self.run, self.name)
+        self._started = time.monotonic()
+        self._restore_signal = _interrupt_on_sigterm()
+        try:
+            self._open()
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
+        return self
+
+    def _open(self) -> None:
+        if not self.always and (before := self._done_before()):
+            self.skipped, self.outputs = True, before["outputs"]
+            self.events.skipped()
+            return
+        shutil.rmtree(self.folder, ignore_errors=True)
+        with writing(self.folder):
+            self.folder.mkdir(parents=True)
+        self.events.start()
+
+    def _done_before(self) -> dict[str, Any] | None:
+        found = finished(self.run, self.name, self.config.digest)
+        if found is None or found["given"] != self.given:
+            return None
+        try:
+            verify(self.run / self.name, found)
+        except GateRefused as damage:
+            self.events.note(f"{damage.line}: done again", "warning")
+            return None
+        return found
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        told = error
+        try:
+            if error is None:
+                if not self.skipped:
+                    self._publish()
+                _mirror(self.config, self.run)
+        except BaseException as own:
+            told = own
+        finally:
+            self._restore_signal()
+        if told is not None and (told := self._failed(told)) is not error:
+            raise told from error
+
+    def _publish(self) -> None:
+        seconds = round(time.monotonic() - self._started, 3)
+        body = {
+            "step": self.name,
+            "status": "done",
+            "config_digest": self.config.digest,
+            "inputs": self._inputs,
+            "given": self.given,
+            "outputs": self.outputs,
+            "seconds": seconds,
+            **manifest(self.folder),
+        }
+        write_json(self.folder / MANIFEST, body)
+        publish_folder(self.folder, self.run / self.name)
+        self.events.done(self.outputs, seconds)
+
+    def _failed(self, error: BaseException) -> BaseException:
+        """Records the failure; returns the error to raise, which may be a clearer one."""
+        error = _clearer(error, self.run)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        failure = {
+            "stage": self.name,
+            "config_digest": self.config.digest,
+            **described(error),
+            "last_checkpoint": last_checkpoint(self.run),
+        }
+        with contextlib.suppress(ServiceFailed):  # a disk too full for these lines: the exit code still tells
+            if not (self.name == "finish" and (self.run / FAILURE).exists()):  # it runs after failures: the first one is kept
+                write_json(self.run / FAILURE, failure)
+            self.events.failed(failure)
+        return error
+
+
+# ------------------------------------------------------------------------------------------------------- a run and its parts
+
+
+def claim(config: Config, run: Path) -> None:
+    """Makes `run` this configuration's folder. Raises BadInput where it already is another's, or holds something else."""
+    path = run / CONFIG
+    if path.exists():
+        different = differences(read_json(path), dataclasses.asdict(config))
+        if different:
+            shown = "; ".join(different[:3]) + (f"; and {len(different) - 3} more" if len(different) > 3 else "")
+            line = f"output folder '{run}' holds another run ({shown})"
+            raise BadInput(line, "choose another --output, or the same configuration")
+        return
+    with writing(run):
+        if run.exists() and any(not entry.name.startswith(".") for entry in run.iterdir()):
+            raise BadInput(f"output folder '{run}' is not empty and holds no run", "choose another --output")
+    write_atomic(path, config.canonical() + "\n")
+
+
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """`key: old, now new` for each leaf in which two configurations differ."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        keys = [*new, *(key for key in old if key not in new)]
+        return [line for key in keys for line in differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)]
+    return [] if old == new else [f"{path}: {json.dumps(old)}, now {json.dumps(new)}"]
+
+
+def finished(run: Path, name: str, config_digest: str) -> dict[str, Any] | None:
+    """The manifest of a step that finished under this configuration, its own inputs standing as it read them; else None."""
+    path = run / name / MANIFEST
+    if not path.exists():
+        return None
+    found = read_json(path)
+    if found["status"] != "done" or found["config_digest"] != config_digest:
+        return None
+    for other, root in found["inputs"].items():
+        below = finished(run, other, config_digest)
+        if below is None or below["root"] != root:
+            return None
+    return found
+
+
+def last_checkpoint(run: Path) -> str | None:
+    """The newest whole checkpoint of the run, relative to it; None where there is none."""
+    whole = [state.parent for state in (run / "checkpoints").rglob("step-*/state.json")]
+    return str(max(whole, key=lambda folder: folder.stat().st_mtime).relative_to(run)) if whole else None
+
+
+# -------------------------------------------------------------------------------------------------------------------- failure
+
+
+def failure_of(run: Path, stage: str) -> dict[str, Any] | None:
+    """What failure.json says, where it is of this stage."""
+    path = run / FAILURE
+    found = read_json(path) if path.exists() else None
+    return found if found and found["stage"] == stage else None
+
+
+def stop_if_permanent(name: str, config: Config, run: Path) -> None:
+    """For a scheduler that starts a step again by itself: raises the step's earlier failure once more where trying again cannot
+    help; Kubeflow cannot tell bad input from a lost node. A person who starts again has perhaps mended the data."""
+    failure = failure_of(run, name)
+    if failure and failure["permanent"] and failure["config_digest"] == config.digest:
+        kinds = {kind.code: kind for kind in (BadInput, GateRefused, ServiceFailed)}
+        raise kinds.get(failure["code"], RaroError)(failure["line"], failure["remedy"])
+
+
+def described(error: BaseException) -> dict[str, Any]:
+    """What failure.json says of an error: {"code", "class", "line", "remedy", "permanent", "time" (seconds since 1970)}."""
+    kind, message = type(error).__name__, str(error).strip()
+    code, line, permanent = 1, f"{kind}: {message.splitlines()[0] if message else 'no message'}", False
+    remedy = "a fault of ours, or of a library: the traceback is in the log"
+    if isinstance(error, RaroError):
+        code, line, remedy, permanent = error.code, error.line, error.remedy, error.permanent
+    elif isinstance(error, KeyboardInterrupt):
+        code, line, remedy = INTERRUPTED, "interrupted", "start again with the same --output: it goes on where it was"
+    elif isinstance(error, MemoryError) or "OutOfMemory" in kind:
+        remedy = "lower rollout.slots or resources.batch_tokens, or take a larger machine"
+    return {"code": code, "class": kind, "line": line, "remedy": remedy, "permanent": permanent, "time": time.time()}
+
+
+def explained(error: RaroError) -> str:
+    """What a person sees of an error: one line, and the remedy below it."""
+    return f"raro: {error.line}" + (f"\n  remedy: {error.remedy}" if error.remedy else "")
+
+
+def _clearer(error: BaseException, run: Path) -> BaseException:
+    """A full disk, in whatever words a library tells of it, in ours."""
+    if not isinstance(error, RaroError) and os.strerror(errno.ENOSPC).lower() in str(error).lower():
+        remedy = "free some disk space and start again: it goes on where it was"
+        return ServiceFailed(f"no space left on the disk of '{run}'", remedy)
+    return error
+
+
+def _interrupt_on_sigterm() -> Callable[[], Any]:
+    """A scheduler's SIGTERM becomes KeyboardInterrupt, like Ctrl-C. Returns what undoes it."""
+    if threading.current_thread() is not threading.main_thread():
+        return lambda: None
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    return lambda: signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
+
+
+def _mirror(config: Config, run: Path) -> None:
+    """Sends the events to a tracking server, where one is named. A run's own SQLite is filled by the later steps, which need
+    MLflow anyway: importing it costs more than most steps, and events.jsonl has everything until then."""
+    if config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI"):
+        from ..tracking.runs import sync
+
+        sync(config, run)
