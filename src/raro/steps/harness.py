@@ -35,6 +35,7 @@ from ..config import Config
 from ..errors import BadInput, GateRefused, RaroError, ServiceFailed
 from ..storage import MANIFEST, manifest, publish_folder, read_json, verify, write_atomic, write_json, writing
 from ..tracking.events import Events
+from ..tracking.runs import sync
 
 CONFIG, FAILURE = "config.json", "failure.json"
 INTERRUPTED = 130
@@ -121,7 +122,7 @@ class Step:
             if error is None:
                 if not self.skipped:
                     self._publish()
-                _mirror(self.config, self.run)
+                sync(self.config, self.run)
         except BaseException as own:
             told = own
         finally:
@@ -266,12 +267,3 @@ def _interrupt_on_sigterm() -> Callable[[], Any]:
 
     before = signal.signal(signal.SIGTERM, interrupt)
     return lambda: signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
-
-
-def _mirror(config: Config, run: Path) -> None:
-    """Sends the events to a tracking server, where one is named. A run's own SQLite is filled by the later steps, which need
-    MLflow anyway: importing it costs more than most steps, and events.jsonl has everything until then."""
-    if config.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI"):
-        from ..tracking.runs import sync
-
-        sync(config, run)
