@@ -1,0 +1,29 @@
+"""What all tests share: one thread per process, and a tiny real decoder that speaks the miniature's language."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def blank():
+    """An untrained decoder of the miniature's shape with its tokenizer: a Speaker."""
+    from raro.models.make_countdown_mini import blank_model, tokenizer
+    from raro.rollout.models import Speaker
+
+    words = tokenizer()
+    model = blank_model(0, len(words))
+    model.generation_config.eos_token_id = None
+    return Speaker(model, words, (words.eos_token_id,), words.pad_token_id)

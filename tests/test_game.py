@@ -1,0 +1,138 @@
+"""The game: pure functions, tested by their properties."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raro.game import advantages, controllers, pairs, rewards
+from raro.game.prompts import critic_messages
+from raro.game.replay import Replay, Replayed
+from raro.game.verdicts import outcome, read_verdict
+from raro.records import Pair
+
+PAIR = Pair("q", "expert's", "policy's", True, 0, 0)
+SWAPPED = Pair("q", "expert's", "policy's", False, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "verdict"),
+    [
+        ("<think> a </think> first", "first"),
+        ("<think> a </think> Second.", "second"),
+        ("<think></think>tie", "tie"),
+        ("<think> a </think> first second", "malformed"),
+        ("<think> a </think>", "malformed"),
+        ("first", "malformed"),
+        ("<think> a first", "malformed"),
+        ("<think> a </think> b </think> tie", "malformed"),
+        ("<think> a </think> <think> tie", "malformed"),
+    ],
+)
+def test_verdicts_are_read_strictly(text, verdict):
+    assert read_verdict(text, finished=True) == verdict
+    assert read_verdict(text, finished=False) == "malformed"
+
+
+def test_without_reasoning_the_word_alone_is_the_verdict():
+    assert read_verdict("tie", True, reasoned=False) == "tie"
+    assert read_verdict("<think></think> tie", True, reasoned=False) == "malformed"
+
+
+@given(st.sampled_from(["first", "second", "tie", "malformed"]), st.floats(0, 1), st.floats(0, 1))
+def test_swapping_the_order_never_changes_a_reward(verdict, tau_crit, tau_pol):
+    swapped = {"first": "second", "second": "first"}.get(verdict, verdict)
+    here, there = outcome(verdict, PAIR), outcome(swapped, SWAPPED)
+    assert here == there
+    assert rewards.critic_reward(here, tau_crit) == rewards.critic_reward(there, tau_crit)
+    assert rewards.policy_reward([here], tau_pol) == rewards.policy_reward([there], tau_pol)
+
+
+def test_the_table_of_rewards():
+    assert [rewards.critic_reward(o, 0.55) for o in ("expert", "policy", "tie", "malformed")] == [1, 0, 0.55, 0]
+    assert [rewards.policy_reward([o], 0.6) for o in ("expert", "policy", "tie", "malformed")] == [0, 1, 0.6, None]
+    assert rewards.policy_reward(["policy", "malformed", "expert"], 0.6) == 0.5
+
+
+def test_a_random_critic_gives_no_expected_advantage():
+    """Three verdicts, equally likely, over both orders: the critic's mean reward is the same for every policy answer."""
+    per_order = [[rewards.policy_reward([outcome(v, p)], 0.6) for v in ("first", "second", "tie")] for p in (PAIR, SWAPPED)]
+    assert sorted(per_order[0]) == sorted(per_order[1])
+
+
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=20))
+def test_advantages_sum_to_nothing_and_keep_the_order(values):
+    centred = advantages.centred(values)
+    assert sum(centred) == pytest.approx(0, abs=1e-9)
+    assert [a - b for a, b in zip(centred, values, strict=True)] == pytest.approx([centred[0] - values[0]] * len(values))
+
+
+@given(st.integers(0, 200), st.integers(0, 5), st.integers(0, 5))
+def test_order_is_balanced(n, seed, step):
+    order = pairs.balanced_order(n, seed, step, "x")
+    assert len(order) == n
+    assert abs(2 * sum(order) - n) <= 1
+    assert order == pairs.balanced_order(n, seed, step, "x")
+
+
+def test_malformed_answers_never_reach_the_critic():
+    found = pairs.fresh_pairs(["q"] * 3, ["e"] * 3, ["a", None, "b"], 0, 0)
+    assert [(p.policy, p.rollout_id) for p in found] == [("a", 0), ("b", 2)]
+
+
+def test_the_critic_sees_both_answers_whole_and_not_who_wrote_them():
+    long = "x" * 10_000
+    for pair in (PAIR, SWAPPED):
+        shown = critic_messages(Pair(pair.question, "E", long, pair.expert_first, 0, 0), "judge")[1]["content"]
+        assert long in shown and ("First answer:\nE" in shown) == pair.expert_first
+        assert "expert" not in shown and "policy" not in shown
+
+
+@given(st.integers(2, 60), st.lists(st.integers(1, 30), max_size=12))
+def test_replay_is_bounded_balanced_and_restores_exactly(capacity, sizes):
+    replay = Replay(capacity, 0)
+    assert replay.draw(5) == []
+    for step, size in enumerate(sizes):
+        replay.add([Replayed(step, i, f"{step}-{i}") for i in range(size)])
+    assert len(replay) <= max(2, capacity)
+    copy = Replay(capacity, 99)
+    copy.restore(replay.state())
+    assert copy.draw(20) == replay.draw(20)
+    assert copy.state() == replay.state()
+
+
+def test_the_reservoir_remembers_evenly():
+    replay = Replay(400, 1)
+    for step in range(1000):
+        replay.add([Replayed(step, 0, "a")])
+    early = sum(entry.step < 500 for entry in replay.reservoir) / len(replay.reservoir)
+    assert 0.35 < early < 0.65
+    assert min(entry.step for entry in replay.recent) == 800
+
+
+def test_the_gate_opens_on_accuracy_and_stays_open():
+    gate = controllers.CriticGate(0.6, 0.5)
+    assert not gate.open
+    gate.observe(0, 5, 5)
+    gate.observe(1, 0, 0)
+    assert gate.share == 0.5 and not gate.open
+    gate.observe(2, 9, 1)
+    assert gate.open and gate.step_opened == 2
+    gate.observe(3, 0, 10)
+    assert gate.open
+    assert controllers.CriticGate(0.0, 0.9).open
+
+
+def test_the_ramp():
+    assert controllers.ramp(5, None, 10, 1.0) == 0
+    assert [controllers.ramp(s, 10, 4, 1.0) for s in (9, 10, 12, 14, 99)] == [0, 0, 0.5, 1, 1]
+    assert controllers.ramp(10, 10, 0, 0.55) == 0.55
+
+
+def test_the_game_stands_without_torch():
+    code = "import sys, raro.game.pairs, raro.game.prompts, raro.game.replay, raro.game.verdicts, raro.game.rewards, raro.game.controllers"
+    subprocess.run([sys.executable, "-c", code + "; assert 'torch' not in sys.modules"], check=True)

@@ -1,0 +1,202 @@
+"""Losses, streams, checkpoints: against hand-made gradients, TRL's loss, and an uninterrupted run."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+
+from raro.errors import BadInput, RaroError
+from raro.learning import checkpoints
+from raro.learning.losses import cross_entropy, kl_to_reference, on_policy, policy_gradient
+from raro.learning.update import Learner, Optimisation, Stream
+from raro.records import Sample
+
+
+def samples(stream: str, n: int = 5, seed: int = 0) -> list[Sample]:
+    generator = torch.Generator().manual_seed(seed)
+    draw = lambda low, high, size: torch.randint(low, high, (size,), generator=generator).tolist()  # noqa: E731
+    return [
+        Sample(tuple(draw(5, 100, 3 + i)), tuple(draw(5, 100, 2 + 3 * i)), (), 1.0 - 0.7 * i, 1.0, stream) for i in range(n)
+    ]
+
+
+def learner(blank, layout="rows", rate=1e-3, reference=None, batch_tokens=64, norm=0.0) -> Learner:
+    settings = Optimisation(learning_rate=rate, layout=layout, batch_tokens=batch_tokens, max_grad_norm=norm)
+    return Learner(copy.deepcopy(blank.model), reference, settings, blank.pad_id)
+
+
+def gradients(found: Learner) -> torch.Tensor:
+    return torch.cat([p.grad.flatten() for p in found.model.parameters()])
+
+
+def test_the_gradient_is_the_formula(blank):
+    """Against the sum written out, one sample at a time, with transformers' own forward."""
+    batch = samples("a") + samples("b", seed=1)
+    streams = {"a": Stream(coefficient=0.3), "b": Stream(coefficient=0.7, budget=20)}
+    ours = learner(blank)
+    ours.update(batch, streams, on_policy, 0.0)
+    model = copy.deepcopy(blank.model)
+    total = 0.0
+    for sample in batch:
+        ids = torch.tensor([[*sample.prompt_ids, *sample.completion_ids]])
+        logprobs = torch.log_softmax(model(ids).logits[0], -1)
+        start = len(sample.prompt_ids)
+        chosen = sum(logprobs[start - 1 + t, token] for t, token in enumerate(sample.completion_ids))
+        normaliser = 5 * 20 if sample.stream == "b" else sum(len(s.completion_ids) for s in batch if s.stream == "a")
+        total = total - streams[sample.stream].coefficient / normaliser * sample.advantage * chosen
+    total.backward()
+    theirs = torch.cat([p.grad.flatten() for p in model.parameters()])
+    assert torch.allclose(gradients(ours), theirs, atol=1e-6)
+
+
+@pytest.mark.parametrize("batch_tokens", [30, 1000])
+def test_packed_equals_rows_in_the_gradient(blank, batch_tokens):
+    batch, streams = samples("a", 7), {"a": Stream(kl=0.1)}
+    reference = copy.deepcopy(blank.model)
+    torch.manual_seed(1)
+    for parameter in reference.parameters():
+        parameter.data += 0.01 * torch.randn_like(parameter)
+    found = []
+    for layout in ("rows", "packed"):
+        ours = learner(blank, layout, reference=reference, batch_tokens=batch_tokens)
+        figures = ours.update(batch, streams, on_policy, 0.0)
+        assert figures["a/kl"] > 0
+        found.append(gradients(ours))
+    assert torch.allclose(*found, atol=1e-6)
+
+
+def test_the_loss_equals_trl_dr_grpo(blank, tmp_path):
+    """TRL 1.16's own GRPO loss with loss_type dr_grpo on the same batch: same value, same gradient."""
+    import datasets
+    import trl
+
+    budget, n = 16, 5
+    batch = [Sample(s.prompt_ids, s.completion_ids, (), s.advantage, 1.0, "a") for s in samples("a", n)]
+    ours = learner(blank, batch_tokens=10_000)
+    figures = ours.update(batch, {"a": Stream(budget=budget)}, policy_gradient(0.2, 0.28), 0.0)
+    model = copy.deepcopy(blank.model)
+    width_p, width_c = max(len(s.prompt_ids) for s in batch), max(len(s.completion_ids) for s in batch)
+    left = lambda ids: [0] * (width_p - len(ids)) + list(ids)  # noqa: E731
+    right = lambda ids: list(ids) + [0] * (width_c - len(ids))  # noqa: E731
+    inputs = {
+        "prompt_ids": torch.tensor([left(s.prompt_ids) for s in batch]),
+        "prompt_mask": torch.tensor([left([1] * len(s.prompt_ids)) for s in batch]),
+        "completion_ids": torch.tensor([right(s.completion_ids) for s in batch]),
+        "completion_mask": torch.tensor([right([1] * len(s.completion_ids)) for s in batch]),
+        "advantages": torch.tensor([s.advantage for s in batch]),
+        "num_items_in_batch": torch.tensor(1),
+    }
+    settings = trl.GRPOConfig(
+        output_dir=str(tmp_path), loss_type="dr_grpo", beta=0.0, max_completion_length=budget, epsilon=0.2, epsilon_high=0.28,
+        report_to=[], use_cpu=True, bf16=False, per_device_train_batch_size=n, num_generations=n, gradient_accumulation_steps=1,
+    )  # fmt: skip
+    rows = datasets.Dataset.from_list([{"prompt": "solve"}] * n)
+    trainer = trl.GRPOTrainer(model=model, reward_funcs=[len], args=settings, train_dataset=rows, processing_class=blank.tokenizer)
+    trainer.current_gradient_accumulation_steps = 1  # set by its train loop
+    model.zero_grad()
+    loss = trainer._compute_loss(model, inputs)
+    loss.backward()
+    theirs = torch.cat([p.grad.flatten() for p in model.parameters()])
+    assert figures["loss"] == pytest.approx(loss.item(), rel=1e-5)
+    assert torch.allclose(gradients(ours), theirs, atol=1e-6)
+
+
+def test_on_policy_equals_the_clipped_surrogate_at_ratio_one(blank):
+    found = []
+    for loss in (on_policy, policy_gradient(0.2, 0.28)):
+        ours = learner(blank)
+        ours.update(samples("a"), {"a": Stream()}, loss, 0.0)
+        found.append(gradients(ours))
+    assert torch.equal(*found)
+
+
+def test_the_clip_is_asymmetric():
+    loss = policy_gradient(0.2, 0.28)
+    old = torch.zeros(4)
+    new = torch.log(torch.tensor([1.5, 0.5, 1.5, 0.5])).requires_grad_()
+    values = loss(new, old, torch.tensor([1.0, 1.0, -1.0, -1.0]))
+    assert values.tolist() == pytest.approx([-1.28, -0.5, 1.5, 0.8])
+    values.sum().backward()
+    assert new.grad.tolist() == pytest.approx([0, -0.5, 1.5, 0])
+
+
+def test_kl_is_never_negative_and_nothing_against_itself():
+    ours, theirs = torch.randn(1000) - 3, torch.randn(1000) - 3
+    assert (kl_to_reference(ours, theirs) >= 0).all()
+    assert (kl_to_reference(ours, ours) == 0).all()
+
+
+def test_a_two_armed_bandit_is_learnt(blank):
+    """One prompt, two one-token answers, rewards 1 and 0: exact expected gradients raise the better arm to certainty."""
+    ours = learner(blank, rate=1e-2, norm=1.0)
+    prompt, good, bad = (5, 6), (7,), (8,)
+    chance = lambda: torch.softmax(ours.model(torch.tensor([prompt])).logits[0, -1, [7, 8]], -1)[0].item()  # noqa: E731
+    start = chance()
+    for _ in range(30):
+        p = chance()
+        batch = [Sample(prompt, good, (), 1 - p, p, "a"), Sample(prompt, bad, (), -p, 1 - p, "a")]
+        ours.update(batch, {"a": Stream()}, on_policy, 1e-2)
+    assert start < 0.8 and chance() > 0.97
+
+
+def test_streams_do_not_drown_one_another(blank):
+    """Ten times the tokens in one stream leave the other's share of the gradient as it is."""
+    few, many = samples("a", 3), samples("b", 3, seed=2)
+    streams = {"a": Stream(), "b": Stream()}
+    once, tenfold = learner(blank), learner(blank)
+    once.update(few + many, streams, on_policy, 0.0)
+    tenfold.update(few + many * 10, streams, on_policy, 0.0)
+    assert torch.allclose(gradients(once), gradients(tenfold), atol=1e-6)
+
+
+def test_weight_zero_counts_in_the_normaliser_only(blank):
+    batch = samples("a", 4)
+    silent = [*batch[:3], Sample(batch[3].prompt_ids, batch[3].completion_ids, (), batch[3].advantage, 0.0, "a")]
+    ours, alone = learner(blank), learner(blank)
+    ours.update(silent, {"a": Stream(budget=10)}, on_policy, 0.0)
+    alone.update(batch[:3], {"a": Stream(budget=10)}, on_policy, 0.0)
+    assert torch.allclose(gradients(ours) * 4, gradients(alone) * 3, atol=1e-6)
+
+
+def test_a_gradient_that_is_not_finite_leaves_the_weights(blank):
+    ours = learner(blank)
+    before = [p.clone() for p in ours.model.parameters()]
+    with pytest.raises(RaroError, match="not finite"):
+        ours.update([Sample((5,), (6,), (), math.nan, 1.0, "a")], {"a": Stream()}, cross_entropy, 1.0)
+    assert all(torch.equal(a, b) for a, b in zip(before, ours.model.parameters(), strict=True))
+
+
+def test_resume_is_exact(blank, tmp_path):
+    batches = [samples("a", 4, seed=s) for s in range(6)]
+    whole = learner(blank, norm=1.0)
+    for batch in batches:
+        whole.update(batch, {"a": Stream()}, on_policy, 1e-3)
+    first = learner(blank, norm=1.0)
+    for batch in batches[:3]:
+        first.update(batch, {"a": Stream()}, on_policy, 1e-3)
+    checkpoints.save(tmp_path, 3, first.model, first.optimiser, {"x": 1}, {"config": "c"}, keep=2)
+    second = learner(blank, norm=1.0)
+    found = checkpoints.newest(tmp_path, {"config": "c"})
+    checkpoints.restore(found, second.model, second.optimiser)
+    assert (found.step, found.state) == (3, {"x": 1})
+    for batch in batches[3:]:
+        second.update(batch, {"a": Stream()}, on_policy, 1e-3)
+    assert all(torch.equal(a, b) for a, b in zip(whole.model.parameters(), second.model.parameters(), strict=True))
+
+
+def test_checkpoints_are_whole_kept_few_and_never_another_runs(blank, tmp_path):
+    ours = learner(blank)
+    ours.update(samples("a"), {"a": Stream()}, on_policy, 1e-3)
+    for step in (1, 2, 3):
+        checkpoints.save(tmp_path, step, ours.model, ours.optimiser, {}, {"config": "c"}, keep=2)
+    (tmp_path / ".step-000004.partial").mkdir()
+    (tmp_path / "step-000005").mkdir()
+    assert [p.name for p in checkpoints.existing(tmp_path)] == ["step-000002", "step-000003"]
+    assert checkpoints.newest(tmp_path, {"config": "c"}).step == 3
+    with pytest.raises(BadInput, match="another config"):
+        checkpoints.newest(tmp_path, {"config": "d"})
+    assert checkpoints.newest(tmp_path / "none", {}) is None
+    assert not [p for p in tmp_path.rglob("*") if p.suffix in (".bin", ".pt", ".pkl")]

@@ -1,0 +1,122 @@
+"""The slot engine against its slow twin, and scoring against sampling."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+
+from raro.records import Prompt, Sampling
+from raro.rollout.engine import choose, uniforms
+from raro.rollout.plain import PlainEngine
+from raro.rollout.rows import lay_out
+from raro.rollout.scoring import score, token_logprobs
+from raro.rollout.slots import SlotEngine
+
+ENDS = (1, 2, 3, 4)
+
+
+def some_prompts(n: int, vocabulary: int = 120, seed: int = 0) -> list[Prompt]:
+    rng = random.Random(seed)
+    return [Prompt(tuple(rng.randrange(5, vocabulary) for _ in range(rng.randrange(1, 20))), "policy", i) for i in range(n)]
+
+
+def tokens(groups):
+    return [[c.ids for c in group] for group in groups]
+
+
+@pytest.mark.parametrize("slots", [1, 7, 64, 512])
+@pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0])
+def test_slots_write_what_generate_writes(blank, slots, temperature):
+    sampling = Sampling(temperature, 24, seed=3, step=5)
+    fast = SlotEngine(blank.model, ENDS, 0, slots).generate(some_prompts(9), 6, sampling)
+    slow = PlainEngine(blank.model, ENDS, 0, 32).generate(some_prompts(9), 6, sampling)
+    assert tokens(fast) == tokens(slow)
+    assert [[c.finish for c in g] for g in fast] == [[c.finish for c in g] for g in slow]
+    assert {c.finish for g in fast for c in g} == {"stop", "length"} or temperature == 0
+    for a, b in zip((c for g in fast for c in g), (c for g in slow for c in g), strict=True):
+        assert a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
+
+
+def test_noise_does_not_depend_on_company_or_order(blank):
+    engine, prompts, sampling = SlotEngine(blank.model, ENDS, 0, 16), some_prompts(8), Sampling(1.0, 20, 0, 0)
+    together = tokens(engine.generate(prompts, 4, sampling))
+    alone = [tokens(engine.generate([p], 4, sampling))[0] for p in prompts]
+    backwards = tokens(engine.generate(prompts[::-1], 4, sampling))[::-1]
+    assert together == alone == backwards
+    assert tokens(engine.generate(prompts, 2, sampling)) == [group[:2] for group in together]
+
+
+def test_noise_differs_by_each_part_of_its_key():
+    base = Prompt((5,), "policy", 0)
+    variants = [
+        uniforms(base, 0, Sampling(1, 8, 0, 0)),
+        uniforms(base, 1, Sampling(1, 8, 0, 0)),
+        uniforms(base, 0, Sampling(1, 8, 1, 0)),
+        uniforms(base, 0, Sampling(1, 8, 0, 1)),
+        uniforms(Prompt((5,), "critic", 0), 0, Sampling(1, 8, 0, 0)),
+        uniforms(Prompt((5,), "policy", 1), 0, Sampling(1, 8, 0, 0)),
+    ]
+    assert len({tuple(v.tolist()) for v in variants}) == len(variants)
+
+
+def test_choice_follows_the_distribution():
+    logits = torch.tensor([[0.0, 1.0, -1.0, -torch.inf]]).expand(20_000, 4)
+    chosen, logprobs = choose(logits, torch.rand(20_000, generator=torch.Generator().manual_seed(0)), 0.5)
+    wanted = torch.softmax(logits[0] / 0.5, -1)
+    share = torch.bincount(chosen, minlength=4) / 20_000
+    assert torch.allclose(share, wanted, atol=0.015)
+    assert share[3] == 0
+    assert torch.allclose(logprobs.exp(), wanted[chosen])
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_sampled_logprobs_equal_recomputed(blank, temperature):
+    prompts = some_prompts(6)
+    engine = SlotEngine(blank.model, ENDS, 0, 16)
+    groups = engine.generate(prompts, 3, Sampling(temperature, 16, 0, 0))
+    flat = [(p, c) for p, g in zip(prompts, groups, strict=True) for c in g]
+    again = score(blank.model, [p for p, _ in flat], [c.ids for _, c in flat], temperature, 0, batch_tokens=100)
+    for (_, completion), values in zip(flat, again, strict=True):
+        assert values == pytest.approx(completion.logprobs, abs=1e-4)
+
+
+def test_score_of_an_empty_completion_is_empty(blank):
+    assert SlotEngine(blank.model, ENDS, 0).score(some_prompts(2), [(), (7, 8)])[0] == []
+
+
+@pytest.mark.parametrize("batch_tokens", [40, 200, 10_000])
+def test_packed_equals_rows(blank, batch_tokens):
+    rng = random.Random(1)
+    sequences = [
+        ([rng.randrange(5, 120) for _ in range(rng.randrange(1, 15))], [rng.randrange(5, 120) for _ in range(rng.randrange(1, 25))])
+        for _ in range(23)
+    ]
+    found = {}
+    for layout in ("rows", "packed"):
+        values: dict[tuple[int, int], float] = {}
+        for rows in lay_out(sequences, batch_tokens, 0, layout):
+            logprobs, entropy = token_logprobs(blank.model, rows)
+            assert (entropy > 0).all()
+            values |= dict(zip(zip(rows.owner.tolist(), rows.place.tolist(), strict=True), logprobs.tolist(), strict=True))
+        found[layout] = values
+    assert found["rows"].keys() == found["packed"].keys() == {(i, t) for i, (_, c) in enumerate(sequences) for t in range(len(c))}
+    for key, value in found["rows"].items():
+        assert found["packed"][key] == pytest.approx(value, abs=1e-4)
+
+
+def test_logits_in_chunks_give_the_same_gradient(blank, monkeypatch):
+    rows = lay_out([([5, 6, 7], [8, 9, 10, 11]), ([5, 9], [10, 3])], 1000, 0)[0]
+    gradients = []
+    for chunk in (2**27, 128 * 2):
+        monkeypatch.setattr("raro.rollout.scoring.CHUNK", chunk)
+        blank.model.zero_grad()
+        token_logprobs(blank.model, rows)[0].sum().backward()
+        gradients.append([p.grad.clone() for p in blank.model.parameters()])
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(*gradients, strict=True))
+
+
+def test_a_prompt_without_tokens_is_refused(blank):
+    with pytest.raises(ValueError, match="without tokens"):
+        SlotEngine(blank.model, ENDS, 0).generate([Prompt((), "policy", 0)], 1, Sampling(1, 4, 0, 0))
