@@ -95,7 +95,7 @@ def sync(config: Config, run: str | Path, *, force: bool = False) -> float | Non
 
 
 def open_run(config: Config, run: str | Path) -> Tracked:
-    """The parent run of this folder, made on first use. Raises ServiceFailed whatever on_outage says; BadInput without mlflow."""
+    """The parent run of this folder, made on first use. Raises ServiceFailed whatever on_outage says."""
     run = Path(run)
     with _lock(run):
         return _open(config, run, _load(run, server.address(config, run)))
@@ -282,7 +282,7 @@ def _send_results(run: Path, tracked: Tracked, state: State) -> None:
 
 
 def scores(evaluation: dict[str, Any]) -> dict[str, float]:
-    """evaluation.json as flat metrics: `sampled/candidate`, `sampled/candidate/low`, `sampled/candidate/high`, ... in [0, 1]."""
+    """evaluation.json as flat metrics in [0, 1]: `sampled/candidate`, `sampled/candidate/low`, `sampled/candidate/high`, ..."""
     return {
         f"{how}/{arm}{end}": float(value)
         for how in ("greedy", "sampled")

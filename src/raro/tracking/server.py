@@ -60,7 +60,9 @@ def installed() -> bool:
 def check(config: Config) -> None:
     """For preflight, without importing mlflow. Raises BadInput for an address that can never work, ServiceFailed for a server
     that does not answer and must (tracking.on_outage: stop)."""
-    uri, store = config.tracking.uri, config.registry.store
+    uri, store, name = config.tracking.uri, config.registry.store, config.registry.model
+    if not name or set(name) & set("/:@'\"%\\"):
+        raise BadInput(f"registry.model '{name}' cannot name a model", "use letters, digits, dashes and dots")
     if not uri:
         return
     scheme = uri.partition(":")[0].partition("+")[0]

@@ -1,0 +1,88 @@
+"""The gate: whether a candidate becomes champion. Pure functions of evaluation.json and the configured thresholds.
+
+The candidate is compared on the same test problems with the base, the warm start and, where there is one, the champion, by the
+difference of their sampled scores and its 95 % bootstrap interval.
+| promote | the interval's low end is above gate.min_gain against each of them, and no approval is required |
+| hold    | the same with approval required; or only the mean difference is above gate.hold_gain against each of them |
+| reject  | anything else |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from ..config import Gate
+from ..errors import BadInput
+
+Decision = Literal["promote", "hold", "reject"]
+RIVALS = {"base": "the base", "warmstart": "the warm start", "champion": "the champion"}
+COMPULSORY = ("base", "warmstart")
+
+
+def decide(evaluation: Mapping[str, Any], gate: Gate) -> tuple[Decision, list[str], dict[str, Any]]:
+    """(decision, reasons, evidence) for an evaluation in the layout of evaluation.json.
+
+    reasons: one plain sentence for each rival, with the figures in percent, and a last one that says what follows. evidence:
+    the thresholds and every figure the decision rests on, as shares. Raises BadInput where a rival is not compared.
+    """
+    compared = {rival: _compare(evaluation, rival, gate) for rival in RIVALS if _measured(evaluation, rival)}
+    passes = all(figures["passes"] for figures in compared.values())
+    leans = all(figures["leans"] for figures in compared.values())
+    decision: Decision = "promote" if passes and not gate.require_approval else "hold" if passes or leans else "reject"
+    reasons = [_sentence(RIVALS[rival], figures, gate) for rival, figures in compared.items()]
+    if "champion" not in compared:
+        reasons.append("There is no champion to compare with yet.")
+    reasons.append(_conclusion(decision, passes))
+    thresholds = {"min_gain": gate.min_gain, "hold_gain": gate.hold_gain, "require_approval": gate.require_approval}
+    return decision, reasons, {"gate": thresholds, "n": evaluation.get("n"), "sampled": compared}
+
+
+def _measured(evaluation: Mapping[str, Any], rival: str) -> bool:
+    return rival in COMPULSORY or rival in evaluation["sampled"] or f"candidate-{rival}" in evaluation["paired"]
+
+
+def _compare(evaluation: Mapping[str, Any], rival: str, gate: Gate) -> dict[str, Any]:
+    paired = evaluation["paired"].get(f"candidate-{rival}", {}).get("sampled")
+    if paired is None:
+        raise BadInput(f"the evaluation does not compare the candidate with {RIVALS[rival]}", "run the evaluate step again")
+    difference, low, high = paired
+    return {
+        "candidate": evaluation["sampled"]["candidate"][0],
+        "rival": evaluation["sampled"][rival][0],
+        "difference": difference,
+        "low": low,
+        "high": high,
+        "passes": low > gate.min_gain,
+        "leans": difference > gate.hold_gain,
+    }
+
+
+def _sentence(rival: str, figures: Mapping[str, Any], gate: Gate) -> str:
+    """For example: The candidate's sampled score of 41.2 % is 7.3 points above the base's 33.9 % (95 % interval +4.1 to +10.5),
+    and the low end passes the 0.0 required."""
+    side = "above" if figures["difference"] >= 0 else "below"
+    asked = "passes" if figures["passes"] else "does not pass"
+    candidate, other, gap = (_percent(figures[key]) for key in ("candidate", "rival", "difference"))
+    return (
+        f"The candidate's sampled score of {candidate} % is {gap.lstrip('-')} points {side} {rival}'s {other} % "
+        f"(95 % interval {_signed(figures['low'])} to {_signed(figures['high'])}), "
+        f"and the low end {asked} the {_signed(gate.min_gain)} required."
+    )
+
+
+def _conclusion(decision: Decision, passes: bool) -> str:
+    if decision == "promote":
+        return "It becomes champion."
+    if decision == "hold":
+        why = "gate.require_approval asks for a person" if passes else "the gain may be chance"
+        return f"It is held as challenger, for a person to promote: {why}."
+    return "It is rejected, and nothing is registered."
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def _signed(share: float) -> str:
+    return f"{100 * share:+.1f}".replace("+0.0", "0.0").replace("-0.0", "0.0")

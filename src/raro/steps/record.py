@@ -1,0 +1,29 @@
+"""The other end of a run: nothing is registered, and why is written down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..config import Config
+from ..storage import read_json, write_json
+from .harness import Step
+
+NOTHING_NEW = "Nothing is new: the demonstrations, the base and the configuration are those the champion was made from."
+
+
+def run(config: Config, run: Path) -> dict:
+    """From the decision, or from ingest's verdict where nothing was trained, to STEP/record.json: {"outcome", "reasons"}."""
+    with Step("record", config, run) as step:
+        if step.skipped:
+            return step.outputs
+        if step.has("decide"):
+            decision = read_json(step.input("decide") / "decision.json")
+            outcome, reasons = decision["decision"], decision["reasons"]
+        else:
+            step.input("ingest")
+            outcome, reasons = "nothing-new", [NOTHING_NEW]
+        write_json(step.folder / "record.json", {"outcome": outcome, "reasons": reasons})
+        for reason in reasons:
+            step.events.note(reason)
+        step.outputs["outcome"] = outcome
+        return step.outputs
