@@ -1,0 +1,1 @@
+"""Packaged configurations, one file per use."""
