@@ -1,0 +1,9 @@
+"""Kubeflow components: one thin wrapper for each of the steps in `raro.steps`.
+
+A component's file imports only the standard library and kfp at its top; its body imports the installed package and calls the step.
+IMAGE is the container image that holds the package; RARO_IMAGE names it when the pipeline is compiled.
+"""
+
+import os
+
+IMAGE = os.environ.get("RARO_IMAGE", "raro:unresolved")

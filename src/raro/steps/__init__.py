@@ -30,16 +30,16 @@ TITLES: Mapping[str, str] = {
 }
 
 
-def run_step(name: str, config: Config, run: str | Path, retry: bool = False) -> dict[str, Any]:
+def run_step(name: str, config: Config, run: str | Path, retry: bool = False, **more: Any) -> dict[str, Any]:
     """Runs one step of the run in folder `run` and returns its outputs; a step already finished with equal config and inputs is
     not run again. retry: True where a scheduler may have started it again by itself, see `harness.stop_if_permanent`.
-    Raises RaroError; any other exception is a fault of ours."""
+    more: what this step takes besides. Raises RaroError; any other exception is a fault of ours."""
     if retry:
         stop_if_permanent(name, config, Path(run))
     # Before torch is imported: it reads these once. More threads than cores left free are slower than one (miniature.md).
     os.environ.setdefault("OMP_NUM_THREADS", str(config.resources.threads))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    return importlib.import_module(f".{name}", __name__).run(config, Path(run))
+    return importlib.import_module(f".{name}", __name__).run(config, Path(run), **more)
 
 
 STEPS: Mapping[str, Callable[..., dict[str, Any]]] = {name: partial(run_step, name) for name in TITLES}

@@ -39,23 +39,22 @@ from ..tracking.runs import sync
 
 CONFIG, FAILURE = "config.json", "failure.json"
 INTERRUPTED = 130
+Given = Callable[[], Mapping[str, str]]
 
 
 class Step:
     """One step of one run, as a context manager.
 
-    given: what the step reads besides its inputs, {name: digest}; a change makes it run again. always: never skipped.
+    given: called for what the step reads besides its inputs, {name: digest}: a change makes it run again. always: never skip.
 
     Attributes: folder (write here), events, outputs (small plain values, for the manifest), skipped (True: it finished before
     under an equal configuration and its inputs still stand; the outputs are read, nothing is left to do). What the body raises
     is raised, after RUN/failure.json is written.
     """
 
-    def __init__(
-        self, name: str, config: Config, run: str | Path, *, given: Mapping[str, str] | None = None, always: bool = False
-    ):
+    def __init__(self, name: str, config: Config, run: str | Path, *, given: Given | None = None, always: bool = False):
         self.name, self.config, self.run = name, config, Path(run)
-        self.given, self.always = dict(given or {}), always
+        self.given, self.always = given, always
         self.folder = self.run / f".{name}.partial"
         self.outputs: dict[str, Any] = {}
         self.skipped = False
@@ -96,6 +95,7 @@ class Step:
         return self
 
     def _open(self) -> None:
+        self._given = dict(self.given()) if self.given else {}
         if not self.always and (before := self._done_before()):
             self.skipped, self.outputs = True, before["outputs"]
             self.events.skipped()
@@ -107,7 +107,7 @@ class Step:
 
     def _done_before(self) -> dict[str, Any] | None:
         found = finished(self.run, self.name, self.config.digest)
-        if found is None or found["given"] != self.given:
+        if found is None or found["given"] != self._given:
             return None
         try:
             verify(self.run / self.name, found)
@@ -137,7 +137,7 @@ class Step:
             "status": "done",
             "config_digest": self.config.digest,
             "inputs": self._inputs,
-            "given": self.given,
+            "given": self._given,
             "outputs": self.outputs,
             "seconds": seconds,
             **manifest(self.folder),
@@ -150,16 +150,7 @@ class Step:
         """Records the failure; returns the error to raise, which may be a clearer one."""
         error = _clearer(error, self.run)
         shutil.rmtree(self.folder, ignore_errors=True)
-        failure = {
-            "stage": self.name,
-            "config_digest": self.config.digest,
-            **described(error),
-            "last_checkpoint": last_checkpoint(self.run),
-        }
-        with contextlib.suppress(ServiceFailed):  # a disk too full for these lines: the exit code still tells
-            if not (self.name == "finish" and (self.run / FAILURE).exists()):  # it runs after failures: the first one is kept
-                write_json(self.run / FAILURE, failure)
-            self.events.failed(failure)
+        record_failure(self.name, self.config, self.run, error)
         return error
 
 
@@ -228,6 +219,20 @@ def stop_if_permanent(name: str, config: Config, run: Path) -> None:
     if failure and failure["permanent"] and failure["config_digest"] == config.digest:
         kinds = {kind.code: kind for kind in (BadInput, GateRefused, ServiceFailed)}
         raise kinds.get(failure["code"], RaroError)(failure["line"], failure["remedy"])
+
+
+def record_failure(stage: str, config: Config, run: Path, error: BaseException) -> None:
+    """Writes RUN/failure.json and the event. The exit handler runs after failures, and the first one is kept."""
+    failure = {
+        "stage": stage,
+        "config_digest": config.digest,
+        **described(error),
+        "last_checkpoint": last_checkpoint(run),
+    }
+    with contextlib.suppress(ServiceFailed):  # a disk too full for these lines: the exit code still tells
+        if not (stage == "finish" and (run / FAILURE).exists()):
+            write_json(run / FAILURE, failure)
+        Events(run, stage).failed(failure)
 
 
 def described(error: BaseException) -> dict[str, Any]:

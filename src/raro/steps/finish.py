@@ -1,0 +1,111 @@
+"""Finish: the exit handler. It runs whatever happened before, and leaves a report, a summary and a closed MLflow run.
+
+It reads only what the other steps left on disk. A step that ended without a word (its process was killed) is found by its
+events, which start and do not end, and gets its failure.json here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..config import Config
+from ..storage import read_json, write_json
+from ..tracking import events
+from .harness import FAILURE, INTERRUPTED, Step, last_checkpoint
+
+ENDED = ("done", "skipped", "failed")
+
+
+def run(config: Config, run: Path, state: str = "") -> dict:
+    """Writes RUN/report.html and STEP/summary.json. state: what the scheduler says of the tasks before, FAILED among others."""
+    with Step("finish", config, run, always=True) as step:
+        happened, _ = events.read(run)
+        stages = outcomes(happened)
+        failure = _failure(config, run, stages, state)
+        summary = summarise(run, happened, stages, failure)
+        write_json(step.folder / "summary.json", summary)
+        from ..report import page
+
+        page.write(run)
+        step.outputs |= {key: summary[key] for key in ("state", "decision") if summary[key]}
+        return step.outputs
+
+
+def outcomes(happened: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """{stage: {"state": done | skipped | failed | lost, "seconds" of a done one}} of the latest launch, without `finish`."""
+    found: dict[str, dict[str, Any]] = {}
+    for event in _latest(happened):
+        if event["stage"] in ("finish", "tracking"):
+            continue
+        if event["kind"] in ENDED:
+            seconds = {"seconds": event["seconds"]} if event["kind"] == "done" else {}
+            found[event["stage"]] = {"state": event["kind"], **seconds}
+        elif event["kind"] in ("start", "progress", "metrics"):
+            found[event["stage"]] = {"state": "lost"}
+    return found
+
+
+def _latest(happened: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """The events since preflight last started: it opens every launch and is never skipped."""
+    starts = [i for i, event in enumerate(happened) if (event["stage"], event["kind"]) == ("preflight", "start")]
+    return happened[starts[-1] :] if starts else happened
+
+
+def _failure(config: Config, run: Path, stages: Mapping[str, Mapping[str, Any]], state: str) -> dict[str, Any] | None:
+    """failure.json, written here where a step could not."""
+    path = run / FAILURE
+    if path.exists():
+        return read_json(path)
+    lost = [name for name, stage in stages.items() if stage["state"] == "lost"]
+    if not lost and state != "FAILED":
+        return None
+    failure = {
+        "stage": lost[-1] if lost else "pipeline",
+        "config_digest": config.digest,
+        "code": 4,
+        "class": "Lost",
+        "line": f"step '{lost[-1]}' ended without a word" if lost else "a task failed before its step began",
+        "remedy": "perhaps it was killed for its memory: lower rollout.slots; start again, it goes on from its last checkpoint"
+        if lost
+        else "look at the task's log and its pod's events",
+        "permanent": False,
+        "time": time.time(),
+        "last_checkpoint": last_checkpoint(run),
+    }
+    write_json(path, failure)
+    return failure
+
+
+def summarise(
+    run: Path,
+    happened: Sequence[Mapping[str, Any]],
+    stages: Mapping[str, Mapping[str, Any]],
+    failure: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """The run in a few plain values. seconds: since the launch; overhead: the share of them spent outside the steps."""
+    decision = _result(run / "decide" / "decision.json") if "decide" in stages else {}
+    state = "succeeded"
+    if failure:
+        state = "interrupted" if failure["code"] == INTERRUPTED else "failed"
+    elif "warmstart" not in stages:
+        state = "nothing-new"
+    latest = _latest(happened)
+    seconds = time.time() - latest[0]["time"] if latest else 0.0
+    inside = sum(stage.get("seconds", 0.0) for stage in stages.values())
+    return {
+        "state": state,
+        "decision": decision.get("decision"),
+        "reasons": decision.get("reasons", []),
+        "registration": _result(run / "register" / "registration.json") if "register" in stages else None,
+        "failure": failure,
+        "stages": stages,
+        "seconds": round(seconds, 1),
+        "overhead": round(max(0.0, 1 - inside / seconds), 4) if seconds else 0.0,
+    }
+
+
+def _result(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.is_file() else {}

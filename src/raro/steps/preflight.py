@@ -1,0 +1,135 @@
+"""Preflight: what can be known before anything costly starts, and what machine the run was made on.
+
+Permanent errors must fail here: a scheduler that starts a lost step again then pays only for lost nodes.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from ..config import Config
+from ..errors import BadInput
+from ..storage import fetch, read_json, write_json
+from .harness import Step
+
+FREE_GIB = 1.0  # a run of the mini needs a tenth; a larger model fails with its own clear line when the disk is full
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+
+
+def run(config: Config, run: Path) -> dict:
+    """Checks, and writes STEP/environment.json."""
+    with Step("preflight", config, run, always=True) as step:
+        check(config, run)
+        environment = _environment(config)
+        write_json(step.folder / "environment.json", environment)
+        step.events.note(f"{environment['device']}, {environment['cores']} cores, {environment['memory_gib']} GiB of memory")
+        step.outputs["device"] = environment["device"]
+        return step.outputs
+
+
+def check(config: Config, run: Path) -> None:
+    """Everything that needs no large library and writes nothing. Raises BadInput, or ServiceFailed for what may pass."""
+    from ..demonstrations import sources
+    from ..tracking import server
+
+    check_base(config.base.uri)
+    sources(config.demonstrations.source)
+    server.check(config)
+    check_place(run)
+
+
+def check_base(uri: str) -> Path:
+    """The local folder of a base in Hugging Face layout. Raises BadInput naming what it lacks."""
+    folder = fetch(uri)
+    if not folder.is_dir():
+        raise BadInput(f"base '{uri}' is a file", "name a folder in Hugging Face layout")
+    if not (folder / "config.json").is_file():
+        raise BadInput(f"base '{uri}' has no config.json", "name a folder in Hugging Face layout, with the model's own files")
+    if "model_type" not in read_json(folder / "config.json"):
+        raise BadInput(f"config.json of base '{uri}' names no model_type", "name a model that transformers can open")
+    if not list(folder.glob("*.safetensors")):
+        pickled = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+        if pickled:
+            line = f"base '{uri}' has its weights only as {pickled[0]}, which can run code when it is opened"
+            raise BadInput(line, "convert them: transformers' save_pretrained writes safetensors")
+        raise BadInput(f"base '{uri}' has no weights (*.safetensors)", "finish its download, or name another folder")
+    if not any((folder / name).is_file() for name in TOKENIZERS):
+        raise BadInput(f"base '{uri}' has no tokenizer ({', '.join(TOKENIZERS)})", "add the tokenizer's files")
+    return folder
+
+
+def check_place(run: Path) -> None:
+    """Whether the run's folder can be written and has room. Raises BadInput."""
+    place = next(folder for folder in [run, *run.absolute().parents] if folder.exists())
+    if not place.is_dir():
+        raise BadInput(f"'{place}' is a file, so '{run}' cannot be a folder", "choose another --output")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise BadInput(f"'{place}' may not be written to, and '{run}' lies in it", "choose another --output")
+    free = shutil.disk_usage(place).free / 2**30
+    if free < FREE_GIB:
+        line = f"only {free:.2f} GiB are free where '{run}' is to be written, {FREE_GIB:g} GiB are needed"
+        raise BadInput(line, "free some disk space, or choose another --output")
+
+
+def _environment(config: Config) -> dict[str, Any]:
+    """What environment.json says: enough to know later on what a result was made."""
+    import torch
+
+    from ..rollout.models import device_of
+
+    device = device_of(config)
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": packages(),
+        "torch_threads": config.resources.threads,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "git": _revision(),
+        "cores": cores(),
+        "memory_gib": memory_gib(),
+    }
+
+
+def packages() -> dict[str, str]:
+    """Installed versions of what the project declares, the optional parts included."""
+    names = sorted({re.match(r"[\w.-]+", line)[0] for line in importlib.metadata.requires("raro-pipelines") or ()})
+    found = {}
+    for name in ["raro-pipelines", *(name for name in names if name != "raro-pipelines")]:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_gib() -> float:
+    """Physical memory, or the container's limit where that is less."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = Path("/sys/fs/cgroup/memory.max")
+    if limit.is_file() and (text := limit.read_text().strip()).isdigit():
+        total = min(total, int(text))
+    return round(total / 2**30, 1)
+
+
+def _revision() -> str | None:
+    """The commit of the project's checkout, with -dirty where it was changed; None outside a checkout."""
+    root = Path(__file__).resolve().parents[3]
+    if not (root / ".git").exists() or not shutil.which("git"):
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
+    said = subprocess.run(command, capture_output=True, text=True)
+    return said.stdout.strip() or None

@@ -1,0 +1,63 @@
+"""One task of a Kubeflow pipeline around one step: what a component's body calls, and all it calls.
+
+kfp is not imported here; its artifacts are taken as they come (`path` to read or write, `metadata` to fill).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..config import Config, parse
+from ..errors import GateRefused, RaroError
+from ..storage import MANIFEST, read_json
+from . import run_step
+from .harness import INTERRUPTED, explained, record_failure
+
+
+class Artifact(Protocol):
+    """What is used of kfp's artifacts."""
+
+    path: str
+    metadata: dict[str, Any]
+
+
+def perform(
+    name: str, config: str, run: str, manifest: Artifact, inputs: Mapping[str, Artifact] | None = None, **more: Any
+) -> dict[str, Any]:
+    """Runs step `name` and returns its outputs.
+
+    config: canonical JSON. run: the run's folder. manifest: gets a copy of the step's manifest.json. inputs: manifests of the
+    steps before; what lies in the run's folder must be what they name. Leaves with the exit code of the error, after telling it
+    in one line: a task's log is read by people.
+    """
+    folder = Path(run)
+    try:
+        parsed = parse(config)
+        _check_lineage(name, parsed, folder, inputs or {})
+        outputs = run_step(name, parsed, folder, retry=True, **more)
+    except RaroError as error:
+        print(explained(error), file=sys.stderr, flush=True)
+        raise SystemExit(error.code) from None
+    except KeyboardInterrupt:
+        raise SystemExit(INTERRUPTED) from None
+    written = read_json(folder / name / MANIFEST)
+    Path(manifest.path).parent.mkdir(parents=True, exist_ok=True)
+    Path(manifest.path).write_text(json.dumps(written, indent=2), encoding="utf-8")
+    manifest.metadata |= {"step": name, "root": written["root"], "config_digest": written["config_digest"]}
+    manifest.metadata |= {key: value for key, value in outputs.items() if value is not None}
+    return outputs
+
+
+def _check_lineage(name: str, config: Config, run: Path, inputs: Mapping[str, Artifact]) -> None:
+    """Raises GateRefused where a step's folder is not the one that its task handed on."""
+    for before, artifact in inputs.items():
+        handed, found = read_json(artifact.path)["root"], read_json(run / before / MANIFEST)["root"]
+        if handed != found:
+            line = f"step '{before}' handed on {handed[:12]}, but '{run / before}' now holds {found[:12]}"
+            error = GateRefused(line, "let one pipeline at a time write into a run's folder")
+            record_failure(name, config, run, error)
+            raise error
