@@ -13,7 +13,7 @@ ROOT = Path(raro.__file__).parent
 FLOORS = [
     {"errors"},
     {"records", "config"},
-    {"text", "storage"},
+    {"text", "storage", "data"},
     {"rollout"},
     {"game", "learning", "demonstrations"},
     {"tracking"},
