@@ -1,0 +1,114 @@
+"""From files to splits: every row is read once, screened, placed and written where it belongs. Nothing but digests is held."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from ..config import Demonstrations
+from ..errors import BadInput
+from ..records import Demonstration
+from ..storage import writing
+from .card import Card
+from .files import Source
+from .readers import EXCERPT, Row, missing, read
+from .screens import Duplicates, Refusal, Screened, screen
+from .splits import SPLITS, Splits
+
+QUARANTINE = "quarantine.jsonl"
+LOOKED_AT = 1000  # rows without a wanted column whose other columns' names are remembered
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
+
+Progress = Callable[[int, int, str], None]
+
+
+def collect(
+    settings: Demonstrations, found: Sequence[Source], folder: Path, show_text: bool = True, progress: Progress | None = None
+) -> Card:
+    """Writes train.jsonl, dev.jsonl, test.jsonl and quarantine.jsonl into `folder` and returns the card.
+
+    show_text: whether the quarantine may hold the beginning of a row's text. progress: called about twice a second with bytes
+    read, bytes in all, and words. Raises BadInput for a file that is not what it claims, a column that no row has, a group in
+    two splits, no rows at all.
+    """
+    columns = _columns(settings)
+    sizes = [source.path.stat().st_size for source in found]
+    card, names, told = Card(), {}, time.monotonic()
+    one_row = _Pass(settings)
+    with writing(folder), ExitStack() as stack:
+        pens = {
+            name: stack.enter_context(open(folder / name, "w", encoding="utf-8", errors="backslashreplace", newline="\n"))
+            for name in [*(f"{split}.jsonl" for split in SPLITS), QUARANTINE]
+        }
+        for i, source in enumerate(found):
+            before = source.path.stat()
+            for row in read(source, columns):
+                result = one_row(row)
+                if isinstance(result, Refusal):
+                    card.refuse(result.reason)
+                    pens[QUARANTINE].write(_quarantined(row, result, settings, show_text))
+                    if result.reason == "missing_column" and card.reasons["missing_column"] <= LOOKED_AT:
+                        names |= dict.fromkeys(row.values)
+                else:
+                    demonstration, split = result
+                    card.keep(demonstration, split)
+                    pens[f"{split}.jsonl"].write(_line(demonstration))
+                if progress and card.rows % 256 == 0 and time.monotonic() - told > 0.5:
+                    told = time.monotonic()
+                    progress(sum(sizes[:i]) + row.done, sum(sizes), f"{card.rows:,} rows")
+            after = source.path.stat()
+            if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+                raise BadInput(f"'{source.uri}' changed while it was read", "start again when nobody writes to it")
+    where = found[0].uri if len(found) == 1 else f"{found[0].uri}' and {len(found) - 1} more files, '{found[-1].uri}"
+    if not card.rows:
+        raise BadInput(f"'{where}' holds no rows", "give questions and answers")
+    if card.reasons["missing_column"] == one_row.whole and (error := missing(where, columns, names)):
+        raise error
+    if progress:
+        progress(sum(sizes), sum(sizes), f"{card.rows:,} rows")
+    return card
+
+
+class _Pass:
+    """All screens in their order, and the placing. whole: rows seen that were not broken."""
+
+    def __init__(self, settings: Demonstrations):
+        self.settings, self.whole = settings, 0
+        self._splits, self._duplicates = Splits(settings), Duplicates()
+
+    def __call__(self, row: Row) -> tuple[Demonstration, str] | Refusal:
+        self.whole += row.values is not None
+        screened = screen(row, self.settings)
+        if not isinstance(screened, Screened):
+            return screened
+        split = self._splits.place(screened.demonstration, screened.split)
+        if isinstance(split, Refusal):
+            return split
+        return self._duplicates.refuse(screened.demonstration) or (screened.demonstration, split)
+
+
+def _columns(settings: Demonstrations) -> list[str]:
+    """The wanted columns, each once. Raises BadInput where one column would be both question and answer."""
+    if settings.question == settings.answer:
+        raise BadInput(f"demonstrations.question and .answer both name column '{settings.question}'", "name two columns")
+    for key in ("question", "answer"):
+        if not getattr(settings, key):
+            raise BadInput(f"demonstrations.{key} is empty", "name the column that holds it")
+    return list(dict.fromkeys(name for name in (settings.question, settings.answer, settings.group, settings.split) if name))
+
+
+def _line(demonstration: Demonstration) -> str:
+    fields = {name: getattr(demonstration, name) for name in ("question", "answer", "source", "licence", "group")}
+    return _ENCODER.encode(fields) + "\n"
+
+
+def _quarantined(row: Row, refusal: Refusal, settings: Demonstrations, show_text: bool) -> str:
+    record = {"row": row.number, "reason": refusal.reason, "detail": refusal.detail, "source": row.source}
+    if show_text:
+        shown = {name: row.values.get(name) for name in (settings.question, settings.answer)} if row.values else row.text
+        record["text"] = shown if isinstance(shown, str) else {name: str(value)[:EXCERPT] for name, value in shown.items()}
+    return _ENCODER.encode(record) + "\n"

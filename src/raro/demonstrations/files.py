@@ -1,0 +1,149 @@
+"""Where the experts' files lie, and whether each is what its name claims: its first bytes are looked at before a row is read."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from ..errors import BadInput
+from ..storage import fetch
+
+# The formats by suffix, as a file's name claims them; any but Parquet may have .gz behind.
+CLAIMS = {".jsonl": "JSONL", ".ndjson": "JSONL", ".json": "JSONL", ".csv": "CSV", ".tsv": "CSV", ".parquet": "Parquet"}
+
+_WILD = re.compile(r"[*?\[]")
+_SIGNATURES = [
+    (b"PAR1", "Parquet"),
+    (b"ARROW1", "an Arrow file"),
+    (b"\x1f\x8b", "gzip"),
+    (b"PK\x03\x04", "a zip archive (an Excel workbook is one)"),
+    (b"%PDF", "a PDF"),
+    (b"SQLite format 3\0", "an SQLite database"),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"BZh", "bzip2"),
+    (b"7z\xbc\xaf\x27\x1c", "7z"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"version https://git-lfs", "a Git LFS pointer"),
+    (b"\xff\xfe", "UTF-16 text"),
+    (b"\xfe\xff", "UTF-16 text"),
+]
+_REMEDIES = {
+    "Parquet": "name it .parquet",
+    "gzip": "name it with .gz at its end",
+    "a zip archive (an Excel workbook is one)": "unpack it, or save the sheet as CSV",
+    "a Git LFS pointer": "run `git lfs pull` where it came from",
+    "UTF-16 text": "convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW",
+    "an HTML page": "the download failed: fetch the data itself",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file. uri: its name in messages and in the card, as the user would say it. path: where it lies here."""
+
+    uri: str
+    path: Path
+
+
+# ---------------------------------------------------------------------------------------------------------------- finding
+
+
+def sources(uri: str) -> list[Source]:
+    """The files that a path, folder, glob or URI means, in order of their names. Raises BadInput where there is none."""
+    if not uri.strip():
+        raise BadInput("demonstrations.source is empty", "name a file, folder, glob or URI")
+    if _WILD.search(uri) and ("://" in uri or not Path(uri).exists()):
+        parts = uri.split("/")
+        wild = next(i for i, part in enumerate(parts) if _WILD.search(part))
+        base, pattern = "/".join(parts[:wild]), "/".join(parts[wild:])
+        root = fetch(base or ("/" if uri.startswith("/") else "."))
+        paths, prefix = [path for path in root.glob(pattern) if path.is_file()], f"{base}/" if base or wild else ""
+        if not paths:
+            raise BadInput(f"no file matches '{uri}'", "check the pattern")
+    else:
+        root = fetch(uri)
+        if not root.is_dir():
+            if not root.is_file():
+                raise BadInput(f"'{uri}' is neither a file nor a folder", "name a file of JSONL, CSV or Parquet")
+            if not claim(root):
+                raise BadInput(
+                    f"the format of '{uri}' is not known", f"name it with one of {', '.join(CLAIMS)}, or any with .gz"
+                )
+            return [Source(uri, root)]
+        paths, prefix = [path for path in root.rglob("*") if path.is_file()], uri.rstrip("/") + "/"
+        if not paths:
+            raise BadInput(f"the folder '{uri}' is empty", "put JSONL, CSV or Parquet files there")
+    found = [(path.relative_to(root), path) for path in sorted(paths)]
+    visible = [(name, path) for name, path in found if not any(part.startswith((".", "_")) for part in name.parts)]
+    known = [Source(prefix + name.as_posix(), path) for name, path in visible if claim(path)]
+    # A folder of data often has a .json or two that describe it.
+    known = [source for source in known if source.path.suffix.lower() != ".json"] or known
+    if not known:
+        there = ", ".join(name.as_posix() for name, _ in found[:3])
+        raise BadInput(f"'{uri}' holds no file of {', '.join(CLAIMS)}, but {there}", "name the files by their format")
+    return known
+
+
+def claim(path: Path) -> str:
+    """JSONL, CSV or Parquet, by the file's name; nothing where it names no format."""
+    format = CLAIMS.get(Path(path.name.lower().removesuffix(".gz")).suffix, "")
+    return "" if format == "Parquet" and _gzipped(path) else format
+
+
+def _gzipped(path: Path) -> bool:
+    return path.name.lower().endswith(".gz")
+
+
+@contextmanager
+def told(source: Source) -> Iterator[None]:
+    """Around code that reads the file: what the operating system or gzip says about it, in our words."""
+    try:
+        yield
+    except gzip.BadGzipFile:
+        raise BadInput(f"'{source.uri}' is named .gz, but is not gzip", "take .gz off its name, or compress it") from None
+    except (EOFError, zlib.error):
+        raise BadInput(f"'{source.uri}' is cut off or damaged: its gzip stream does not end well", "copy it again") from None
+    except PermissionError:
+        raise BadInput(f"'{source.uri}' may not be read", "give yourself the right to read it") from None
+
+
+def check(source: Source) -> None:
+    """Raises BadInput where the file's first bytes are not those its name promises."""
+    with opened(source) as (file, _):
+        head = file.read(8192)
+    if not head.strip():
+        raise BadInput(f"'{source.uri}' is empty", "give a file with rows")
+    kind = next((kind for signature, kind in _SIGNATURES if head.startswith(signature)), "")
+    if re.match(rb"\s*<(!doctype html|html)", head, re.IGNORECASE):
+        kind = "an HTML page"
+    claimed = claim(source.path)
+    if claimed == "Parquet":
+        if kind != "Parquet":
+            actual = kind or ("binary data" if b"\0" in head else "plain text")
+            raise BadInput(f"'{source.uri}' is not Parquet, but {actual}", _REMEDIES.get(kind, "name it by its real format"))
+        return
+    if kind or b"\0" in head:
+        remedy = _REMEDIES.get(kind, "give UTF-8 text, or name the file by its real format")
+        raise BadInput(f"'{source.uri}' is not {claimed}, but {kind or 'binary data'}", remedy)
+    first = head.removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n")[0].strip()
+    if claimed == "JSONL" and re.match(rb"\[\s*(\{|$)", first):
+        line = f"'{source.uri}' is one JSON array, not one JSON object per line"
+        raise BadInput(line, "convert it: jq -c '.[]' FILE > NEW.jsonl")
+    if claimed == "JSONL" and first == b"{":
+        line = f"'{source.uri}' is JSON spread over several lines, not one JSON object per line"
+        raise BadInput(line, "convert it: jq -c . FILE > NEW.jsonl")
+
+
+@contextmanager
+def opened(source: Source) -> Iterator[tuple[IO[bytes], Callable[[], int]]]:
+    """The file's bytes, decompressed where its name says gzip, and how many bytes of the file itself were read so far."""
+    with open(source.path, "rb") as raw:
+        if _gzipped(source.path) and raw.peek(2)[:2] != b"\x1f\x8b":
+            raise gzip.BadGzipFile
+        yield (gzip.GzipFile(fileobj=raw) if _gzipped(source.path) else raw), raw.tell

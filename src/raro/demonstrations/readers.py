@@ -1,0 +1,242 @@
+"""Experts' files as rows: JSONL, CSV and Parquet, read in a stream.
+
+A file that is not what its name claims raises BadInput with one line. A single broken row never does: it comes out as a `Row`
+that carries a reason instead of values, and is quarantined. A further format is one more function from `Source` to rows, with its
+entry in READERS, and in `files.CLAIMS` the suffixes that name it.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import BadInput
+from .files import Source, check, claim, opened, told
+
+LONGEST_LINE = 16 * 2**20  # bytes; a longer line is quarantined without being held in memory
+FIRST_LINES = 100  # a JSONL file whose first lines are all broken is no JSONL file
+EXCERPT = 200  # characters of a broken row kept for the quarantine
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a source. number: the line on which it starts, or its number in a Parquet file, from 1. values: the columns,
+    or None for a broken row, which has a reason, a detail free of the row's text, and the beginning of its text. done: bytes of
+    the file read so far."""
+
+    uri: str
+    number: int
+    values: Mapping[str, Any] | None
+    done: int = 0
+    reason: str = ""
+    detail: str = ""
+    text: str = ""
+
+    @property
+    def source(self) -> str:
+        return f"{self.uri}#{self.number}"
+
+
+def read(source: Source, columns: Sequence[str]) -> Iterator[Row]:
+    """The source's rows in order. columns: the names that are wanted; a columnar file may leave out the others, and must have
+    these. Raises BadInput where the file is not what its name claims, is damaged, or is empty."""
+    with told(source):
+        check(source)
+        yield from READERS[claim(source.path)](source, columns)
+
+
+def _lines(source: Source) -> Iterator[tuple[int, int, bytes, bool]]:
+    """(line number, bytes read, line, whole) of a text file; of a line longer than LONGEST_LINE only the beginning."""
+    with opened(source) as (file, tell):
+        number = 0
+        while line := file.readline(LONGEST_LINE):
+            number += 1
+            rest, whole = line, True
+            while not rest.endswith(b"\n") and len(rest) == LONGEST_LINE and (rest := file.readline(LONGEST_LINE)):
+                whole = False
+            yield number, tell(), line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line, whole
+
+
+def _broken(source: Source, number: int, done: int, reason: str, detail: str, raw: bytes | str) -> Row:
+    text = raw[: 4 * EXCERPT].decode("utf-8", "replace") if isinstance(raw, bytes) else raw
+    return Row(source.uri, number, None, done, reason, detail, text.strip()[:EXCERPT])
+
+
+def missing(source: str, wanted: Sequence[str], present: Iterable[str]) -> BadInput | None:
+    """The error for columns that a file does not have at all, naming the nearest that it has."""
+    present = [name for name in present if name]
+    lost = [name for name in wanted if name and name not in present]
+    if not lost:
+        return None
+    near = difflib.get_close_matches(lost[0].lower(), {name.lower(): name for name in present}, n=1, cutoff=0.5)
+    meant = next((name for name in present if near and name.lower() == near[0]), None)
+    there = f"did you mean '{meant}'? " if meant else ""
+    line = f"'{source}' has no column '{lost[0]}'"
+    return BadInput(line, f"{there}there are: {', '.join(present[:12]) or 'none'}; set demonstrations.question, .answer, ...")
+
+
+# ------------------------------------------------------------------------------------------------------------------ JSONL
+
+
+class _Repeated(ValueError):
+    """A JSON object that has one key twice."""
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    row = dict(pairs)
+    if len(row) != len(pairs):
+        raise _Repeated
+    return row
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique)
+
+
+def read_jsonl(source: Source, columns: Sequence[str]) -> Iterator[Row]:
+    """One JSON object per line; empty lines are passed over."""
+    good, bad = False, 0
+    for number, done, line, whole in _lines(source):
+        if not line.strip():
+            continue
+        row = _json_row(source, number, done, line, whole)
+        good, bad = good or row.values is not None, bad + (row.values is None)
+        yield row
+        if not good and bad == FIRST_LINES:
+            break
+    if not good:
+        seen = f"none of its first {bad} lines is a JSON object" if bad > 1 else "its only line is no JSON object"
+        raise BadInput(
+            f"'{source.uri}' is not JSONL: {seen}", "give one JSON object per line, or name the file by its real format"
+        )
+
+
+def _json_row(source: Source, number: int, done: int, line: bytes, whole: bool) -> Row:
+    def broken(reason: str, detail: str) -> Row:
+        return _broken(source, number, done, reason, detail, line)
+
+    if not whole:
+        return broken("too_long", f"the line is longer than {LONGEST_LINE:,} bytes")
+    try:
+        values = _DECODER.decode(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        return broken("encoding", f"byte {error.start + 1} of the line is not UTF-8")
+    except json.JSONDecodeError as error:
+        return broken("not_json", f"{error.msg} at character {error.pos + 1}")
+    except _Repeated:
+        return broken("duplicate_key", "an object names one key twice")
+    except (ValueError, RecursionError):  # a number of thousands of digits, brackets thousands deep
+        return broken("not_json", "a number too long or brackets too deep")
+    if not isinstance(values, dict):
+        return broken("not_an_object", f"{_json_name(values)} instead of an object")
+    return Row(source.uri, number, values, done)
+
+
+def _json_name(value: Any) -> str:
+    names = {list: "an array", str: "a string", bool: "true or false", int: "a number", float: "a number"}
+    return names.get(type(value), "null")
+
+
+# -------------------------------------------------------------------------------------------------------------------- CSV
+
+
+class _CsvLines:
+    """The lines of a CSV file, as the csv module wants them: text, with undecodable bytes kept as lone surrogates, which the
+    screens then find. number, done: where it stands. whole: False once a line was cut, until it is set back."""
+
+    def __init__(self, source: Source):
+        self._lines = _lines(source)
+        self.number, self.done, self.whole = 0, 0, True
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        self.number, self.done, line, whole = next(self._lines)
+        self.whole = self.whole and whole
+        return line.decode("utf-8", "surrogateescape")
+
+
+def read_csv(source: Source, columns: Sequence[str]) -> Iterator[Row]:
+    """A header line, then quoted or plain fields, divided by a comma, semicolon, tab or bar: the first by which the header has
+    the wanted columns. A quote that is never closed breaks its row, not the file."""
+    csv.field_size_limit(LONGEST_LINE)
+    lines = _CsvLines(source)
+    header_line = next((line for line in lines if line.strip()), "")
+    readings = {mark: [name.strip() for name in next(csv.reader([header_line], delimiter=mark), [])] for mark in ",;\t|"}
+    mark = next((mark for mark, names in readings.items() if set(filter(None, columns)) <= set(names)), ",")
+    header = readings[mark]
+    if error := missing(source.uri, columns, header):
+        raise error
+    if twice := next((name for name in columns if name and header.count(name) > 1), None):
+        raise BadInput(f"'{source.uri}' has two columns named '{twice}'", "rename one of them")
+    reader, at_end = csv.reader(lines, delimiter=mark, strict=True), False
+    while not at_end:
+        start, lines.whole = lines.number + 1, True
+        try:
+            fields = next(reader, None)
+        except csv.Error as error:
+            yield _broken(source, start, lines.done, "not_csv", f"{error}, on line {lines.number}", "")
+            continue
+        at_end = fields is None
+        if not fields:
+            continue
+        if not lines.whole:
+            yield _broken(source, start, lines.done, "too_long", f"a line is longer than {LONGEST_LINE:,} bytes", "")
+        elif len(fields) != len(header):
+            detail = f"{len(fields)} fields, the header has {len(header)}"
+            yield _broken(source, start, lines.done, "not_csv", detail, mark.join(fields))
+        else:
+            yield Row(source.uri, start, dict(zip(header, fields, strict=True)), lines.done)
+
+
+# ---------------------------------------------------------------------------------------------------------------- Parquet
+
+
+def read_parquet(source: Source, columns: Sequence[str]) -> Iterator[Row]:
+    """The wanted columns of a Parquet file, batch by batch."""
+    try:
+        import pyarrow as arrow
+        import pyarrow.parquet as parquet
+    except ImportError:
+        raise BadInput(f"'{source.uri}' is Parquet, which needs pyarrow", "pip install 'raro-pipelines[columnar]'") from None
+    number, size, wanted = 0, source.path.stat().st_size, list(dict.fromkeys(filter(None, columns)))
+    try:
+        with parquet.ParquetFile(source.path, buffer_size=2**20, pre_buffer=False) as file:
+            if error := missing(source.uri, wanted, file.schema_arrow.names):
+                raise error
+            total = file.metadata.num_rows
+            for batch in file.iter_batches(batch_size=1024, columns=wanted, use_threads=False):
+                texts = [_texts(batch.column(name), arrow) for name in wanted]
+                for values in zip(*texts, strict=True):
+                    number += 1
+                    yield Row(source.uri, number, dict(zip(wanted, values, strict=True)), size * number // total)
+    except (arrow.ArrowException, OSError) as error:
+        if isinstance(error, PermissionError):
+            raise
+        where = f"after row {number}" if number else "at its beginning or end"
+        raise BadInput(f"'{source.uri}' is damaged Parquet: it cannot be read {where}", "copy it again") from error
+
+
+def _texts(column: Any, arrow: Any) -> list[Any]:
+    """A column's values. Text passes through bytes, so that one undecodable value spoils its own row only."""
+    if arrow.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    kinds = arrow.types
+    if kinds.is_string(column.type) or kinds.is_string_view(column.type):
+        column = column.cast(arrow.binary())
+    elif kinds.is_large_string(column.type):
+        column = column.cast(arrow.large_binary())
+    else:
+        return column.to_pylist()
+    return [value if value is None else value.decode("utf-8", "surrogateescape") for value in column.to_pylist()]
+
+
+READERS: dict[str, Callable[[Source, Sequence[str]], Iterator[Row]]] = {
+    "JSONL": read_jsonl,
+    "CSV": read_csv,
+    "Parquet": read_parquet,
+}

@@ -1,0 +1,156 @@
+"""What a row must pass to become a demonstration. Whoever fails is quarantined under one of REASONS, never dropped in silence.
+
+The screens look at the text as the game will see it, after `raro.text.normalise`; all but two, encoding and tags, which
+normalising would hide. An answer that carries our tags or a chat template's control tokens could end the expert's turn and
+speak for the critic: it is taken for an injection, in a question too.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from hashlib import blake2b, sha256
+from typing import Any, NamedTuple
+
+from ..config import Demonstrations
+from ..records import Demonstration
+from ..text import normalise
+from .readers import Row
+
+# reason: what a person can do about it
+REASONS: Mapping[str, str] = {
+    "not_json": "write one JSON object per line",
+    "not_an_object": "write one JSON object per line",
+    "duplicate_key": "name each column once per row",
+    "not_csv": "quote fields that hold the delimiter, a quote or a line break, and double the quotes inside",
+    "missing_column": "fill the column in every row",
+    "not_text": "write questions and answers as text, numbers in quotes",
+    "encoding": "convert the file to UTF-8, for example: iconv -f LATIN1 -t UTF-8 FILE > NEW",
+    "empty": "remove rows without a question or an answer",
+    "too_long": "shorten them, or raise demonstrations.max_question_chars or max_answer_chars",
+    "tags": "remove <think>, <verdict> and chat control tokens, and thoughts with them",
+    "answer_in_question": "ask without giving the answer",
+    "duplicate": "remove repeated rows",
+    "unknown_split": "name the splits train, dev and test",
+    "split_leak": "give equal questions one group",
+}
+LEAK_CHARS = 20  # answers up to this length may stand in the question by chance ("yes", "42")
+
+_CONTROL = re.compile(r"<\|[^\s<>|]{1,40}\|>")
+_UNDECODED = re.compile("[\ud800-\udfff\ufffd]")  # lone surrogates: bytes that were not UTF-8; U+FFFD: lost earlier
+
+
+class Refusal(NamedTuple):
+    """Why a row is quarantined. reason: a key of REASONS. detail: for a person, free of the row's text."""
+
+    reason: str
+    detail: str
+
+
+class Screened(NamedTuple):
+    """A row that passed. split: the split column's value, empty where none is configured."""
+
+    demonstration: Demonstration
+    split: str
+
+
+def screen(row: Row, settings: Demonstrations) -> Screened | Refusal:
+    """The row as a demonstration, or the first reason against it. Looks at this row alone."""
+    if row.values is None:
+        return Refusal(row.reason, row.detail)
+    texts = {}
+    limits = {"question": settings.max_question_chars, "answer": settings.max_answer_chars}
+    for part, limit in limits.items():
+        column = getattr(settings, part)
+        text = _text(row.values, column)
+        if isinstance(text, Refusal):
+            return text
+        if not text.isascii() and _UNDECODED.search(text):
+            return Refusal("encoding", f"column '{column}' holds characters that were not UTF-8")
+        texts[part] = normalise(text)
+        if not texts[part]:
+            return Refusal("empty", f"column '{column}' is empty")
+        if len(texts[part]) > limit:
+            return Refusal("too_long", f"column '{column}' has {len(texts[part]):,} characters, {limit:,} are allowed")
+        if _tagged(text, texts[part]):
+            return Refusal("tags", f"column '{column}' holds tags or control tokens of a chat")
+    question, answer = texts["question"], texts["answer"]
+    if len(answer) > LEAK_CHARS and answer.casefold() in question.casefold():
+        return Refusal("answer_in_question", f"the question holds the whole answer of {len(answer):,} characters")
+    group, split = _key(question), ""
+    if settings.group:
+        value = _label(row.values, settings.group)
+        if isinstance(value, Refusal):
+            return value
+        group = value
+    if settings.split:
+        value = _label(row.values, settings.split)
+        if isinstance(value, Refusal):
+            return value
+        split = value
+    return Screened(
+        Demonstration(question=question, answer=answer, source=row.source, licence=settings.licence, group=group), split
+    )
+
+
+class Duplicates:
+    """Remembers which (question, answer) pairs were seen, by 15 bytes of digest each: about 100 bytes of memory per row."""
+
+    def __init__(self) -> None:
+        self._seen: set[bytes] = set()
+
+    def refuse(self, demonstration: Demonstration) -> Refusal | None:
+        """A refusal where the pair was seen before; otherwise it is remembered."""
+        key = short_digest(f"{demonstration.question}\0{demonstration.answer}")
+        if key in self._seen:
+            return Refusal("duplicate", "question and answer equal those of an earlier row")
+        self._seen.add(key)
+        return None
+
+
+def short_digest(text: str) -> bytes:
+    """15 bytes that stand for the text. No two of a billion texts share them; Python keeps 15 bytes in 48, 16 in 64."""
+    return blake2b(text.encode(), digest_size=15).digest()
+
+
+def _key(question: str) -> str:
+    """The group of a question by itself: equal for questions that differ only in case, spacing or the mark at their end."""
+    return sha256(" ".join(question.casefold().split()).rstrip(" .?!:;").encode()).hexdigest()[:16]
+
+
+def _text(values: Mapping[str, Any], column: str) -> str | Refusal:
+    if column not in values:
+        return Refusal("missing_column", f"the row has no column '{column}'")
+    value = values[column]
+    return value if isinstance(value, str) else Refusal("not_text", f"column '{column}' holds {_kind(value)} instead of text")
+
+
+def _label(values: Mapping[str, Any], column: str) -> str | Refusal:
+    """A group's or split's name: text, or a whole number such as an id."""
+    value = values.get(column)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    text = _text(values, column)
+    if isinstance(text, Refusal):
+        return text
+    if _UNDECODED.search(text):
+        return Refusal("encoding", f"column '{column}' holds characters that were not UTF-8")
+    return normalise(text) or Refusal("empty", f"column '{column}' is empty")
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "nothing (null)"
+    if isinstance(value, float) and value != value:
+        return "NaN"
+    names = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object", bytes: "bytes"}
+    return names.get(type(value), f"a {type(value).__name__}")
+
+
+def _tagged(text: str, normalised: str) -> bool:
+    """Whether normalising took our tags out of the text (of all that holds a `<` it removes nothing else), or a control token
+    is left in it."""
+    if text.isascii() and "<" not in text:
+        return False
+    return unicodedata.normalize("NFKC", text).count("<") > normalised.count("<") or bool(_CONTROL.search(normalised))
