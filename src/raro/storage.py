@@ -217,7 +217,7 @@ def _package(uri: str, cache: Path) -> Path:
     name = uri.removeprefix("package://")
     shelf = Path(str(resources.files("raro.data" if Path(name).suffix else "raro.models")))
     path = shelf / name
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name) or not path.exists():
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or not path.exists():
         kept = sorted(p.name for p in shelf.iterdir() if not p.name.startswith(("_", ".")) and p.suffix not in (".py", ".md"))
         raise BadInput(f"'{uri}' is not in the package", f"there are: {', '.join(kept) or 'none'}")
     return path
@@ -340,7 +340,7 @@ def _s3(uri: str) -> Iterator[BaseClient]:
     except ModuleNotFoundError:
         raise BadInput(f"'{uri}' needs boto3, which is not installed", "pip install 'raro-pipelines[tracking]'") from None
     try:
-        yield boto3.client("s3")
+        yield boto3.Session().client("s3")
     except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
         raise BadInput(f"no credentials for '{uri}'", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role") from error
     except (exceptions.ClientError, S3UploadFailedError) as error:

