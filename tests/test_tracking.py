@@ -1,0 +1,327 @@
+"""Events and their MLflow mirror, against real SQLite stores and (heavier) a real tracking server on loopback."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from servers import free_port, mlflow_server
+
+from raro.config import Config, parse
+from raro.errors import BadInput, ServiceFailed
+from raro.tracking import events, runs, server
+from raro.tracking.events import Events
+
+SOURCE = Path(events.__file__).parents[2]
+
+
+def settings(**tracking) -> Config:
+    return parse({"name": "test", "seed": 7, "tracking": tracking})
+
+
+def play(run: Path, steps: int = 3) -> None:
+    """A stage's worth of events, and the files that steps leave."""
+    train = Events(run, "train")
+    train.start(steps)
+    for step in range(steps):
+        train.metrics(step, {"policy/reward": step / 10, "critic/reward": 1 - step / 10, "policy/kl": math.nan})
+        train.progress(step + 1, steps)
+    train.done({"selected_step": 2}, 4.5)
+    (run / "config.json").write_text("{}\n")
+    (run / "ingest").mkdir()
+    (run / "ingest" / "data.json").write_text(json.dumps({"digest": "ab" * 32, "rows": 9, "kept": 8}))
+    (run / "train").mkdir()
+    (run / "train" / "pairs.jsonl").write_text("{}\n")
+    evaluation = {"greedy": {"candidate": [0.5, 0.4, 0.6]}, "sampled": {"candidate": [0.4, 0.3, 0.5]}, "decision": "hold"}
+    (run / "evaluation.json").write_text(json.dumps(evaluation))
+
+
+def finish(run: Path) -> None:
+    stage = Events(run, "finish")
+    stage.start()
+    stage.done({}, 0.1)
+
+
+def tree(uri: str) -> dict:
+    """{name: run} of the experiment."""
+    client = server.connect(uri)
+    return {found.info.run_name: found for found in client.search_runs([client.get_experiment_by_name("raro").experiment_id])}
+
+
+# -------------------------------------------------------------------------------------------------------------------- events
+
+
+def test_events_are_read_in_order_and_once(tmp_path):
+    pen = Events(tmp_path, "train")
+    pen.start(2, "two")
+    first, offset = events.read(tmp_path)
+    pen.metrics(1, {"a": 1})
+    pen.note("see", "warning")
+    second, end = events.read(tmp_path, offset)
+    assert [event["kind"] for event in first + second] == ["start", "metrics", "note"]
+    assert {event["stage"] for event in first + second} == {"train"}
+    assert events.read(tmp_path, end) == ([], end)
+    assert events.read(tmp_path / "nowhere") == ([], 0)
+
+
+def test_a_half_written_line_waits_and_a_broken_one_is_passed_over(tmp_path):
+    pen = Events(tmp_path, "train")
+    pen.start()
+    line = json.dumps({"time": 1.0, "stage": "train", "kind": "skipped"})
+    with open(pen.path, "a") as file:
+        file.write(line[:20])
+    found, offset = events.read(tmp_path)
+    assert len(found) == 1
+    with open(pen.path, "a") as file:
+        file.write(line[20:] + "\n")
+    assert events.read(tmp_path, offset)[0][0]["kind"] == "skipped"
+    with open(pen.path, "a") as file:
+        file.write(line[:20])  # and here the process was killed
+    Events(tmp_path, "train").note("after")
+    assert [event["kind"] for event in events.read(tmp_path)[0]] == ["start", "skipped", "note"]
+
+
+def test_processes_writing_at_once_lose_nothing(tmp_path):
+    code = """
+import sys
+from raro.tracking.events import Events
+pen = Events(sys.argv[1], sys.argv[2])
+for i in range(300):
+    pen.metrics(i, {"x" * 200: i})
+"""
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), name]) for name in ("a", "b")]
+    assert [writer.wait() for writer in writers] == [0, 0]
+    found, _ = events.read(tmp_path)
+    assert [[e["step"] for e in found if e["stage"] == name] for name in ("a", "b")] == [list(range(300))] * 2
+
+
+# -------------------------------------------------------------------------------------------------------------------- mirror
+
+
+def test_one_parent_and_a_nested_run_per_stage(tmp_path):
+    run, config = tmp_path / "run", settings()
+    play(run)
+    assert runs.sync(config, run, force=True) > 0
+    finish(run)
+    runs.sync(config, run)
+    found = tree(server.sqlite(run))
+    assert sorted(found) == ["finish", "run", "train"]
+    parent, train = found["run"], found["train"]
+    assert train.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert (parent.info.status, train.info.status) == ("FINISHED", "FINISHED")
+    assert parent.data.params["raro.tau_pol"] == "0.6"
+    assert parent.data.tags["raro.config_digest"] == config.digest
+    assert (parent.data.tags["raro.seed"], parent.data.tags["raro.decision"]) == ("7", "hold")
+    (entry,) = parent.inputs.dataset_inputs
+    assert entry.dataset.digest == "ab" * 16
+    assert {tag.key: tag.value for tag in entry.tags}["sha256"] == "ab" * 32
+    assert parent.data.metrics["sampled/candidate/low"] == 0.3
+    assert train.data.tags["raro.output.selected_step"] == "2"
+    client = server.connect(server.sqlite(run))
+    history = client.get_metric_history(train.info.run_id, "policy/reward")
+    assert [(point.step, point.value) for point in history] == [(0, 0.0), (1, 0.1), (2, 0.2)]
+    assert math.isnan(client.get_metric_history(train.info.run_id, "policy/kl")[0].value)
+    names = {file.path for file in client.list_artifacts(parent.info.run_id)}
+    assert names == {"config.json", "evaluation.json", "ingest", "train"}
+    assert not any(name.startswith("runs") or "mlruns" in name for name in os.listdir(tmp_path))
+
+
+def test_sending_again_changes_nothing(tmp_path):
+    run, config = tmp_path / "run", settings()
+    play(run)
+    runs.sync(config, run, force=True)
+    state = json.loads((run / runs.STATE).read_text())
+    # As after a crash: everything was sent, but neither the position nor the runs' ids were remembered.
+    (run / runs.STATE).write_text(json.dumps({**state, "offset": 0, "parent": "", "experiment": "", "stages": {}, "sent": {}}))
+    runs.sync(config, run, force=True)
+    found = tree(server.sqlite(run))
+    assert len(found) == 2
+    history = server.connect(server.sqlite(run)).get_metric_history(found["train"].info.run_id, "policy/reward")
+    assert len(history) == 3
+    assert len(found["run"].inputs.dataset_inputs) == 1
+
+
+def test_a_failed_stage_and_its_retry_are_seen(tmp_path):
+    run, config = tmp_path / "run", settings()
+    stage = Events(run, "train")
+    stage.start()
+    stage.failed({"code": 4, "line": "the judge is away"})
+    (run / "failure.json").write_text(json.dumps({"code": 4}))
+    runs.sync(config, run, force=True)
+    found = tree(server.sqlite(run))
+    assert (found["run"].info.status, found["train"].info.status) == ("FAILED", "FAILED")
+    assert found["train"].data.tags["raro.failure.line"] == "the judge is away"
+    (run / "failure.json").unlink()
+    stage.start()
+    runs.sync(config, run, force=True)
+    found = tree(server.sqlite(run))
+    assert (found["run"].info.status, found["train"].info.status) == ("RUNNING", "RUNNING")
+    stage.done({}, 1.0)
+    finish(run)
+    runs.sync(config, run, force=True)
+    assert {found.info.status for found in tree(server.sqlite(run)).values()} == {"FINISHED"}
+
+
+def test_an_interrupted_run_is_killed_not_failed(tmp_path):
+    run = tmp_path / "run"
+    Events(run, "train").start()
+    (run / "failure.json").write_text(json.dumps({"code": 130}))
+    runs.sync(settings(), run, force=True)
+    assert tree(server.sqlite(run))["run"].info.status == "KILLED"
+
+
+def test_private_text_is_not_sent(tmp_path):
+    run = tmp_path / "run"
+    play(run)
+    runs.sync(parse({"privacy": {"show_text": False}}), run, force=True)
+    found = tree(server.sqlite(run))["run"]
+    assert "train" not in {file.path for file in server.connect(server.sqlite(run)).list_artifacts(found.info.run_id)}
+
+
+def test_an_outage_loses_nothing(tmp_path):
+    """The store's folder is blocked by a file; later it is not."""
+    (tmp_path / "store").write_text("in the way")
+    run, config = tmp_path / "run", settings(uri=f"sqlite:///{tmp_path}/store/mlflow.db")
+    play(run)
+    assert runs.sync(config, run, force=True) is None
+    assert runs.sync(config, run, force=True) is None
+    notes = [event for event in events.read(run)[0] if event["kind"] == "note"]
+    assert len(notes) == 1, "told once for each outage"
+    assert notes[0]["level"] == "warning"
+    with pytest.raises(ServiceFailed, match="MLflow at 'sqlite:"):
+        runs.sync(settings(uri=config.tracking.uri, on_outage="stop"), run, force=True)
+    (tmp_path / "store").unlink()
+    assert runs.sync(config, run, force=True) > 0
+    assert tree(config.tracking.uri)["train"].data.metrics["critic/reward"] == 0.8
+
+
+def test_a_store_that_was_removed_is_filled_again(tmp_path):
+    run, config = tmp_path / "run", settings()
+    play(run)
+    runs.sync(config, run, force=True)
+    (run / server.DATABASE).unlink()
+    runs.sync(config, run, force=True)
+    assert tree(server.sqlite(run))["train"].data.metrics["policy/reward"] == 0.2
+
+
+def test_the_runs_of_kubeflows_plugin_are_used(tmp_path, monkeypatch):
+    uri = f"sqlite:///{tmp_path}/platform.db"
+    client = server.connect(uri)
+    experiment = client.create_experiment("platform", artifact_location=str(tmp_path / "artifacts"))
+    parent = client.create_run(experiment, tags={"kfp.pipeline_run_id": "x"}).info.run_id
+    task = client.create_run(experiment, tags={"mlflow.parentRunId": parent}).info.run_id
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_RUN_ID", task)
+    run = tmp_path / "run"
+    play(run)
+    runs.sync(settings(), run, force=True)
+    assert os.environ["MLFLOW_RUN_ID"] == task
+    assert client.get_run(task).data.metrics["policy/reward"] == 0.2
+    assert client.get_run(task).info.status == "RUNNING", "the plugin closes its runs"
+    assert client.get_run(parent).data.params["raro.tau_pol"] == "0.6"
+    assert client.get_run(parent).data.tags["raro.data_digest"] == "ab" * 32
+    assert len(client.search_runs([experiment])) == 2
+
+
+def bare(tmp_path: Path, code: str) -> str:
+    """Runs code in a process that finds nothing but the standard library, PyYAML and raro."""
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "yaml").symlink_to(Path(yaml.__file__).parent)
+    environment = {**os.environ, "PYTHONPATH": f"{SOURCE}{os.pathsep}{tmp_path / 'bare'}"}
+    done = subprocess.run([sys.executable, "-S", "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_without_mlflow_nothing_is_sent_and_one_note_says_so(tmp_path):
+    run = tmp_path / "run"
+    play(run)
+    code = f"""
+from raro.config import Config
+from raro.errors import BadInput
+from raro.tracking import runs, server
+assert not server.installed()
+print(runs.sync(Config(), {str(run)!r}, force=True), runs.sync(Config(), {str(run)!r}, force=True))
+try:
+    runs.open_run(Config(), {str(run)!r})
+except BadInput as error:
+    print(error.line)
+"""
+    assert bare(tmp_path, code) == "None None\nmlflow is not installed, and the model registry needs it\n"
+    assert [event["text"] for event in events.read(run)[0] if event["kind"] == "note"] == [
+        "mlflow is not installed: nothing is sent to it; events.jsonl keeps everything"
+    ]
+
+
+def test_a_short_step_does_not_pay_for_opening_a_store_of_this_machine(tmp_path):
+    run = tmp_path / "run"
+    play(run)
+    code = f"""
+import sys
+from raro.config import Config
+from raro.tracking import runs
+assert runs.sync(Config(), {str(run)!r}) is None
+assert "mlflow" not in sys.modules
+"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+    assert not (run / server.DATABASE).exists()
+
+
+@pytest.mark.check
+def test_opening_a_store_prints_nothing(tmp_path):
+    run = tmp_path / "run"
+    play(run)
+    code = f"from raro.config import Config; from raro.tracking import runs; runs.sync(Config(), {str(run)!r}, force=True)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ({"tracking": {"uri": "/somewhere/mlruns"}}, "is not a tracking server"),
+        ({"tracking": {"uri": "htp://host"}}, "is not a tracking server"),
+        ({"tracking": {"uri": "http://host"}, "registry": {"store": "/shelf"}}, "takes only s3://"),
+        ({"registry": {"model": "a/b"}}, "cannot name a model"),
+    ],
+)
+def test_addresses_that_can_never_work_are_found_early(data, says):
+    with pytest.raises(BadInput, match=says):
+        server.check(parse(data))
+
+
+def test_preflight_asks_for_a_server_only_where_it_must():
+    server.check(settings(uri="http://127.0.0.1:9"))
+    with pytest.raises(ServiceFailed, match="does not answer"):
+        server.check(settings(uri="http://127.0.0.1:9", on_outage="stop"))
+
+
+def test_passwords_are_not_shown():
+    assert server.shown("https://user:secret@host/x") == "https://...@host/x"
+
+
+# ------------------------------------------------------------------------------------------------------------- a real server
+
+
+@pytest.mark.check
+def test_a_server_that_was_away_gets_everything(tmp_path):
+    port = free_port()
+    run, config = tmp_path / "run", settings(uri=f"http://127.0.0.1:{port}")
+    play(run)
+    started = time.monotonic()
+    assert runs.sync(config, run) is None
+    assert time.monotonic() - started < 60
+    with mlflow_server(tmp_path, port):
+        server.check(settings(uri=config.tracking.uri, on_outage="stop"))
+        assert runs.sync(config, run) > 0
+        found = tree(config.tracking.uri)
+        assert found["train"].data.metrics["policy/reward"] == 0.2
+        client = server.connect(config.tracking.uri)
+        assert "evaluation.json" in {file.path for file in client.list_artifacts(found["run"].info.run_id)}
