@@ -35,16 +35,15 @@ def run(config: Config, run: Path, state: str = "") -> dict:
 
 
 def outcomes(happened: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """{stage: {"state": done | skipped | failed | lost, "seconds" of a done one}} of the latest launch, without `finish`."""
+    """{stage: {"state": done | skipped | failed | lost, "seconds"}} of the latest launch, `finish` left out."""
     found: dict[str, dict[str, Any]] = {}
+    started: dict[str, float] = {}
     for event in _latest(happened):
-        if event["stage"] in ("finish", "tracking"):
+        stage, kind = event["stage"], event["kind"]
+        if stage in ("finish", "tracking") or kind == "note":
             continue
-        if event["kind"] in ENDED:
-            seconds = {"seconds": event["seconds"]} if event["kind"] == "done" else {}
-            found[event["stage"]] = {"state": event["kind"], **seconds}
-        elif event["kind"] in ("start", "progress", "metrics"):
-            found[event["stage"]] = {"state": "lost"}
+        since = started.setdefault(stage, event["time"])
+        found[stage] = {"state": kind if kind in ENDED else "lost", "seconds": round(event["time"] - since, 3)}
     return found
 
 
@@ -94,7 +93,7 @@ def summarise(
         state = "nothing-new"
     latest = _latest(happened)
     seconds = time.time() - latest[0]["time"] if latest else 0.0
-    inside = sum(stage.get("seconds", 0.0) for stage in stages.values())
+    inside = sum(stage["seconds"] for stage in stages.values())
     return {
         "state": state,
         "decision": decision.get("decision"),

@@ -221,14 +221,19 @@ def stop_if_permanent(name: str, config: Config, run: Path) -> None:
         raise kinds.get(failure["code"], RaroError)(failure["line"], failure["remedy"])
 
 
-def record_failure(stage: str, config: Config, run: Path, error: BaseException) -> None:
-    """Writes RUN/failure.json and the event. The exit handler runs after failures, and the first one is kept."""
-    failure = {
+def failure_record(stage: str, config: Config, run: Path, error: BaseException) -> dict[str, Any]:
+    """What failure.json holds."""
+    return {
         "stage": stage,
         "config_digest": config.digest,
         **described(error),
         "last_checkpoint": last_checkpoint(run),
     }
+
+
+def record_failure(stage: str, config: Config, run: Path, error: BaseException) -> None:
+    """Writes RUN/failure.json and the event. The exit handler runs after failures, and the first one is kept."""
+    failure = failure_record(stage, config, run, error)
     with contextlib.suppress(ServiceFailed):  # a disk too full for these lines: the exit code still tells
         if not (stage == "finish" and (run / FAILURE).exists()):
             write_json(run / FAILURE, failure)

@@ -6,6 +6,7 @@ kfp is not imported here; its artifacts are taken as they come (`path` to read o
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ from ..errors import GateRefused, RaroError
 from ..storage import MANIFEST, read_json
 from . import run_step
 from .harness import INTERRUPTED, explained, record_failure
+
+STOPPING = "RARO_STOPPING"
 
 
 class Artifact(Protocol):
@@ -32,8 +35,11 @@ def perform(
 
     config: canonical JSON. run: the run's folder. manifest: gets a copy of the step's manifest.json. inputs: manifests of the
     steps before; what lies in the run's folder must be what they name. Leaves with the exit code of the error, after telling it
-    in one line: a task's log is read by people.
+    in one line: a task's log is read by people. $RARO_STOPPING in the environment: the pipeline was interrupted, and starts
+    nothing more but the exit handler.
     """
+    if STOPPING in os.environ and name != "finish":
+        raise SystemExit(INTERRUPTED)
     folder = Path(run)
     try:
         parsed = parse(config)

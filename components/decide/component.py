@@ -1,0 +1,28 @@
+"""Decide: the component."""
+
+from kfp import dsl
+
+from raro.components import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def decide(
+    config: str,
+    run: str,
+    evaluate: dsl.Input[dsl.Artifact],
+    manifest: dsl.Output[dsl.Artifact],
+) -> str:
+    """Decides by the configured gate what becomes of the candidate, and says why.
+
+    Args:
+        config: The run's configuration as canonical JSON.
+        run: The run's folder.
+        evaluate: The manifest of step evaluate.
+        manifest: What the step wrote: its files with their digests, its inputs, its outputs.
+
+    Returns:
+        `promote`, `hold` or `reject`.
+    """
+    from raro.steps.task import perform
+
+    return perform("decide", config, run, manifest, {"evaluate": evaluate})["decision"]

@@ -1,0 +1,29 @@
+"""Evaluate: the component."""
+
+from kfp import dsl
+
+from raro.components import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def evaluate(
+    config: str,
+    run: str,
+    ingest: dsl.Input[dsl.Artifact],
+    warmstart: dsl.Input[dsl.Artifact],
+    train: dsl.Input[dsl.Artifact],
+    manifest: dsl.Output[dsl.Artifact],
+):
+    """Measures base, warm start, candidate and champion on the test split, greedy and sampled, with intervals.
+
+    Args:
+        config: The run's configuration as canonical JSON.
+        run: The run's folder.
+        ingest: The manifest of step ingest.
+        warmstart: The manifest of step warmstart.
+        train: The manifest of step train.
+        manifest: What the step wrote: its files with their digests, its inputs, its outputs.
+    """
+    from raro.steps.task import perform
+
+    perform("evaluate", config, run, manifest, {"ingest": ingest, "warmstart": warmstart, "train": train})

@@ -1,0 +1,28 @@
+"""Ingest: the component."""
+
+from kfp import dsl
+
+from raro.components import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def ingest(
+    config: str,
+    run: str,
+    preflight: dsl.Input[dsl.Artifact],
+    manifest: dsl.Output[dsl.Artifact],
+) -> str:
+    """Reads, screens and splits the demonstrations, and says whether there is anything new to train on.
+
+    Args:
+        config: The run's configuration as canonical JSON.
+        run: The run's folder.
+        preflight: The manifest of step preflight.
+        manifest: What the step wrote: its files with their digests, its inputs, its outputs.
+
+    Returns:
+        `proceed`, or `nothing-new` where the champion was made from the same data, configuration and base.
+    """
+    from raro.steps.task import perform
+
+    return perform("ingest", config, run, manifest, {"preflight": preflight})["verdict"]

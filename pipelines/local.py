@@ -1,0 +1,159 @@
+"""The main job, `raro run`: where it writes, what is looked at before anything is written, the pipeline, and what came of it.
+
+The pipeline is a process group of its own; kfp is imported over there, not here. A Ctrl-C reaches this process alone. It asks
+the group to stop with SIGTERM: the step at work says where it was, the runner starts no further step but the exit handler, and
+the group ends by itself. A second Ctrl-C kills it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from raro.config import Config
+from raro.errors import BadInput, RaroError
+from raro.steps import TITLES, preflight
+from raro.steps.harness import CONFIG, FAILURE, INTERRUPTED, claim, explained, failure_record
+from raro.steps.task import STOPPING
+from raro.storage import read_json, write_json
+
+RUNS = Path("runs")
+LOG = "pipeline.log"
+GRACE = 60.0  # seconds for a stopped pipeline to write its report
+
+
+# ------------------------------------------------------------------------------------------------------------- the run's folder
+
+
+def fresh(config: Config) -> Path:
+    """A new folder's name: runs/<UTC>-<first 8 of the configuration's digest>."""
+    while (path := RUNS / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{config.digest[:8]}").exists():
+        time.sleep(0.1)
+    return path
+
+
+def newest(config: Config) -> Path | None:
+    """The newest run of this configuration."""
+    found = sorted(path.parent for path in RUNS.glob(f"*-{config.digest[:8]}/{CONFIG}"))
+    return found[-1] if found else None
+
+
+def place(config: Config, output: str | None, first: str | None) -> Path:
+    """The folder that the arguments mean. Raises BadInput where steps of no run are to be done again."""
+    if output:
+        return Path(output)
+    if first is None:
+        return fresh(config)
+    if (found := newest(config)) is None:
+        raise BadInput(f"no run of this configuration lies in '{RUNS}/'", "name it with --output, or leave --from out")
+    return found
+
+
+def discard(folder: Path, first: str) -> None:
+    """Removes what a step and all after it have left, checkpoints included."""
+    names = list(TITLES)
+    again = names[names.index(first) :]
+    for name in again:
+        shutil.rmtree(folder / name, ignore_errors=True)
+    if "train" in again:
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    for name in ("evaluation.json", "report.html"):
+        (folder / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    with open(folder / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadInput(f"another raro is writing to '{folder}'", "wait for it, or choose another --output") from None
+        yield
+
+
+# ------------------------------------------------------------------------------------------------------------------- the run
+
+
+def run(config: Config, folder: Path, first: str | None = None) -> int:
+    """Runs the pipeline and returns the exit code. first: this step and all after it are done again. Raises BadInput and
+    ServiceFailed before anything is written; what fails later is told from failure.json."""
+    preflight.check(config, folder)
+    claim(config, folder)
+    with _alone(folder):
+        if first:
+            discard(folder, first)
+        (folder / FAILURE).unlink(missing_ok=True)
+        process = _start(folder)
+        _follow(process, config, folder)
+        return _outcome(process.returncode, folder)
+
+
+def _start(folder: Path) -> subprocess.Popen:
+    """The pipeline's process, leader of its group. What it and its tasks print goes to RUN/pipeline.log."""
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"}
+    environment.pop(STOPPING, None)
+    command = [sys.executable, "-P", "-m", "raro.pipelines.retraining", str(folder)]
+    with open(folder / LOG, "ab") as log:
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
+        )
+
+
+def stop_gracefully() -> None:
+    """In the pipeline's process: from SIGTERM on, tasks that are started end at once, all but the exit handler."""
+    signal.signal(signal.SIGTERM, lambda number, frame: os.environ.update({STOPPING: "1"}))
+
+
+def _follow(process: subprocess.Popen, config: Config, folder: Path) -> None:
+    """Shows the run until it ends. Ctrl-C and SIGTERM stop it gracefully, once; the second time at once."""
+    from raro import terminal
+
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        terminal.follow(folder, lambda: process.poll() is None)
+        process.wait()
+    except KeyboardInterrupt:
+        write_json(folder / FAILURE, failure_record("pipeline", config, folder, KeyboardInterrupt()))
+        os.killpg(process.pid, signal.SIGTERM)
+        print("raro: stopping; the report is being written (Ctrl-C again: at once)", file=sys.stderr, flush=True)
+        try:
+            process.wait(GRACE)
+        except (KeyboardInterrupt, subprocess.TimeoutExpired):
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _outcome(code: int, folder: Path) -> int:
+    """Tells what came of the run, and returns its exit code."""
+    from raro import terminal
+
+    if (folder / FAILURE).exists():
+        failure = read_json(folder / FAILURE)
+        step = "" if failure["stage"] == "pipeline" else f" (step {failure['stage']})"
+        print(explained(RaroError(failure["line"] + step, failure["remedy"])), file=sys.stderr)
+        if failure["code"] == INTERRUPTED:
+            print(f"  go on:  raro run --output {shlex.quote(str(folder))}", file=sys.stderr)
+        elif failure["code"] == 1:
+            print(f"  log:    {folder / LOG}", file=sys.stderr)
+        return failure["code"]
+    if code != 0:
+        raise RaroError(f"the pipeline's runner failed: {_last_line(folder / LOG)}", f"a fault of ours: see '{folder / LOG}'")
+    terminal.summary(folder)
+    return 3 if read_json(folder / "finish" / "summary.json")["decision"] == "reject" else 0
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "no word in its log")
