@@ -5,8 +5,8 @@ Permanent errors must fail here: a scheduler that starts a lost step again then 
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import re
@@ -99,15 +99,22 @@ def _environment(config: Config) -> dict[str, Any]:
     }
 
 
+def requirements(extra: str | None = None) -> list[str]:
+    """Names of the distributions that the project declares: all; or with `extra` that part's alone, "" the core's."""
+    names = []
+    for line in importlib.metadata.requires("raro-pipelines") or ():
+        named, condition = re.match(r"[\w.-]+", line)[0], re.search(r"extra == ['\"]([\w-]+)", line)
+        if (extra is None or extra == (condition[1] if condition else "")) and named != "raro-pipelines":
+            names.append(named)
+    return sorted(set(names))
+
+
 def packages() -> dict[str, str]:
     """Installed versions of what the project declares, the optional parts included."""
-    names = sorted({re.match(r"[\w.-]+", line)[0] for line in importlib.metadata.requires("raro-pipelines") or ()})
     found = {}
-    for name in ["raro-pipelines", *(name for name in names if name != "raro-pipelines")]:
-        try:
+    for name in ["raro-pipelines", *requirements()]:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found
 
 
