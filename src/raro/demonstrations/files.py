@@ -1,4 +1,4 @@
-"""Where the experts' files lie, and whether each is what its name claims: its first bytes are looked at before a row is read."""
+"""Where the experts' files lie, and whether each is what its name claims: its first bytes are looked at before any row."""
 
 from __future__ import annotations
 
@@ -58,6 +58,8 @@ def sources(uri: str) -> list[Source]:
     """The files that a path, folder, glob or URI means, in order of their names. Raises BadInput where there is none."""
     if not uri.strip():
         raise BadInput("demonstrations.source is empty", "name a file, folder, glob or URI")
+    if "://" not in uri and max(len(part.encode("utf-8", "replace")) for part in uri.split("/")) > 255:
+        raise BadInput(f"demonstrations.source '{uri[:60]}...' is too long to be a path", "name a file, folder, glob or URI")
     if _WILD.search(uri) and ("://" in uri or not Path(uri).exists()):
         parts = uri.split("/")
         wild = next(i for i, part in enumerate(parts) if _WILD.search(part))
@@ -115,8 +117,9 @@ def told(source: Source) -> Iterator[None]:
 
 def check(source: Source) -> None:
     """Raises BadInput where the file's first bytes are not those its name promises."""
+    empty = not source.path.stat().st_size
     with opened(source) as (file, _):
-        head = file.read(8192)
+        head = b"" if empty else file.read(8192)
     if not head.strip():
         raise BadInput(f"'{source.uri}' is empty", "give a file with rows")
     kind = next((kind for signature, kind in _SIGNATURES if head.startswith(signature)), "")
@@ -144,6 +147,6 @@ def check(source: Source) -> None:
 def opened(source: Source) -> Iterator[tuple[IO[bytes], Callable[[], int]]]:
     """The file's bytes, decompressed where its name says gzip, and how many bytes of the file itself were read so far."""
     with open(source.path, "rb") as raw:
-        if _gzipped(source.path) and raw.peek(2)[:2] != b"\x1f\x8b":
+        if _gzipped(source.path) and raw.peek(2)[:2] not in (b"\x1f\x8b", b""):
             raise gzip.BadGzipFile
         yield (gzip.GzipFile(fileobj=raw) if _gzipped(source.path) else raw), raw.tell

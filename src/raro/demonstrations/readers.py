@@ -1,8 +1,8 @@
 """Experts' files as rows: JSONL, CSV and Parquet, read in a stream.
 
 A file that is not what its name claims raises BadInput with one line. A single broken row never does: it comes out as a `Row`
-that carries a reason instead of values, and is quarantined. A further format is one more function from `Source` to rows, with its
-entry in READERS, and in `files.CLAIMS` the suffixes that name it.
+that carries a reason instead of values, and is quarantined. A further format is one more function from `Source` to rows, with
+its entry in READERS, and in `files.CLAIMS` the suffixes that name it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import difflib
 import json
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -145,24 +146,34 @@ def _json_name(value: Any) -> str:
 
 class _CsvLines:
     """The lines of a CSV file, as the csv module wants them: text, with undecodable bytes kept as lone surrogates, which the
-    screens then find. number, done: where it stands. whole: False once a line was cut, until it is set back."""
+    screens then find. record: (line number, bytes read, text, whole) of the lines taken since `begin`."""
 
     def __init__(self, source: Source):
-        self._lines = _lines(source)
-        self.number, self.done, self.whole = 0, 0, True
+        self._lines = (
+            (number, done, line.decode("utf-8", "surrogateescape"), whole) for number, done, line, whole in _lines(source)
+        )
+        self._again: deque[tuple[int, int, str, bool]] = deque()
+        self.record: list[tuple[int, int, str, bool]] = []
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        self.number, self.done, line, whole = next(self._lines)
-        self.whole = self.whole and whole
-        return line.decode("utf-8", "surrogateescape")
+        self.record.append(self._again.popleft() if self._again else next(self._lines))
+        return self.record[-1][2]
+
+    def begin(self) -> None:
+        """What comes is a new record."""
+        self.record = []
+
+    def only_first(self) -> None:
+        """The record ends with its first line: the others will come again."""
+        self._again.extendleft(reversed(self.record[1:]))
 
 
 def read_csv(source: Source, columns: Sequence[str]) -> Iterator[Row]:
     """A header line, then quoted or plain fields, divided by a comma, semicolon, tab or bar: the first by which the header has
-    the wanted columns. A quote that is never closed breaks its row, not the file."""
+    the wanted columns. A quote that is never closed costs the line it stands on, not those it would swallow."""
     csv.field_size_limit(LONGEST_LINE)
     lines = _CsvLines(source)
     header_line = next((line for line in lines if line.strip()), "")
@@ -173,24 +184,28 @@ def read_csv(source: Source, columns: Sequence[str]) -> Iterator[Row]:
         raise error
     if twice := next((name for name in columns if name and header.count(name) > 1), None):
         raise BadInput(f"'{source.uri}' has two columns named '{twice}'", "rename one of them")
-    reader, at_end = csv.reader(lines, delimiter=mark, strict=True), False
-    while not at_end:
-        start, lines.whole = lines.number + 1, True
+    reader = csv.reader(lines, delimiter=mark, strict=True)
+    while True:
+        lines.begin()
+        wrong, fields = "", None
         try:
             fields = next(reader, None)
         except csv.Error as error:
-            yield _broken(source, start, lines.done, "not_csv", f"{error}, on line {lines.number}", "")
+            wrong = f"{error}, on line {lines.record[-1][0]}"
+        if not lines.record:
+            return
+        if fields == []:
             continue
-        at_end = fields is None
-        if not fields:
-            continue
-        if not lines.whole:
-            yield _broken(source, start, lines.done, "too_long", f"a line is longer than {LONGEST_LINE:,} bytes", "")
-        elif len(fields) != len(header):
-            detail = f"{len(fields)} fields, the header has {len(header)}"
-            yield _broken(source, start, lines.done, "not_csv", detail, mark.join(fields))
+        if fields is not None and len(fields) != len(header):
+            wrong = f"{len(fields)} fields, the header has {len(header)}"
+        number, done, text, _ = lines.record[0]
+        if not all(whole for *_, whole in lines.record):
+            yield _broken(source, number, done, "too_long", f"a line is longer than {LONGEST_LINE:,} bytes", text)
+        elif wrong:
+            lines.only_first()
+            yield _broken(source, number, done, "not_csv", wrong, text)
         else:
-            yield Row(source.uri, start, dict(zip(header, fields, strict=True)), lines.done)
+            yield Row(source.uri, number, dict(zip(header, fields or (), strict=True)), done)
 
 
 # ---------------------------------------------------------------------------------------------------------------- Parquet

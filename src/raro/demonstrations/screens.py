@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ..config import Demonstrations
 from ..records import Demonstration
-from ..text import normalise
+from ..text import _INVISIBLE, _TAGS, normalise
 from .readers import Row
 
 # reason: what a person can do about it
@@ -35,6 +35,7 @@ REASONS: Mapping[str, str] = {
     "unknown_split": "name the splits train, dev and test",
     "split_leak": "give equal questions one group",
 }
+RAW = 8  # times the allowed length that a text may have before it is normalised: blanks may go
 LEAK_CHARS = 20  # answers up to this length may stand in the question by chance ("yes", "42")
 
 _CONTROL = re.compile(r"<\|[^\s<>|]{1,40}\|>")
@@ -68,13 +69,16 @@ def screen(row: Row, settings: Demonstrations) -> Screened | Refusal:
             return text
         if not text.isascii() and _UNDECODED.search(text):
             return Refusal("encoding", f"column '{column}' holds characters that were not UTF-8")
+        too_long = Refusal("too_long", f"column '{column}' has {len(text):,} characters, {limit:,} are allowed")
+        if len(text) > RAW * limit:
+            return too_long
+        if _tagged(text):
+            return Refusal("tags", f"column '{column}' holds tags or control tokens of a chat")
         texts[part] = normalise(text)
         if not texts[part]:
             return Refusal("empty", f"column '{column}' is empty")
         if len(texts[part]) > limit:
-            return Refusal("too_long", f"column '{column}' has {len(texts[part]):,} characters, {limit:,} are allowed")
-        if _tagged(text, texts[part]):
-            return Refusal("tags", f"column '{column}' holds tags or control tokens of a chat")
+            return too_long
     question, answer = texts["question"], texts["answer"]
     if len(answer) > LEAK_CHARS and answer.casefold() in question.casefold():
         return Refusal("answer_in_question", f"the question holds the whole answer of {len(answer):,} characters")
@@ -148,9 +152,9 @@ def _kind(value: Any) -> str:
     return names.get(type(value), f"a {type(value).__name__}")
 
 
-def _tagged(text: str, normalised: str) -> bool:
-    """Whether normalising took our tags out of the text (of all that holds a `<` it removes nothing else), or a control token
-    is left in it."""
-    if text.isascii() and "<" not in text:
+def _tagged(text: str) -> bool:
+    """Whether our tags or a control token are in the text, as they would be read once it is normalised."""
+    if "<" not in text and text.isascii():
         return False
-    return unicodedata.normalize("NFKC", text).count("<") > normalised.count("<") or bool(_CONTROL.search(normalised))
+    plain = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
+    return bool(_TAGS.search(plain) or _CONTROL.search(plain))
