@@ -570,10 +570,12 @@ def test_nothing_new_is_the_champion_s_own_data_configuration_and_base(tmp_path)
     told = {"demonstrations": {"source": str(path)}, "base": {"uri": str(base)}}
     first, run = config.parse(told), tmp_path / "runs" / "1"
     assert ingest(first, run)["verdict"] == "proceed"
-    with Step("train", first, run, after=("ingest",)) as step:
+    with Step("train", first, run) as step:
+        step.input("ingest")
         (step.folder / "model").mkdir()
         (step.folder / "model" / "config.json").write_text('{"trained": true}')
-    with Step("evaluate", first, run, after=("train",)) as step:
+    with Step("evaluate", first, run) as step:
+        step.input("train")
         arms = {"base": [0.1, 0.1, 0.1], "warmstart": [0.1, 0.1, 0.1], "candidate": [0.9, 0.9, 0.9]}
         paired = {f"candidate-{arm}": {"greedy": [0.8, 0.7, 0.9], "sampled": [0.8, 0.7, 0.9]} for arm in ("base", "warmstart")}
         measured = {"benchmark": "countdown", "n": 9, "greedy": arms, "sampled": arms, "paired": paired}
