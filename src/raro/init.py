@@ -66,7 +66,7 @@ def write(demonstrations: str, base: str, output: Path, question: str | None = N
 
 
 def columns(files: Sequence[Source], question: str | None, answer: str | None) -> tuple[str, str]:
-    """The two columns: those that are named, else the usual pair that the first file has. Raises BadInput saying what it has."""
+    """The two columns: those named, else the usual pair that the first file has. Raises BadInput saying what it has."""
     pairs = [(question or q, answer or a) for q, a in COLUMNS]
     for pair in dict.fromkeys(pairs):
         try:

@@ -1,0 +1,356 @@
+"""The command line and the step harness: what a person meets, most of all when something is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from raro import cli
+from raro.config import load, parse
+from raro.errors import BadInput, GateRefused, ServiceFailed
+from raro.pipelines import local
+from raro.steps import STEPS, TITLES, harness, preflight, run_step
+from raro.steps.finish import outcomes
+from raro.steps.harness import Step, claim, finished
+from raro.storage import fetch, read_json
+from raro.tracking import events
+
+HEAVY = {"torch", "transformers", "kfp", "mlflow", "boto3", "numpy", "matplotlib", "pyarrow", "rich"}
+
+
+def refused(capsys, *arguments: str) -> str:
+    """What `raro` says to bad input: one line and a remedy on stderr, exit code 2, nothing on stdout."""
+    assert cli.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and re.fullmatch(r"raro: [^\n]+\n  remedy: [^\n]+\n", err), err
+    return err
+
+
+def imported(code: str) -> set[str]:
+    """Top-level names of what a fresh interpreter has imported after `code`."""
+    said = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print('modules', *sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {name.split(".")[0] for name in said.stdout.rsplit("modules", 1)[1].split()}
+
+
+# ---------------------------------------------------------------------------------------------------------------- the page
+
+
+def test_help_is_a_page_and_imports_nothing_large(capsys):
+    assert cli.main([]) == 0
+    page = capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    assert capsys.readouterr().out.strip() == page.strip()
+    names = [name.split()[0] for group in cli.COMMANDS.values() for name in group]
+    assert names == ["run", "step", "init", "compile", "doctor", "bench"]
+    for name in names:
+        assert re.search(rf"^  {name}\b", page, re.MULTILINE)
+    for code in ("0", "2", "3", "4", "130"):
+        assert re.search(rf"^  {code}  ", page, re.MULTILINE)
+    assert max(map(len, page.splitlines())) <= 100
+    assert not HEAVY & imported("import raro.cli\nraro = raro.cli.main([])")
+
+
+@pytest.mark.parametrize("name", ["run", "step", "init", "compile", "doctor", "bench"])
+def test_each_command_explains_itself(name, capsys):
+    with pytest.raises(SystemExit) as left:
+        cli.main([name, "--help"])
+    assert left.value.code == 0 and name in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("step", ["preflight", "ingest", "warmstart", "train", "evaluate"])
+def test_a_step_is_importable_without_pipeline_and_tracking(step):
+    assert not {"kfp", "mlflow", "boto3"} & imported(f"import raro.steps.{step}, raro.steps.harness, raro.cli")
+
+
+def test_the_game_needs_no_torch():
+    assert "torch" not in imported("import raro.game.pairs, raro.game.rewards, raro.game.verdicts, raro.game.replay")
+
+
+# ---------------------------------------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    "arguments, said",
+    [
+        (["trian"], "invalid choice: 'trian'"),
+        (["run", "--frmo", "train"], "--frmo"),
+        (["step", "trian"], "invalid choice: 'trian'"),
+        (["run", "--set", "raro.stpes=3"], "did you mean 'raro.steps'?"),
+        (["run", "--set", "raro.steps=many"], "'raro.steps' must be a whole number, not 'many'"),
+        (["run", "--set", "raro.steps=2.5"], "'raro.steps' must be a whole number"),
+        (["run", "--set", "raro.steps=-1"], "'raro.steps' must be at least 1"),
+        (["run", "--set", "rollout.engine=magic"], "must be one of slots, plain"),
+        (["run", "--set", "raro"], "is not key=value"),
+        (["run", "nosuch"], "config 'nosuch' does not exist"),
+        (["run", "no/such.yaml"], "'no/such.yaml' does not exist"),
+        (["run", "--set", "base.uri=no/base"], "'no/base' does not exist"),
+        (["run", "--set", "base.uri=ftp://x"], "unknown scheme"),
+        (["run", "--set", "demonstrations.source=no.jsonl"], "'no.jsonl' does not exist"),
+        (["run", "--from", "train"], "no run of this configuration lies in 'runs/'"),
+        (["run", "--tracking-uri", "gopher://x"], "is not a tracking server"),
+        (["init", "--demonstrations", "no.jsonl", "--base", "package://countdown-mini"], "'no.jsonl' does not exist"),
+        (["bench", "--rounds", "few"], "invalid int value: 'few'"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_line_with_a_remedy_and_writes_nothing(arguments, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert said in refused(capsys, *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "lacking, said",
+    [
+        ("config.json", "has no config.json"),
+        ("model.safetensors", "has no weights (*.safetensors)"),
+        ("tokenizer.json", "has no tokenizer"),
+        ("pickle", "only as pytorch_model.bin, which can run code"),
+    ],
+)
+def test_a_base_that_lacks_something(lacking, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    base = tmp_path / "base"
+    base.mkdir()
+    for file in fetch("package://countdown-mini").iterdir():
+        if file.name != ("model.safetensors" if lacking == "pickle" else lacking):
+            (base / file.name).symlink_to(file)
+    if lacking == "pickle":
+        (base / "pytorch_model.bin").write_bytes(b"\x80\x02")
+    assert said in refused(capsys, "run", "--set", f"base.uri={base}", "--output", "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_places_that_are_taken(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    claim(load("countdown-mini", ["raro.steps=7", "seed=3"]), tmp_path / "other")
+    said = refused(capsys, "run", "--output", "other", "--set", "raro.steps=9", "--set", "seed=3")
+    assert "holds another run (raro.steps: 7, now 9)" in said
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("mine")
+    assert "is not empty and holds no run" in refused(capsys, "run", "--output", "full")
+    assert "is a file" in refused(capsys, "run", "--output", "full/notes.txt")
+    (tmp_path / "other" / "config.json").write_text("{")
+    assert "is not valid JSON" in refused(capsys, "run", "--output", "other", "--set", "seed=3")
+
+
+def test_too_little_disk_is_told_before_anything_is_written(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(preflight, "FREE_GIB", 10.0**9)
+    assert "GiB are free" in refused(capsys, "run", "--output", str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_at_once_in_one_folder(tmp_path):
+    with local._alone(tmp_path), pytest.raises(BadInput, match="another raro is writing"), local._alone(tmp_path):
+        pass
+
+
+def test_debugging_shows_the_traceback(monkeypatch):
+    monkeypatch.setenv("RARO_DEBUG", "1")
+    with pytest.raises(BadInput):
+        cli.main(["run", "nosuch"])
+
+
+# ---------------------------------------------------------------------------------------------------------- init, step, compile
+
+
+def test_init_writes_what_run_takes(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [json.loads(line) for line in fetch("package://countdown-mini.jsonl").read_text().splitlines()[:60]]
+    data = tmp_path / "mine.jsonl"
+    data.write_text("".join(json.dumps({"prompt": r["question"], "response": r["answer"]}) + "\n" for r in rows))
+    assert (
+        cli.main(["init", "--demonstrations", "mine.jsonl", "--base", "package://countdown-mini", "--output", "own.yaml"]) == 0
+    )
+    assert "60 kept" in capsys.readouterr().out
+    config = load("own.yaml")
+    assert (config.demonstrations.question, config.demonstrations.answer) == ("prompt", "response")
+    assert config.demonstrations.source == str(data) and config.name == config.registry.model == "own"
+    text = Path("own.yaml").read_text()
+    uncommented = re.sub(r"^(\s*)# (?=\w+:)", r"\1", text, flags=re.MULTILINE)
+    assert parse_yaml(uncommented) == config  # the comments are the defaults, and valid
+    assert "exists already" in refused(
+        capsys, "init", "--demonstrations", "mine.jsonl", "--base", "package://countdown-mini", "--output", "own.yaml"
+    )
+    said = refused(
+        capsys, "init", "--demonstrations", "mine.jsonl", "--base", "package://countdown-mini", "--question", "prmpt"
+    )
+    assert "no column 'prmpt'" in said and "did you mean 'prompt'?" in said
+    data.write_text("".join(json.dumps({"prompt": r["question"], "response": ""}) + "\n" for r in rows))
+    said = refused(capsys, "init", "--demonstrations", "mine.jsonl", "--base", "package://countdown-mini", "--output", "b.yaml")
+    assert "60 of 60 rows are quarantined" in said and not Path("b.yaml").exists()
+
+
+def parse_yaml(text: str):
+    import yaml
+
+    return parse(yaml.safe_load(text))
+
+
+def test_a_step_alone_and_again(tmp_path, capsys):
+    run = str(tmp_path / "run")
+    assert cli.main(["step", "ingest", "--output", run]) == 0
+    first = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert first["outputs"]["verdict"] == "proceed" and first["run"] == run
+    assert cli.main(["step", "ingest", "--output", run]) == 0  # the configuration is the run's own
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == first
+    assert [e["kind"] for e in events.read(run)[0] if e["kind"] in ("start", "done", "skipped")] == ["start", "done", "skipped"]
+    assert "step 'train' needs 'ingest'" not in refused(capsys, "step", "train", "--output", run)
+    assert read_json(Path(run) / "failure.json")["stage"] == "train"
+
+
+def test_compiling(tmp_path, capsys):
+    assert cli.main(["compile", "--output", str(tmp_path / "p.yaml")]) == 0
+    assert "raro-retraining" in (tmp_path / "p.yaml").read_text()
+    assert capsys.readouterr().out == f"{tmp_path / 'p.yaml'}\n"
+    assert "a file stands where a folder should" in refused(capsys, "compile", "--output", str(tmp_path / "p.yaml" / "q.yaml"))
+
+
+# ------------------------------------------------------------------------------------------------------------- the harness
+
+
+@pytest.fixture
+def config():
+    return load("countdown-mini")
+
+
+def make(name: str, config, run: Path, text: str = "x", reads: str = "", **settings) -> Step:
+    """A small step that writes one file."""
+    with Step(name, config, run, **settings) as step:
+        if not step.skipped:
+            if reads:
+                text += (step.input(reads) / "file").read_text()
+            (step.folder / "file").write_text(text)
+            step.outputs["length"] = len(text)
+    return step
+
+
+def test_a_finished_step_is_whole_and_not_done_again(config, tmp_path):
+    make("ingest", config, tmp_path)
+    later = make("warmstart", config, tmp_path, "y", reads="ingest")
+    body = read_json(tmp_path / "warmstart" / "manifest.json")
+    assert body["inputs"] == {"ingest": finished(tmp_path, "ingest", config.digest)["root"]}
+    assert body["status"] == "done" and [f["path"] for f in body["files"]] == ["file"] and not later.skipped
+    again = make("warmstart", config, tmp_path, "y", reads="ingest")
+    assert again.skipped and again.outputs == {"length": 2}
+    assert not list(tmp_path.glob(".*.partial"))
+
+
+def test_a_changed_input_makes_the_later_steps_stale(config, tmp_path):
+    make("ingest", config, tmp_path, given=lambda: {"sources": "1"})
+    make("warmstart", config, tmp_path, reads="ingest")
+    make("train", config, tmp_path, reads="warmstart")
+    assert make("ingest", config, tmp_path, given=lambda: {"sources": "1"}).skipped
+    assert not make("ingest", config, tmp_path, "z", given=lambda: {"sources": "2"}).skipped
+    assert finished(tmp_path, "train", config.digest) is None
+    with pytest.raises(BadInput, match="step 'train' needs 'warmstart'"):
+        make("train", config, tmp_path, reads="warmstart")
+
+
+def test_damage_is_seen(config, tmp_path):
+    make("ingest", config, tmp_path)
+    (tmp_path / "ingest" / "file").write_text("tampered")
+    with pytest.raises(GateRefused, match="file' has 8 bytes, its manifest says 1"):
+        make("warmstart", config, tmp_path, reads="ingest")
+    assert not make("ingest", config, tmp_path).skipped
+    assert make("warmstart", config, tmp_path, reads="ingest").outputs == {"length": 2}
+
+
+def test_a_failing_step_leaves_its_reason_and_nothing_else(config, tmp_path):
+    make("ingest", config, tmp_path, "good")
+    with pytest.raises(BadInput), Step("warmstart", config, tmp_path) as step:
+        (step.folder / "half").write_text("...")
+        raise BadInput("line 3 is wrong", "mend it")
+    failure = read_json(tmp_path / "failure.json")
+    assert failure["stage"] == "warmstart" and (failure["code"], failure["permanent"]) == (2, True)
+    assert (failure["line"], failure["remedy"], failure["class"]) == ("line 3 is wrong", "mend it", "BadInput")
+    assert not (tmp_path / "warmstart").exists() and not list(tmp_path.glob(".*.partial"))
+    assert events.read(tmp_path)[0][-1]["failure"] == failure
+    make("warmstart", config, tmp_path)
+    assert not (tmp_path / "failure.json").exists()
+
+
+def test_a_fault_of_ours_and_a_full_disk_are_told_apart(config, tmp_path):
+    with pytest.raises(ZeroDivisionError), Step("train", config, tmp_path):
+        print(1 / 0)
+    failure = read_json(tmp_path / "failure.json")
+    assert failure["code"] == 1 and failure["line"] == "ZeroDivisionError: division by zero"
+    with pytest.raises(ServiceFailed, match="no space left"), Step("train", config, tmp_path):
+        Path("/dev/full").write_text("x")
+    assert read_json(tmp_path / "failure.json")["code"] == 4
+
+
+def test_a_scheduler_s_retry_stops_at_a_permanent_failure(config, tmp_path, monkeypatch):
+    lost = parse({**json.loads(config.canonical()), "demonstrations": {"source": str(tmp_path / "no.jsonl")}})
+    run = tmp_path / "run"
+    with pytest.raises(BadInput):
+        run_step("ingest", lost, run)
+    (tmp_path / "no.jsonl").write_text("")  # mended or not: a retry does not look
+    with pytest.raises(BadInput, match="does not exist"):
+        run_step("ingest", lost, run, retry=True)
+    with pytest.raises(BadInput, match="holds no rows|is empty|no JSON"):
+        run_step("ingest", lost, run)
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 130), (signal.SIGINT, 130), (signal.SIGKILL, None)])
+def test_signals(number, code, config, tmp_path):
+    """A step that is told to stop says so; one that is killed leaves no folder that could be taken for whole."""
+    program = f"""
+import time
+from raro.config import load
+from raro.steps.harness import Step
+with Step("train", load("countdown-mini"), {str(tmp_path)!r}) as step:
+    (step.folder / "half").write_text("...")
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        process.wait(20)
+    assert finished(tmp_path, "train", config.digest) is None and not (tmp_path / "train").exists()
+    assert (read_json(tmp_path / "failure.json")["code"] if code else None) == code
+    assert outcomes(events.read(tmp_path)[0])["train"]["state"] == ("failed" if code else "lost")
+    make("train", config, tmp_path)
+    assert finished(tmp_path, "train", config.digest)
+
+
+def test_every_step_has_a_module_and_a_title():
+    assert list(STEPS) == list(TITLES)
+    for name in TITLES:
+        assert (Path(harness.__file__).parent / f"{name}.py").is_file()
+
+
+def test_discarding_takes_the_later_steps_and_the_checkpoints(config, tmp_path):
+    for name in ("ingest", "warmstart", "train", "evaluate"):
+        make(name, config, tmp_path)
+    (tmp_path / "checkpoints" / "step-000001").mkdir(parents=True)
+    local.discard(tmp_path, "evaluate")
+    assert (tmp_path / "train").exists() and (tmp_path / "checkpoints").exists() and not (tmp_path / "evaluate").exists()
+    local.discard(tmp_path, "warmstart")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "events.jsonl", "ingest"]
+
+
+def test_folders_of_runs(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = local.fresh(config)
+    assert re.fullmatch(rf"runs/\d{{8}}T\d{{6}}Z-{config.digest[:8]}", str(first))
+    claim(config, first)
+    assert local.newest(config) == first == local.place(config, None, "train")
+    assert local.fresh(config) != first
+    assert os.fspath(local.place(config, "here", None)) == "here"
