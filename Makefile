@@ -36,7 +36,7 @@ check: $(VENV)/.checking ## the heavier checks: style, packaging, real servers, 
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/python -m pytest -m check
 
-base: $(STAMP) ## make the packaged mini base again (about 20 minutes on one core)
+base: $(STAMP) ## make the packaged mini base again (about 10 minutes on one core)
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m raro.models.make_countdown_mini
 
 bench: $(STAMP) ## speed beside the peers

@@ -53,19 +53,21 @@ def test_the_gradient_is_the_formula(blank):
 
 
 @pytest.mark.parametrize("batch_tokens", [30, 1000])
-def test_packed_equals_rows_in_the_gradient(blank, batch_tokens):
+def test_every_layout_gives_the_same_gradient(blank, batch_tokens):
     batch, streams = samples("a", 7), {"a": Stream(kl=0.1)}
+    batch += [Sample(s.prompt_ids + batch[-1].prompt_ids, s.completion_ids, (), -s.advantage, 1.0, "a") for s in batch[:1] for _ in "abc"]
     reference = copy.deepcopy(blank.model)
     torch.manual_seed(1)
     for parameter in reference.parameters():
         parameter.data += 0.01 * torch.randn_like(parameter)
     found = []
-    for layout in ("rows", "packed"):
+    for layout in ("rows", "packed", "shared"):
         ours = learner(blank, layout, reference=reference, batch_tokens=batch_tokens)
         figures = ours.update(batch, streams, on_policy, 0.0)
         assert figures["a/kl"] > 0
         found.append(gradients(ours))
-    assert torch.allclose(*found, atol=1e-6)
+    assert torch.allclose(found[0], found[1], atol=1e-6)
+    assert torch.allclose(found[0], found[2], atol=1e-6)
 
 
 def test_the_loss_equals_trl_dr_grpo(blank, tmp_path):

@@ -87,23 +87,31 @@ def test_score_of_an_empty_completion_is_empty(blank):
 
 
 @pytest.mark.parametrize("batch_tokens", [40, 200, 10_000])
-def test_packed_equals_rows(blank, batch_tokens):
+def test_every_layout_gives_the_same_logprobs(blank, batch_tokens):
     rng = random.Random(1)
-    sequences = [
-        ([rng.randrange(5, 120) for _ in range(rng.randrange(1, 15))], [rng.randrange(5, 120) for _ in range(rng.randrange(1, 25))])
-        for _ in range(23)
-    ]
+    draw = lambda low, high: [rng.randrange(5, 120) for _ in range(rng.randrange(low, high))]  # noqa: E731
+    sequences = [(prompt, draw(1, 25)) for prompt in [draw(1, 30) for _ in range(7)] for _ in range(rng.randrange(1, 6))]
     found = {}
-    for layout in ("rows", "packed"):
+    for layout in ("rows", "packed", "shared"):
         values: dict[tuple[int, int], float] = {}
         for rows in lay_out(sequences, batch_tokens, 0, layout):
             logprobs, entropy = token_logprobs(blank.model, rows)
             assert (entropy > 0).all()
             values |= dict(zip(zip(rows.owner.tolist(), rows.place.tolist(), strict=True), logprobs.tolist(), strict=True))
         found[layout] = values
-    assert found["rows"].keys() == found["packed"].keys() == {(i, t) for i, (_, c) in enumerate(sequences) for t in range(len(c))}
-    for key, value in found["rows"].items():
-        assert found["packed"][key] == pytest.approx(value, abs=1e-4)
+    assert found["rows"].keys() == {(i, t) for i, (_, c) in enumerate(sequences) for t in range(len(c))}
+    for layout in ("packed", "shared"):
+        assert found[layout].keys() == found["rows"].keys()
+        for key, value in found["rows"].items():
+            assert found[layout][key] == pytest.approx(value, abs=1e-4)
+
+
+def test_a_shared_prompt_is_computed_once():
+    critic = [([5] * 33, [6] * 24)] * 4
+    assert lay_out(critic, 10_000, 0, "shared")[0].input_ids.shape == (1, 33 + 4 * 24)
+    assert lay_out(critic, 10_000, 0, "rows")[0].input_ids.shape == (4, 57)
+    policy = [([5] * 10, [6] * 24)] * 4
+    assert lay_out(policy, 10_000, 0, "shared")[0].input_ids.shape == (4, 34)
 
 
 def test_logits_in_chunks_give_the_same_gradient(blank, monkeypatch):

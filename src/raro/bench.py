@@ -107,7 +107,7 @@ def _contenders(config: Config, compare: bool) -> tuple[dict[str, Contender], di
         return lambda: int(learner.update(samples, {"policy": Stream()}, on_policy, 0.0)["tokens"])
 
     generation: dict[str, Contender] = {"slot engine": lambda: count(engine.generate(prompts, 8, sampling))}
-    training: dict[str, Contender] = {"train, sorted rows": trainer("rows"), "train, packed rows": trainer("packed")}
+    training: dict[str, Contender] = {f"train, {layout}": trainer(layout) for layout in ("shared", "rows", "packed")}
     if compare:
         twin = PlainEngine(speaker.model, speaker.end_ids, speaker.pad_id, 256)
         generation["transformers generate"] = generate

@@ -188,7 +188,7 @@ class Resources:
     device: Literal["auto", "cpu", "cuda"] = doc("auto", "auto: a GPU where there is one")
     threads: int = doc(1, "torch threads per process on a CPU (M: two threads beside another busy process collapse)", low=1)
     batch_tokens: int = doc(16_384, "tokens of a micro-batch, padding included (M)", low=16)
-    packing: Literal["rows", "packed"] = doc("rows", "rows: one sample a row, sorted by length; packed: several, masked apart")
+    packing: Literal["rows", "packed", "shared"] = doc("shared", "rows: one sample a row; packed: several; shared: a long prompt once for its completions (M)")
     gradient_checkpointing: bool = doc(False, "trade compute for memory (engine.md, 6)")
 
 

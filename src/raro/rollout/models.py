@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +58,16 @@ def device_of(config: Config) -> torch.device:
     return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def keep_freed_memory() -> None:
+    """Lets glibc keep what torch frees on a CPU, instead of giving every tensor's pages back and asking for them again: a third of
+    a small model's time went to the kernel. Elsewhere it does nothing."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        mmap_threshold, trim_threshold, top_pad = -3, -1, -2  # names of malloc.h: M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD
+        libc.mallopt(mmap_threshold, 32 * 2**20)
+        libc.mallopt(trim_threshold, 2**30)
+        libc.mallopt(top_pad, 64 * 2**20)
+
+
 def open_model(folder: Path, config: Config) -> Speaker:
     """The model and tokenizer of a folder in Hugging Face layout: safetensors only, no code from the folder, no network.
 
@@ -70,6 +82,8 @@ def open_model(folder: Path, config: Config) -> Speaker:
     if not list(folder.glob("*.safetensors")):
         raise BadInput(f"model folder '{folder}' has no *.safetensors", "convert its weights to safetensors; nothing else is ever read")
     torch.set_num_threads(config.resources.threads)
+    if device_of(config).type == "cpu":
+        keep_freed_memory()
     dtype = getattr(torch, config.base.dtype)
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True, attn_implementation="sdpa")
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)

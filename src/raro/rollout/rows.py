@@ -1,8 +1,10 @@
 """Laying token sequences out for one forward pass, with as little padding as may be.
 
-Two layouts of the same sequences, tested to give the same log-probabilities:
+Three layouts of the same sequences, tested to give the same log-probabilities and gradients:
 rows    one sequence a row, sorted by length, padded to the right. Causal attention needs no mask for it.
 packed  several sequences a row, each with positions of its own, kept apart by a block-causal mask: no padding but the last row's end.
+shared  completions of one prompt follow it in one row, each seeing the prompt and itself: the prompt is computed once for all of them.
+        Only where the prompt is at least as long as its completions, as a critic's is; elsewhere longer rows cost more than they save.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Layout = Literal["rows", "packed"]
+Layout = Literal["rows", "packed", "shared"]
+Sequences = Sequence[tuple[Sequence[int], Sequence[int]]]
+"""(prompt ids, completion ids), neither empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,73 +44,82 @@ class Rows:
         return Rows(*(x.to(device) if isinstance(x, Tensor) else x for x in (getattr(self, name) for name in self.__slots__)))
 
 
-def lay_out(
-    sequences: Sequence[tuple[Sequence[int], Sequence[int]]], batch_tokens: int, pad_id: int, layout: Layout = "rows"
-) -> list[Rows]:
-    """Micro-batches of at most batch_tokens positions each (a longer sequence gets one of its own), the longest first.
-
-    sequences: (prompt ids, completion ids), neither empty.
-    """
-    order = sorted(range(len(sequences)), key=lambda i: -(len(sequences[i][0]) + len(sequences[i][1])))
+def lay_out(sequences: Sequences, batch_tokens: int, pad_id: int, layout: Layout = "rows") -> list[Rows]:
+    """Micro-batches of at most batch_tokens positions each (a longer row gets one of its own), the longest first."""
     size = lambda i: len(sequences[i][0]) + len(sequences[i][1])  # noqa: E731
-    if layout == "rows":
-        batches, current = [], []
-        for i in order:
-            if current and (len(current) + 1) * size(current[0]) > batch_tokens:
-                batches.append([[j] for j in current])
-                current = []
-            current.append(i)
-        batches += [[[j] for j in current]] if current else []
-    else:
-        rows: list[list[int]] = []
-        room: list[int] = []
-        capacity = max([batch_tokens, *(size(i) for i in order)])
-        for i in order:  # first fit, longest first
-            fit = next((r for r, left in enumerate(room) if left >= size(i)), None)
-            if fit is None:
-                rows.append([])
-                room.append(capacity)
-                fit = len(rows) - 1
-            rows[fit].append(i)
-            room[fit] -= size(i)
-        batches = [[row] for row in rows]
+    order = sorted(range(len(sequences)), key=lambda i: -size(i))
+    if layout == "packed":
+        # A row is a list of groups, a group a list of sequences that share one prompt.
+        return [_tensors(sequences, [[[i] for i in row]], pad_id) for row in _first_fit(order, size, batch_tokens)]
+    groups = _by_prompt(sequences, order) if layout == "shared" else [[i] for i in order]
+    length = lambda group: len(sequences[group[0]][0]) + sum(len(sequences[i][1]) for i in group)  # noqa: E731
+    groups.sort(key=lambda group: -length(group))
+    batches: list[list[list[list[int]]]] = []
+    for group in groups:
+        if not batches or (len(batches[-1]) + 1) * length(batches[-1][0][0]) > batch_tokens:
+            batches.append([])
+        batches[-1].append([group])
     return [_tensors(sequences, batch, pad_id) for batch in batches]
 
 
-def _tensors(sequences: Sequence[tuple[Sequence[int], Sequence[int]]], batch: list[list[int]], pad_id: int) -> Rows:
-    width = max(sum(len(sequences[i][0]) + len(sequences[i][1]) for i in row) for row in batch)
-    ids, positions, segments = [], [], []
-    predictors, targets, owner, place = [], [], [], []
-    for r, row in enumerate(batch):
-        row_ids: list[int] = []
-        row_positions: list[int] = []
-        row_segments: list[int] = []
-        for s, i in enumerate(row):
-            prompt, completion = sequences[i]
-            start = r * width + len(row_ids) + len(prompt) - 1
-            predictors += range(start, start + len(completion))
-            targets += completion
-            owner += [i] * len(completion)
-            place += range(len(completion))
-            row_ids += [*prompt, *completion]
-            row_positions += range(len(prompt) + len(completion))
-            row_segments += [s] * (len(prompt) + len(completion))
-        empty = width - len(row_ids)
-        ids.append(row_ids + [pad_id] * empty)
-        positions.append(row_positions + [0] * empty)
-        segments.append(row_segments + [-1] * empty)
+def _first_fit(order: Sequence[int], size, batch_tokens: int) -> list[list[int]]:
+    """Sequences into rows of batch_tokens, longest first, each into the first row with room for it."""
+    capacity = max([batch_tokens, *map(size, order)])
+    rows: list[list[int]] = []
+    room: list[int] = []
+    for i in order:
+        fit = next((r for r, left in enumerate(room) if left >= size(i)), len(rows))
+        if fit == len(rows):
+            rows.append([])
+            room.append(capacity)
+        rows[fit].append(i)
+        room[fit] -= size(i)
+    return rows
+
+
+def _by_prompt(sequences: Sequences, order: Sequence[int]) -> list[list[int]]:
+    """Sequences of one prompt together, where the prompt is at least as long as their completions are on average."""
+    same: dict[tuple[int, ...], list[int]] = {}
+    for i in order:
+        same.setdefault(tuple(sequences[i][0]), []).append(i)
+    groups = []
+    for prompt, members in same.items():
+        worth = len(prompt) * len(members) >= sum(len(sequences[i][1]) for i in members)
+        groups += [members] if worth else [[i] for i in members]
+    return groups
+
+
+def _tensors(sequences: Sequences, batch: list[list[list[int]]], pad_id: int) -> Rows:
+    """One micro-batch. batch: rows, each a list of groups, each a list of sequences that share their prompt."""
+    rows: list[tuple[list[int], list[int], list[int], list[int]]] = []  # ids, positions, groups, segments (0: seen by its whole group)
+    predicted: list[tuple[int, int, int, int, int]] = []  # row, column, target, owner, place
+    for r, groups in enumerate(batch):
+        ids: list[int] = []
+        positions: list[int] = []
+        group_of: list[int] = []
+        segments: list[int] = []
+        for g, members in enumerate(groups):
+            prompt = sequences[members[0]][0]
+            last = len(ids) + len(prompt) - 1
+            ids += prompt
+            positions += range(len(prompt))
+            segments += [0] * len(prompt)
+            for s, i in enumerate(members, start=1):
+                completion = sequences[i][1]
+                columns = [last, *range(len(ids), len(ids) + len(completion) - 1)]
+                predicted += zip([r] * len(columns), columns, completion, [i] * len(columns), range(len(columns)), strict=True)
+                ids += completion
+                positions += range(len(prompt), len(prompt) + len(completion))
+                segments += [s] * len(completion)
+            group_of += [g] * (len(ids) - len(group_of))
+        rows.append((ids, positions, group_of, segments))
+    width = max(len(ids) for ids, *_ in rows)
+    padded = lambda part, fill: torch.tensor([row[part] + [fill] * (width - len(row[0])) for row in rows])  # noqa: E731
     mask = None
-    if any(len(row) > 1 for row in batch):
-        segment = torch.tensor(segments)
-        mask = (segment[:, None, :, None] == segment[:, None, None, :]).tril()
-    filled = sum(len(sequences[i][0]) + len(sequences[i][1]) for row in batch for i in row)
-    return Rows(
-        torch.tensor(ids),
-        torch.tensor(positions) if mask is not None else torch.arange(width).expand(len(batch), width),
-        mask,
-        torch.tensor(predictors),
-        torch.tensor(targets),
-        torch.tensor(owner),
-        torch.tensor(place),
-        1 - filled / (len(batch) * width),
-    )
+    if any(len(groups) > 1 or len(groups[0]) > 1 for groups in batch):
+        group, segment = padded(2, -1), padded(3, -1)
+        own = (segment[:, :, None] == segment[:, None, :]) | (segment[:, None, :] == 0)
+        mask = ((group[:, :, None] == group[:, None, :]) & own).tril()[:, None]
+    row, column, target, owner, place = (torch.tensor(values) for values in zip(*predicted, strict=True))
+    filled = sum(len(ids) for ids, *_ in rows)
+    return Rows(padded(0, pad_id), padded(1, 0), mask, row * width + column, target, owner, place, 1 - filled / (len(rows) * width))
