@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from servers import free_port, mlflow_server
+from servers import free_port, give_store, mlflow_server
 
 from raro.config import Config, parse
 from raro.errors import BadInput, ServiceFailed
@@ -135,6 +135,7 @@ def test_one_parent_and_a_nested_run_per_stage(tmp_path):
 
 def test_sending_again_changes_nothing(tmp_path):
     run, config = tmp_path / "run", settings()
+    give_store(run)
     play(run)
     runs.sync(config, run, force=True)
     state = json.loads((run / runs.STATE).read_text())
@@ -150,6 +151,7 @@ def test_sending_again_changes_nothing(tmp_path):
 
 def test_a_failed_stage_and_its_retry_are_seen(tmp_path):
     run, config = tmp_path / "run", settings()
+    give_store(run)
     stage = Events(run, "train")
     stage.start()
     stage.failed({"code": 4, "line": "the judge is away"})
@@ -171,6 +173,7 @@ def test_a_failed_stage_and_its_retry_are_seen(tmp_path):
 
 def test_an_interrupted_run_is_killed_not_failed(tmp_path):
     run = tmp_path / "run"
+    give_store(run)
     Events(run, "train").start()
     (run / "failure.json").write_text(json.dumps({"code": 130}))
     runs.sync(settings(), run, force=True)
@@ -179,6 +182,7 @@ def test_an_interrupted_run_is_killed_not_failed(tmp_path):
 
 def test_private_text_is_not_sent(tmp_path):
     run = tmp_path / "run"
+    give_store(run)
     play(run)
     runs.sync(parse({"privacy": {"show_text": False}}), run, force=True)
     found = tree(server.sqlite(run))["run"]
@@ -204,15 +208,18 @@ def test_an_outage_loses_nothing(tmp_path):
 
 def test_a_store_that_was_removed_is_filled_again(tmp_path):
     run, config = tmp_path / "run", settings()
+    give_store(run)
     play(run)
     runs.sync(config, run, force=True)
     (run / server.DATABASE).unlink()
+    give_store(run)
     runs.sync(config, run, force=True)
     assert tree(server.sqlite(run))["train"].data.metrics["policy/reward"] == 0.2
 
 
 def test_the_runs_of_kubeflows_plugin_are_used(tmp_path, monkeypatch):
-    uri = f"sqlite:///{tmp_path}/platform.db"
+    give_store(tmp_path)
+    uri = server.sqlite(tmp_path)
     client = server.connect(uri)
     experiment = client.create_experiment("platform", artifact_location=str(tmp_path / "artifacts"))
     parent = client.create_run(experiment, tags={"kfp.pipeline_run_id": "x"}).info.run_id

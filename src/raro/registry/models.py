@@ -184,7 +184,8 @@ def _upload(
     now = int((run / "evaluation.json").stat().st_mtime * 1000) if (run / "evaluation.json").exists() else 0
     metrics = [Metric(key, value, now, 0, model_id=logged.model_id) for key, value in scores(dict(evaluation)).items()]
     client.log_batch(tracked.run_id, metrics=metrics)
-    client.log_outputs(tracked.run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    if not half_made:
+        client.log_outputs(tracked.run_id, [LoggedModelOutput(logged.model_id, step=0)])
     try:
         client.create_registered_model(name)
     except MlflowException as error:
@@ -192,7 +193,8 @@ def _upload(
             raise
     text = "\n".join(decision["reasons"])
     tags = {**tags, "raro.model_id": logged.model_id}
-    made = client.create_model_version(name, source, tracked.run_id, tags, description=text, model_id=logged.model_id)
+    with server.everywhere(tracked.uri):
+        made = client.create_model_version(name, source, tracked.run_id, tags, description=text, model_id=logged.model_id)
     return client.get_model_version(name, str(made.version))
 
 
@@ -286,7 +288,7 @@ def _files(client: MlflowClient, uri: str, version: ModelVersion, home: Path, sc
     if not _whole(entry):
         entry.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".download-", dir=entry.parent) as partial:
-            got = download_artifacts(artifact_uri=source, dst_path=partial, tracking_uri=uri, registry_uri=uri)
+            got = download_artifacts(artifact_uri=location, dst_path=partial, tracking_uri=uri, registry_uri=uri)
             _checked(version, Path(got))
             publish_folder(got, entry)
     return entry

@@ -1,7 +1,7 @@
 """The one door to MLflow: where it is, a client that talks to that place only, and its errors in our words.
 
-MLflow is imported inside functions: it takes seconds, and a step runs without it. Nothing here touches MLflow's global state;
-the address is passed each time.
+MLflow is imported inside functions: it takes seconds, and a step runs without it. The address is passed each time; MLflow's
+global one is set only where MLflow looks at no other (`everywhere`), and put back.
 """
 
 from __future__ import annotations
@@ -90,6 +90,7 @@ def connect(uri: str) -> MlflowClient:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # an outage is buffered: better soon than after minutes
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     from mlflow import MlflowClient
 
@@ -123,3 +124,16 @@ def speaking(uri: str) -> Iterator[None]:
         raise ServiceFailed(
             f"MLflow at '{shown(uri)}' failed: {line}", "see that the server and its artifact store answer"
         ) from error
+
+
+@contextmanager
+def everywhere(uri: str) -> Iterator[None]:
+    """Makes the address MLflow's global one for the block: its SQL registry resolves `models:/m-...` by that alone."""
+    import mlflow
+
+    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)

@@ -1,0 +1,324 @@
+"""The gate as a table and by its properties; registration and the champion's search on real stores with a real tiny model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from servers import free_port, give_store, mlflow_server
+
+from raro import storage
+from raro.config import Config, Gate, parse
+from raro.errors import BadInput, GateRefused
+from raro.registry import gates, models
+from raro.steps.harness import Step, claim
+from raro.tracking import server
+
+# ---------------------------------------------------------------------------------------------------------------------- gate
+
+
+def evaluation(**against: tuple[float, float, float]) -> dict:
+    """An evaluation in which the candidate scores 0.5, with (difference, low, high) against each rival."""
+    sampled = {"candidate": [0.5, 0.45, 0.55]} | {arm: [0.5 - d, 0.0, 1.0] for arm, (d, _, _) in against.items()}
+    paired = {f"candidate-{arm}": {"greedy": list(triple), "sampled": list(triple)} for arm, triple in against.items()}
+    return {"benchmark": "countdown", "n": 2000, "greedy": sampled, "sampled": sampled, "paired": paired}
+
+
+CLEAR, MAYBE, WORSE = (0.10, 0.05, 0.15), (0.02, -0.01, 0.05), (-0.03, -0.06, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("against", "gate", "decision"),
+    [
+        ({"base": CLEAR, "warmstart": CLEAR}, {}, "promote"),
+        ({"base": CLEAR, "warmstart": CLEAR, "champion": CLEAR}, {}, "promote"),
+        ({"base": CLEAR, "warmstart": CLEAR, "champion": MAYBE}, {}, "hold"),
+        ({"base": CLEAR, "warmstart": CLEAR, "champion": WORSE}, {}, "reject"),
+        ({"base": WORSE, "warmstart": CLEAR, "champion": CLEAR}, {}, "reject"),
+        ({"base": CLEAR, "warmstart": MAYBE}, {}, "hold"),
+        ({"base": CLEAR, "warmstart": MAYBE}, {"hold_gain": 0.02}, "reject"),
+        ({"base": CLEAR, "warmstart": CLEAR}, {"min_gain": 0.05}, "hold"),
+        ({"base": CLEAR, "warmstart": CLEAR}, {"min_gain": 0.049}, "promote"),
+        ({"base": CLEAR, "warmstart": CLEAR}, {"require_approval": True}, "hold"),
+        ({"base": CLEAR, "warmstart": WORSE}, {"require_approval": True}, "reject"),
+        ({"base": CLEAR, "warmstart": CLEAR, "sft": WORSE}, {}, "promote"),
+        ({"base": CLEAR, "warmstart": (float("nan"),) * 3}, {}, "reject"),
+        ({"base": CLEAR, "warmstart": (0.0, 0.0, 0.0)}, {}, "reject"),
+    ],
+)
+def test_the_gate_as_a_table(against, gate, decision):
+    decided, reasons, evidence = gates.decide(evaluation(**against), Gate(**gate))
+    assert decided == decision
+    assert set(evidence["sampled"]) == set(against) - {"sft"}
+    assert all(reason.endswith(".") and "\n" not in reason for reason in reasons)
+
+
+def test_reasons_carry_the_figures_in_percent():
+    _, reasons, _ = gates.decide(evaluation(base=CLEAR, warmstart=MAYBE, champion=WORSE), Gate())
+    assert reasons == [
+        "The candidate's sampled score of 50.0 % is 10.0 points above the base's 40.0 % (95 % interval +5.0 to +15.0), "
+        "and the low end passes the 0.0 required.",
+        "The candidate's sampled score of 50.0 % is 2.0 points above the warm start's 48.0 % (95 % interval -1.0 to +5.0), "
+        "and the low end does not pass the 0.0 required.",
+        "The candidate's sampled score of 50.0 % is 3.0 points below the champion's 53.0 % (95 % interval -6.0 to +1.0), "
+        "and the low end does not pass the 0.0 required.",
+        "It is rejected, and nothing is registered.",
+    ]
+    assert "There is no champion to compare with yet." in gates.decide(evaluation(base=CLEAR, warmstart=CLEAR), Gate())[1]
+
+
+@pytest.mark.parametrize("missing", ["base", "warmstart", "champion"])
+def test_a_rival_that_was_not_compared_is_an_error(missing):
+    found = evaluation(base=CLEAR, warmstart=CLEAR, champion=CLEAR)
+    del found["paired"][f"candidate-{missing}"]
+    with pytest.raises(BadInput, match="does not compare"):
+        gates.decide(found, Gate())
+
+
+SHARES = st.floats(min_value=-1, max_value=1)
+
+
+@given(
+    st.lists(st.tuples(SHARES, SHARES, SHARES).map(lambda t: tuple(sorted(t))), min_size=3, max_size=3),
+    SHARES,
+    SHARES,
+    st.booleans(),
+)
+def test_what_each_decision_implies(triples, min_gain, hold_gain, approval):
+    against = {arm: (d, low, high) for arm, (low, d, high) in zip(gates.RIVALS, triples, strict=True)}
+    gate = Gate(min_gain=min_gain, hold_gain=hold_gain, require_approval=approval)
+    decision, _, _ = gates.decide(evaluation(**against), gate)
+    passes = all(low > min_gain for _, low, _ in against.values())
+    if decision == "promote":
+        assert passes
+        assert not approval
+    elif decision == "hold":
+        assert passes or all(d > hold_gain for d, _, _ in against.values())
+    else:
+        assert not passes
+    if passes:
+        assert decision == ("hold" if approval else "promote")
+
+
+# ----------------------------------------------------------------------------------------------------------------- registering
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    """A real transformers model of a few kilobytes."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("tiny")
+    shape = LlamaConfig(
+        vocab_size=32, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2
+    )
+    LlamaForCausalLM(shape).save_pretrained(folder)
+    return folder
+
+
+def configured(tiny: Path, **changes) -> Config:
+    return parse({"base": {"uri": str(tiny)}, "registry": {"model": "tiny"}} | changes)
+
+
+DATA = {"digest": "cd" * 32, "rows": 100, "kept": 99, "splits": {"train": 80, "test": 19}}
+
+
+def upstream(config: Config, run: Path, tiny: Path, measured: dict, scale: float = 1.0) -> None:
+    """What the steps before the decision leave, written through the harness itself. scale: makes this run's weights its own."""
+    from safetensors.torch import load_file, save_file
+
+    with Step("ingest", config, run) as step:
+        storage.write_json(step.folder / "data.json", DATA)
+        step.outputs["verdict"] = "proceed"
+    with Step("train", config, run) as step:
+        step.input("ingest")
+        shutil.copytree(tiny, step.folder / "model")
+        weights = {name: scale * tensor for name, tensor in load_file(tiny / "model.safetensors").items()}
+        save_file(weights, step.folder / "model" / "model.safetensors", metadata={"format": "pt"})
+    with Step("evaluate", config, run) as step:
+        step.input("train")
+        storage.write_json(step.folder / "evaluation.json", measured)
+
+
+def whole_run(config: Config, run: Path, tiny: Path, scale: float = 1.0, **against) -> dict:
+    """From the upstream steps to the registration, or to the record of a rejection."""
+    from raro.steps import decide, record, register
+
+    claim(config, run)
+    if not config.tracking.uri:
+        give_store(run)
+    upstream(config, run, tiny, evaluation(**(against or {"base": CLEAR, "warmstart": CLEAR})), scale)
+    decided = decide.run(config, run)["decision"]
+    return (record if decided == "reject" else register).run(config, run) | {"decision": decided}
+
+
+def test_a_promoted_candidate_is_registered_whole_and_loads_again(tiny, tmp_path, monkeypatch):
+    import torch
+    from mlflow.artifacts import download_artifacts
+    from transformers import AutoModelForCausalLM
+
+    config, run = configured(tiny), tmp_path / "run"
+    outputs = whole_run(config, run, tiny, scale=0.5)
+    assert (outputs["decision"], outputs["alias"], outputs["version"]) == ("promote", "champion", "1")
+    told = storage.read_json(run / models.REGISTRATION)
+    uri = server.sqlite(run)
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    folder = Path(download_artifacts("models:/tiny@champion", dst_path=str(tmp_path / "down")))
+    listing = storage.read_json(folder / storage.MANIFEST)
+    storage.verify(folder, listing)
+    assert listing["root"] == told["root"] == outputs["root"]
+    assert {"config.json", "model.safetensors", "README.md"} <= {file["path"] for file in listing["files"]}
+    ours, theirs = (AutoModelForCausalLM.from_pretrained(path) for path in (run / "train" / "model", folder))
+    ids = torch.arange(8)[None]
+    with torch.no_grad():
+        assert torch.equal(ours(ids).logits, theirs(ids).logits)
+    card = (folder / "README.md").read_text()
+    assert "50.0 (45.0 to 55.0)" in card
+    assert DATA["digest"] in card
+    client = server.connect(uri)
+    version = client.get_model_version_by_alias("tiny", "champion")
+    assert version.run_id == told["run_id"]
+    assert version.tags["raro.config_digest"] == config.digest
+    assert version.tags["raro.data_digest"] == DATA["digest"]
+    assert version.tags["raro.base_digest"] == storage.manifest(tiny)["root"]
+    logged = client.get_logged_model(version.source.removeprefix("models:/"))
+    assert {metric.key: metric.value for metric in logged.metrics}["sampled/candidate"] == 0.5
+    assert client.get_run(told["run_id"]).outputs.model_outputs[0].model_id == logged.model_id
+    assert storage.read_json(run / "evaluation.json")["decision"] == "promote"
+    assert not [name for name in os.listdir(run) if name.startswith((".register", ".verify"))]
+
+
+def test_registering_again_gives_the_same_version(tiny, tmp_path):
+    config, run = configured(tiny), tmp_path / "run"
+    first = whole_run(config, run, tiny)
+    told = storage.read_json(run / models.REGISTRATION)
+    shutil.rmtree(run / "register")  # as if the pod had gone after the registry had answered
+    from raro.steps import register
+
+    assert register.run(config, run) == {key: first[key] for key in ("model", "version", "alias", "root")}
+    assert storage.read_json(run / models.REGISTRATION) == told
+    client = server.connect(server.sqlite(run))
+    assert len(client.search_model_versions("name = 'tiny'")) == 1
+    # And cut off earlier: the files were uploaded, the version was not made.
+    client.delete_model_version("tiny", "1")
+    shutil.rmtree(run / "register")
+    assert register.run(config, run)["version"] == "2"
+    experiment = client.get_experiment_by_name("raro").experiment_id
+    assert len(client.search_logged_models([experiment])) == 1
+
+
+def test_a_held_candidate_waits_as_challenger(tiny, tmp_path):
+    config, run = configured(tiny, gate={"require_approval": True}), tmp_path / "run"
+    assert whole_run(config, run, tiny)["alias"] == "challenger"
+    assert models.champion(config, run) is None
+    assert models.champion(config, run, alias="challenger").version == "1"
+
+
+def test_a_rejected_candidate_leaves_its_reasons_only(tiny, tmp_path):
+    from raro.steps import register
+
+    config, run = configured(tiny), tmp_path / "run"
+    assert whole_run(config, run, tiny, base=CLEAR, warmstart=WORSE)["outcome"] == "reject"
+    record = storage.read_json(run / "record" / "record.json")
+    assert record["reasons"][-1] == "It is rejected, and nothing is registered."
+    assert models.champion(config, run) is None
+    with pytest.raises(GateRefused, match="not registered"):
+        register.run(config, run)
+    assert not (run / "register").exists()
+
+
+def test_nothing_new_is_recorded(tiny, tmp_path):
+    from raro.steps import record
+
+    config, run = configured(tiny), tmp_path / "run"
+    claim(config, run)
+    give_store(run)
+    with Step("ingest", config, run) as step:
+        storage.write_json(step.folder / "data.json", DATA)
+        step.outputs["verdict"] = "nothing-new"
+    assert record.run(config, run) == {"outcome": "nothing-new"}
+
+
+def test_a_folder_as_store_holds_the_weights_once(tiny, tmp_path):
+    config, run = configured(tiny, registry={"model": "tiny", "store": str(tmp_path / "shelf")}), tmp_path / "run"
+    root = whole_run(config, run, tiny)["root"]
+    assert storage.manifest(tmp_path / "shelf" / "models" / root)["root"] == root
+    assert {path.name for path in (run / "mlartifacts").rglob("*") if path.is_file()} >= {"README.md", "manifest.json"}
+    assert not list((run / "mlartifacts").rglob("*.safetensors"))
+    assert models.champion(config, run).path == tmp_path / "shelf" / "models" / root
+
+
+# -------------------------------------------------------------------------------------------------------------------- finding
+
+
+def test_a_later_run_meets_the_champion_of_an_earlier_one(tiny, tmp_path):
+    config = configured(tiny)
+    later = tmp_path / "later"
+    assert models.champion(config, later) is None
+    first = whole_run(config, tmp_path / "first", tiny, scale=0.5)
+    found = models.champion(config, later)
+    assert (found.root, found.version, found.data_digest) == (first["root"], "1", DATA["digest"])
+    storage.verify(found.path, storage.read_json(found.path / storage.MANIFEST))
+    assert models.unchanged(found, config, DATA["digest"])
+    assert not models.unchanged(found, config, "ef" * 32)
+    assert not models.unchanged(found, dataclasses.replace(config, seed=1), DATA["digest"])
+    assert not models.unchanged(None, config, DATA["digest"])
+    second = whole_run(config, tmp_path / "a-second", tiny, scale=0.25)
+    assert models.champion(config, later).root == second["root"] != first["root"], "the newest wins, whatever its name"
+    assert models.champion(configured(tiny, registry={"model": "other"}), later) is None
+    other = tmp_path / "base"
+    shutil.copytree(tiny, other)
+    (other / "generation_config.json").write_text("{}")
+    elsewhere = dataclasses.replace(config, base=dataclasses.replace(config.base, uri=str(other)))
+    assert not models.unchanged(dataclasses.replace(found, config_digest=elsewhere.digest), elsewhere, DATA["digest"])
+
+
+def test_a_moved_run_folder_is_still_read(tiny, tmp_path):
+    config = configured(tiny)
+    whole_run(config, tmp_path / "here" / "run", tiny)
+    shutil.move(tmp_path / "here", tmp_path / "there")
+    assert models.champion(config, tmp_path / "there" / "next").path.is_relative_to(tmp_path / "there")
+
+
+def test_a_changed_champion_is_refused(tiny, tmp_path):
+    config, run = configured(tiny), tmp_path / "run"
+    whole_run(config, run, tiny)
+    path = models.champion(config, run).path
+    weights = path / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(GateRefused, match=r"model.safetensors' was changed"):
+        models.champion(config, run)
+    # A manifest made to fit does not help: the registry remembers the root.
+    storage.write_json(path / storage.MANIFEST, storage.manifest(path))
+    with pytest.raises(GateRefused, match="not those that were registered"):
+        models.champion(config, run)
+    shutil.rmtree(path)
+    with pytest.raises(GateRefused, match="are not at"):
+        models.champion(config, run)
+
+
+@pytest.mark.check
+def test_a_tracking_server_keeps_the_champion_for_every_run(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("RARO_CACHE", str(tmp_path / "cache"))
+    with mlflow_server(tmp_path, free_port()) as address:
+        config = configured(tiny, tracking={"uri": address})
+        assert models.champion(config, tmp_path / "x" / "run") is None
+        first = whole_run(config, tmp_path / "x" / "run", tiny, scale=0.5)
+        assert first["version"] == "1"
+        found = models.champion(config, tmp_path / "y" / "run")
+        assert found.path == tmp_path / "cache" / "models" / first["root"]
+        (found.path / "config.json").write_text(json.dumps({}))
+        assert models.champion(config, tmp_path / "y" / "run").root == first["root"], "a damaged cache is fetched again"
+        second = whole_run(config, tmp_path / "y" / "run", tiny, scale=0.25)
+        assert second["version"] == "2"
+        assert models.champion(config, tmp_path / "x" / "run").root == second["root"]
+        assert not (tmp_path / "x" / "run" / "mlflow.db").exists()
