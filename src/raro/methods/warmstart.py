@@ -27,8 +27,8 @@ from ..records import Completion, Demonstration, Pair, Prompt, Sample, Sampling
 from ..rollout.models import Speaker
 from ..text import END_THINK, THINK, normalise, split_thought
 
-STEP = -1
-"""The warm start's own place in the noise's key: before the game's first step."""
+STEP = 2**31
+"""The warm start's own place in the noise's key, apart from every step of the game; a key is never negative."""
 
 
 @dataclass(frozen=True, slots=True)
