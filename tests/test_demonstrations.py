@@ -563,6 +563,7 @@ def test_without_mlflow_there_is_no_champion_to_meet(tmp_path, monkeypatch):
 def test_nothing_new_is_the_champion_s_own_data_configuration_and_base(tmp_path):
     from raro.steps import decide, register
     from raro.steps.harness import Step
+    from raro.steps.ingest import _nothing_new
 
     base, path = tmp_path / "base", write_jsonl(tmp_path / "a.jsonl", many(80))
     base.mkdir()
@@ -582,15 +583,17 @@ def test_nothing_new_is_the_champion_s_own_data_configuration_and_base(tmp_path)
         (step.folder / "evaluation.json").write_text(json.dumps(measured))
     assert decide.run(first, run)["decision"] == "promote"
     register.run(first, run)
-    assert ingest(first, tmp_path / "runs" / "2")["verdict"] == "nothing-new"
+    again = tmp_path / "runs" / "2"
+    same = ingest(first, again)
+    assert same["verdict"] == "nothing-new"
     write_jsonl(path, many(80)[::-1])
-    assert ingest(first, tmp_path / "runs" / "3")["verdict"] == "nothing-new"
-    assert ingest(config.parse(told | {"seed": 1}), tmp_path / "runs" / "4")["verdict"] == "proceed"
+    assert ingest(first, again) == same
     write_jsonl(path, many(81))
-    assert ingest(first, tmp_path / "runs" / "5")["verdict"] == "proceed"
-    write_jsonl(path, many(80))
+    assert ingest(first, again)["verdict"] == "proceed"
+    assert _nothing_new(first, again, same["digest"])
+    assert not _nothing_new(config.parse(told | {"seed": 1}), again, same["digest"])
     (base / "config.json").write_text('{"other": "weights"}')
-    assert ingest(first, tmp_path / "runs" / "6")["verdict"] == "proceed"
+    assert not _nothing_new(first, again, same["digest"])
 
 
 @pytest.mark.check
