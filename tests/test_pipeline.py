@@ -1,0 +1,305 @@
+"""The pipeline, really executed: every branch through kfp's local runner with the real steps on the packaged mini base.
+
+The runs are the default configuration made very small; what the gate asks for is set so that each branch is taken. Two go at
+once where they do not need each other: most of their time is imports.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from raro.components import readmes
+from raro.config import load
+from raro.errors import BadInput
+from raro.steps import TITLES
+from raro.storage import read_json, verify
+from raro.tracking import events
+
+ROOT = Path(__file__).parents[1]
+SMALL = {
+    "warmstart.steps": 1, "warmstart.questions": 4, "warmstart.thoughts": 2,
+    "raro.steps": 3, "raro.questions": 2, "raro.rollouts": 2, "raro.pairs": 4, "raro.verdicts": 2, "raro.checkpoint_every": 1,
+    "evaluation.max_items": 8, "evaluation.samples": 1, "evaluation.sft_steps": 0, "evaluation.track_every": 0,
+    "evaluation.track_items": 4, "evaluation.bootstrap": 100,
+}  # fmt: skip
+GATES = {
+    "promote": {"gate.min_gain": -1, "gate.hold_gain": -1},
+    "hold": {"gate.min_gain": 1, "gate.hold_gain": -1},
+    "reject": {"gate.min_gain": 1, "gate.hold_gain": 1},
+}
+FULL = ["preflight", "ingest", "warmstart", "train", "evaluate", "decide"]
+
+
+@dataclass
+class Launched:
+    """A `raro run` at work. folder: its run."""
+
+    folder: Path
+    process: subprocess.Popen
+
+    def ended(self) -> tuple[int, str]:
+        """(exit code, what it said on both streams)."""
+        said, _ = self.process.communicate(timeout=400)
+        return self.process.returncode, said
+
+    def until(self, stage: str, kind: str) -> None:
+        """Waits for an event."""
+        deadline = time.monotonic() + 300
+        while not any((e["stage"], e["kind"]) == (stage, kind) for e in events.read(self.folder)[0]):
+            assert self.process.poll() is None and time.monotonic() < deadline, self.ended()
+            time.sleep(0.05)
+
+
+def launch(folder: Path, settings: dict | None = None, *more: str) -> Launched:
+    """`raro run` in a process of its own; without settings the run's own configuration."""
+    overrides = [part for key, value in (settings or {}).items() for part in ("--set", f"{key}={value}")]
+    command = [
+        sys.executable,
+        "-m",
+        "raro.cli",
+        "run",
+        *(["countdown-mini"] if settings else []),
+        *overrides,
+        "--output",
+        str(folder),
+    ]
+    environment = {**os.environ, "COLUMNS": "120"}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
+    return Launched(folder, subprocess.Popen([*command, *more], env=environment, text=True, **streams))
+
+
+def stages(folder: Path) -> dict[str, str]:
+    """{stage: how it ended} of a run's latest launch, in order."""
+    found: dict[str, str] = {}
+    for event in events.read(folder)[0]:
+        if (event["stage"], event["kind"]) == ("preflight", "start"):
+            found.clear()
+        if event["kind"] in ("done", "skipped", "failed"):
+            found[event["stage"]] = event["kind"]
+    return found
+
+
+def pipeline_process(launched: Launched) -> int:
+    """The process that executes the step at work: the youngest of the pipeline's group."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            pid, rest = int(path.parent.name), path.read_text().rpartition(")")[2].split()
+            command = (path.parent / "cmdline").read_bytes()
+        except OSError:
+            continue  # it ended meanwhile
+        if b"kfp.dsl.executor_main" in command and str(launched.folder).encode() in command and not command.startswith(b"sh\0"):
+            found.append((int(rest[19]), pid))
+    return max(found)[1]
+
+
+# ---------------------------------------------------------------------------------------------------------- what is committed
+
+
+def test_the_compiled_pipeline_is_fresh(tmp_path):
+    """Versions aside, which differ between machines."""
+    environment = {key: value for key, value in os.environ.items() if key != "RARO_IMAGE"}
+    target = tmp_path / "retraining.yaml"
+    subprocess.run(
+        [sys.executable, "-m", "raro.cli", "compile", "--output", str(target)], env=environment, check=True, capture_output=True
+    )
+    plain = lambda path: re.sub(r"sdkVersion: \S+", "", path.read_text(encoding="utf-8"))  # noqa: E731
+    assert plain(target) == plain(ROOT / "pipelines" / "retraining.yaml"), "run `make pipeline`"
+
+
+def test_conditions_stand_on_default_outputs_and_never_alone():
+    """The local runner takes a bare If on a named output for false, without a word."""
+    spec = next(yaml.safe_load_all((ROOT / "pipelines" / "retraining.yaml").read_text(encoding="utf-8")))
+    groups = [component["dag"]["tasks"] for component in spec["components"].values() if "dag" in component] + [
+        spec["root"]["dag"]["tasks"]
+    ]
+    conditions = [
+        [t["triggerPolicy"]["condition"] for t in tasks.values() if "condition" in t.get("triggerPolicy", {})]
+        for tasks in groups
+    ]
+    conditions = [found for found in conditions if found]
+    assert sorted(len(found) for found in conditions) == [2, 3]
+    for condition in (one for found in conditions for one in found):
+        assert set(re.findall(r"pipelinechannel--([\w-]+)", condition)) <= {"ingest-Output", "decide-Output"}
+    images = {executor["container"]["image"] for executor in spec["deploymentSpec"]["executors"].values()}
+    assert images == {"raro:unresolved"} and len(spec["deploymentSpec"]["executors"]) >= len(TITLES)
+    text = (ROOT / "pipelines" / "retraining.yaml").read_text(encoding="utf-8")
+    assert "pip install" not in text and not re.search(r"/(home|root|work)/", text)
+
+
+@pytest.mark.parametrize("name", TITLES)
+def test_components_are_thin(name):
+    folder = ROOT / "components" / name
+    tree = ast.parse((folder / "component.py").read_text(encoding="utf-8"))
+    top = {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
+    top |= {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
+    allowed = {module for module in top if module.split(".")[0] in sys.stdlib_module_names | {"kfp"}} | {"raro.components"}
+    assert top <= allowed
+    assert len((folder / "component.py").read_text(encoding="utf-8").splitlines()) < 40
+    assert (folder / "README.md").read_text(encoding="utf-8") == readmes.readme(name), "run `python -m raro.components.readmes`"
+    assert yaml.safe_load((folder / "metadata.yaml").read_text(encoding="utf-8"))["name"] == name
+
+
+def test_there_is_a_component_for_each_step():
+    assert sorted(TITLES) == readmes.names()
+
+
+def test_a_configuration_too_large_to_travel_is_refused(tmp_path):
+    from raro.pipelines.retraining import run_local
+
+    long = tmp_path / "long.yaml"
+    long.write_text(f"prompts:\n  policy: '{'ä' * 30_000}'\n", encoding="utf-8")
+    with pytest.raises(BadInput, match="at most 100 can travel"):
+        run_local(load(long), tmp_path)
+
+
+# -------------------------------------------------------------------------------------------------------------- the branches
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    """Where the runs lie that meet one another's champion."""
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def beside(tmp_path_factory):
+    """A run that the scheduler will see rejected; alone in its folder, at work beside the first."""
+    settings = SMALL | GATES["reject"] | {"name": '"it\'s" {{$}} größer'}
+    launched = launch(tmp_path_factory.mktemp("alone") / "reject", settings)
+    yield launched
+    launched.process.kill()
+
+
+@pytest.fixture(scope="module")
+def promoted(runs, beside) -> Path:
+    """The first run: interrupted in training, started again, promoted."""
+    interrupted = launch(runs / "first", SMALL | GATES["promote"])
+    interrupted.until("train", "metrics")
+    interrupted.process.send_signal(signal.SIGINT)
+    code, said = interrupted.ended()
+    assert code == 130 and f"raro run --output {runs / 'first'}" in said, said
+    failure = read_json(runs / "first" / "failure.json")
+    assert (failure["stage"], failure["code"], failure["permanent"]) == ("train", 130, False)
+    assert stages(runs / "first") == dict.fromkeys(FULL[:3], "done") | {"train": "failed", "finish": "done"}
+    assert not (runs / "first" / "train").exists() and not list((runs / "first").glob(".*.partial"))
+    assert read_json(runs / "first" / "finish" / "summary.json")["state"] == "interrupted"
+    code, said = launch(runs / "first").ended()
+    assert code == 0, said
+    return runs / "first"
+
+
+def test_promote(promoted):
+    how = stages(promoted)
+    assert how == {"preflight": "done", "ingest": "skipped", "warmstart": "skipped"} | dict.fromkeys(
+        ["train", "evaluate", "decide", "register", "finish"], "done"
+    )
+    assert not (promoted / "record").exists() and not (promoted / "failure.json").exists()
+    registration = read_json(promoted / "register" / "registration.json")
+    assert registration["alias"] == "champion"
+    summary = read_json(promoted / "finish" / "summary.json")
+    assert summary["state"] == "succeeded" and summary["decision"] == "promote"
+    assert read_json(promoted / "evaluation.json")["decision"] == "promote"
+    assert "<html" in (promoted / "report.html").read_text(encoding="utf-8")
+
+
+def test_what_lies_on_disk_is_whole_and_linked(promoted):
+    manifests = {name: read_json(promoted / name / "manifest.json") for name in [*FULL, "register", "finish"]}
+    for name, body in manifests.items():
+        verify(promoted / name, body)
+        for before, root in body["inputs"].items():
+            assert manifests[before]["root"] == root
+    assert set(manifests["register"]["inputs"]) == {"ingest", "train", "evaluate", "decide"}
+    artifacts = [json.loads(path.read_text()) for path in (promoted / ".pipeline").rglob("manifest")]
+    handed = {body["step"]: body["root"] for body in artifacts if body["step"] != "finish"}
+    assert all(manifests[name]["root"] == root for name, root in handed.items() if name != "preflight")
+    assert set(handed) == {*FULL, "register"}
+
+
+def test_mlflow_has_the_run_its_steps_and_the_champion(promoted):
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=f"sqlite:///{promoted / 'mlflow.db'}")
+    everything = client.search_runs([client.get_experiment_by_name("raro").experiment_id])
+    nested = {run.data.tags["raro.stage"]: run for run in everything if "mlflow.parentRunId" in run.data.tags}
+    (parent,) = (run for run in everything if "mlflow.parentRunId" not in run.data.tags)
+    assert set(nested) >= {*FULL, "register", "finish"}
+    assert parent.info.status == "FINISHED" and nested["train"].info.status == "FINISHED"
+    assert client.get_model_version_by_alias("countdown-mini", "champion").run_id == parent.info.run_id
+    assert {file.path for file in client.list_artifacts(parent.info.run_id)} >= {
+        "report.html",
+        "evaluation.json",
+        "config.json",
+    }
+
+
+@pytest.fixture(scope="module")
+def after_the_first(promoted, runs):
+    """Two runs that meet the champion: one with nothing new, one with another gate, both at once."""
+    return {
+        "again": launch(runs / "again", SMALL | GATES["promote"]),
+        "hold": launch(runs / "hold", SMALL | GATES["hold"]),
+    }
+
+
+def test_nothing_new(after_the_first):
+    code, said = after_the_first["again"].ended()
+    assert code == 0, said
+    folder = after_the_first["again"].folder
+    assert stages(folder) == dict.fromkeys(["preflight", "ingest", "record", "finish"], "done")
+    assert read_json(folder / "record" / "record.json")["outcome"] == "nothing-new"
+    assert read_json(folder / "finish" / "summary.json")["state"] == "nothing-new"
+
+
+def test_hold_beside_the_champion(after_the_first):
+    code, said = after_the_first["hold"].ended()
+    assert code == 0, said
+    folder = after_the_first["hold"].folder
+    assert stages(folder) == dict.fromkeys([*FULL, "register", "finish"], "done")
+    assert read_json(folder / "register" / "registration.json")["alias"] == "challenger"
+    assert "champion" in read_json(folder / "evaluation.json")["sampled"]
+
+
+def test_reject_after_a_lost_process(beside):
+    """The run beside: its training is killed as by a node without memory, and goes on; then its candidate is rejected."""
+    code, said = beside.ended()
+    assert code == 3, said
+    assert stages(beside.folder) == dict.fromkeys([*FULL, "record", "finish"], "done")
+    record = read_json(beside.folder / "record" / "record.json")
+    assert record["outcome"] == "reject" and record["reasons"]
+    assert not (beside.folder / "register").exists() and not (beside.folder / "failure.json").exists()
+    again = launch(beside.folder, None, "--from", "train")
+    again.until("train", "metrics")
+    os.kill(pipeline_process(again), signal.SIGKILL)
+    code, said = again.ended()
+    assert code == 4 and "step 'train' ended without a word" in said, said
+    assert stages(beside.folder) == {"preflight": "done", "ingest": "skipped", "warmstart": "skipped", "finish": "done"}
+    code, said = launch(beside.folder).ended()
+    assert code == 3, said
+    assert read_json(beside.folder / "record" / "record.json") == record
+
+
+def test_a_failure_goes_through_the_exit_handler(tmp_path):
+    data = tmp_path / "data.jsonl"
+    data.write_text('{"question": "1 + 1", "answer": "2"}\n' * 3 + "broken\n" * 3)
+    settings = SMALL | {"demonstrations.source": data, "demonstrations.group": "", "demonstrations.split": ""}
+    launched = launch(tmp_path / "run", settings)
+    code, said = launched.ended()
+    assert code == 2 and "of 6 rows are quarantined" in said and "remedy:" in said and "Traceback" not in said
+    assert stages(launched.folder) == {"preflight": "done", "ingest": "failed", "finish": "done"}
+    assert not (launched.folder / "ingest").exists() and (launched.folder / "quarantine.jsonl").exists()
+    summary = read_json(launched.folder / "finish" / "summary.json")
+    assert summary["state"] == "failed" and summary["failure"]["stage"] == "ingest"
+    assert summary["failure"]["line"] in (launched.folder / "report.html").read_text(encoding="utf-8") or "quarantined" in said
