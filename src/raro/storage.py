@@ -253,9 +253,8 @@ def _first_line(error: BaseException) -> str:
 
 # --------------------------------------------------------------------------------------------------------------------- S3
 
-_S3_REFUSALS = (
-    "NoSuchBucket", "NoSuchKey", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidBucketName", "403", "404"
-)  # fmt: skip
+# Parts of the error codes that no second try mends.
+_S3_REFUSALS = ("NoSuch", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidBucketName", "403", "404")
 
 
 def _s3_download(uri: str, cache: Path) -> Path:

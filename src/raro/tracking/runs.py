@@ -33,7 +33,15 @@ DUE_AFTER = (
     60.0  # seconds of events that a store of this machine may wait for: opening it costs 2 (7 without compiled bytecode)
 )
 ENDINGS = {"done": "FINISHED", "failed": "FAILED"}
-FILES = ("config.json", "evaluation.json", "report.html", "failure.json", "preflight/environment.json", "ingest/data.json")
+FILES = (
+    "config.json",
+    "evaluation.json",
+    "report.html",
+    "failure.json",
+    "preflight/environment.json",
+    "ingest/data.json",
+    "decide/decision.json",
+)
 FILES_WITH_TEXT = ("train/pairs.jsonl",)
 
 
@@ -203,7 +211,7 @@ def _send(config: Config, run: Path, tracked: Tracked, state: State, pending: Se
             )
             state.sent[name] = digest
     if not given:  # the plugin closes its own runs
-        _close_parent(run, tracked, pending)
+        _close_parent(run, tracked, state, pending)
 
 
 def _send_stage(run: Path, tracked: Tracked, state: State, stage: str, mine: Sequence[dict[str, Any]]) -> None:
@@ -291,17 +299,21 @@ def scores(evaluation: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def _close_parent(run: Path, tracked: Tracked, pending: Sequence[dict[str, Any]]) -> None:
+def _close_parent(run: Path, tracked: Tracked, state: State, pending: Sequence[dict[str, Any]]) -> None:
     if not pending:
         return
+    client, end = tracked.client, int(pending[-1]["time"] * 1000)
     failed = (run / "failure.json").is_file()
-    over = any(event["stage"] == "finish" and event["kind"] in ENDINGS for event in pending)
-    if failed or over:
-        interrupted = failed and read_json(run / "failure.json").get("code") == 130
-        status = "KILLED" if interrupted else "FAILED" if failed else "FINISHED"
-        tracked.client.set_terminated(tracked.run_id, status, end_time=int(pending[-1]["time"] * 1000))
-    elif tracked.client.get_run(tracked.run_id).info.status != "RUNNING":
-        tracked.client.update_run(tracked.run_id, status="RUNNING")
+    if failed:
+        status = "KILLED" if read_json(run / "failure.json")["code"] == 130 else "FAILED"
+        for lost in state.stages.values():  # a stage whose process was killed left no word
+            if client.get_run(lost).info.status == "RUNNING":
+                client.set_terminated(lost, status, end_time=end)
+        client.set_terminated(tracked.run_id, status, end_time=end)
+    elif any(event["stage"] == "finish" and event["kind"] in ENDINGS for event in pending):
+        client.set_terminated(tracked.run_id, "FINISHED", end_time=end)
+    elif client.get_run(tracked.run_id).info.status != "RUNNING":
+        client.update_run(tracked.run_id, status="RUNNING")
 
 
 # --------------------------------------------------------------------------------------------------------------------- state
