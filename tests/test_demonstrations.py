@@ -191,6 +191,8 @@ IMPOSTORS = {
     "parquet.csv": (b"PAR1 and so on", "is not CSV, but Parquet"),
     "page.jsonl": (b"<!DOCTYPE html><html><body>404</body></html>", "is not JSONL, but an HTML page"),
     "pointer.jsonl": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "is not JSONL, but a Git LFS pointer"),
+    "mac.csv": (b"question,answer\ra,b\r", "ends its lines as old Macintosh files do"),
+    "mixed.csv": (b"question,answer\rq,a\r\nx,y\n", "its header cannot be read"),
     "header.csv": (b"question,answer\n", "holds no rows"),
     "twice.csv": (b"question,answer,answer\na,b,c\n", "has two columns named 'answer'"),
     "rows.txt": (LINE, "the format of"),
@@ -257,6 +259,7 @@ def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
         ("/dev/null", "neither a file nor a folder"),
         ("ftp://host/rows.jsonl", "unknown scheme"),
         ("package://nothing.jsonl", "not in the package"),
+        ("s3://*", "does not exist"),
         ("a\0b.jsonl", "does not exist"),
         ("x" * 5000, "too long to be a path"),
     ],
@@ -289,6 +292,28 @@ def test_a_column_that_no_row_has_names_the_nearest(tmp_path):
             gather(path, tmp_path / "out", question="Question")
         with pytest.raises(BadInput, match="has no column 'topic'"):
             gather(path, tmp_path / "out", question="Question", answer="answer_text", group="topic")
+
+
+def test_names_that_cannot_be_printed_do_not_break_the_line_or_the_card(tmp_path):
+    (tmp_path / "in").mkdir()
+    with open(os.fsencode(tmp_path / "in") + b"/a\xff\n.jsonl", "w") as file:
+        file.write(json.dumps(ROWS[0]) + "\n")
+    card, _, _ = gather(tmp_path / "in", tmp_path / "out")
+    content = card.write(tmp_path / "out" / FILE, described(sources(str(tmp_path / "in"))))
+    assert content["sources"][0]["uri"].endswith("/a\\udcff\\n.jsonl")
+    with pytest.raises(BadInput) as caught:
+        gather(write_jsonl(tmp_path / "b.jsonl", ['{"\\ud800\\n": 1}', "{}"]), tmp_path / "out")
+    assert str(caught.value).isprintable()
+
+
+def test_parquet_with_one_column_twice(tmp_path):
+    arrow = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as parquet
+
+    table = arrow.Table.from_arrays([arrow.array(["x"])] * 3, names=["question", "answer", "answer"])
+    parquet.write_table(table, tmp_path / "rows.parquet")
+    with pytest.raises(BadInput, match="two columns named 'answer'"):
+        gather(tmp_path / "rows.parquet", tmp_path / "out")
 
 
 def test_one_column_cannot_be_both(tmp_path):

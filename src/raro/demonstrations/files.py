@@ -65,7 +65,11 @@ def sources(uri: str) -> list[Source]:
         wild = next(i for i, part in enumerate(parts) if _WILD.search(part))
         base, pattern = "/".join(parts[:wild]), "/".join(parts[wild:])
         root = fetch(base or ("/" if uri.startswith("/") else "."))
-        paths, prefix = [path for path in root.glob(pattern) if path.is_file()], f"{base}/" if base or wild else ""
+        try:
+            paths = [path for path in root.glob(pattern) if path.is_file()]
+        except (ValueError, NotImplementedError) as error:
+            raise BadInput(f"'{uri}' is not a pattern that can be followed: {error}", "give ** a part of its own") from None
+        prefix = f"{base}/" if wild else ""
         if not paths:
             raise BadInput(f"no file matches '{uri}'", "check the pattern")
     else:
@@ -77,19 +81,27 @@ def sources(uri: str) -> list[Source]:
                 raise BadInput(
                     f"the format of '{uri}' is not known", f"name it with one of {', '.join(CLAIMS)}, or any with .gz"
                 )
-            return [Source(uri, root)]
+            return [Source(printable(uri), root)]
         paths, prefix = [path for path in root.rglob("*") if path.is_file()], uri.rstrip("/") + "/"
         if not paths:
             raise BadInput(f"the folder '{uri}' is empty", "put JSONL, CSV or Parquet files there")
     found = [(path.relative_to(root), path) for path in sorted(paths)]
-    visible = [(name, path) for name, path in found if not any(part.startswith((".", "_")) for part in name.parts)]
-    known = [Source(prefix + name.as_posix(), path) for name, path in visible if claim(path)]
+    visible = [
+        (name, path) for name, path in found if not any(part.startswith((".", "_")) for part in name.parts if part != "..")
+    ]
+    known = [Source(printable(prefix + name.as_posix()), path) for name, path in visible if claim(path)]
     # A folder of data often has a .json or two that describe it.
     known = [source for source in known if source.path.suffix.lower() != ".json"] or known
     if not known:
-        there = ", ".join(name.as_posix() for name, _ in found[:3])
+        there = ", ".join(printable(name.as_posix(), 60) for name, _ in found[:3])
         raise BadInput(f"'{uri}' holds no file of {', '.join(CLAIMS)}, but {there}", "name the files by their format")
     return known
+
+
+def printable(name: str, longest: int = 4096) -> str:
+    """A name as it may stand in a line or a UTF-8 file: escapes for what cannot be printed, cut where it is too long."""
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in name[:longest])
+    return text + "..." * (len(name) > longest)
 
 
 def claim(path: Path) -> str:
@@ -111,6 +123,8 @@ def told(source: Source) -> Iterator[None]:
         raise BadInput(f"'{source.uri}' is named .gz, but is not gzip", "take .gz off its name, or compress it") from None
     except (EOFError, zlib.error):
         raise BadInput(f"'{source.uri}' is cut off or damaged: its gzip stream does not end well", "copy it again") from None
+    except FileNotFoundError:
+        raise BadInput(f"'{source.uri}' vanished while it was read", "start again when nobody moves it") from None
     except PermissionError:
         raise BadInput(f"'{source.uri}' may not be read", "give yourself the right to read it") from None
 
@@ -120,7 +134,7 @@ def check(source: Source) -> None:
     empty = not source.path.stat().st_size
     with opened(source) as (file, _):
         head = b"" if empty else file.read(8192)
-    if not head.strip():
+    if not head.strip() and len(head) < 8192:
         raise BadInput(f"'{source.uri}' is empty", "give a file with rows")
     kind = next((kind for signature, kind in _SIGNATURES if head.startswith(signature)), "")
     if re.match(rb"\s*<(!doctype html|html)", head, re.IGNORECASE):
@@ -134,6 +148,9 @@ def check(source: Source) -> None:
     if kind or b"\0" in head:
         remedy = _REMEDIES.get(kind, "give UTF-8 text, or name the file by its real format")
         raise BadInput(f"'{source.uri}' is not {claimed}, but {kind or 'binary data'}", remedy)
+    if b"\r" in head and b"\n" not in head:
+        line = f"'{source.uri}' ends its lines as old Macintosh files do, without a line feed"
+        raise BadInput(line, "convert it: tr '\\r' '\\n' < FILE > NEW")
     first = head.removeprefix(b"\xef\xbb\xbf").lstrip().split(b"\n")[0].strip()
     if claimed == "JSONL" and re.match(rb"\[\s*(\{|$)", first):
         line = f"'{source.uri}' is one JSON array, not one JSON object per line"

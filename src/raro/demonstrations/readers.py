@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import BadInput
-from .files import Source, check, claim, opened, told
+from .files import Source, check, claim, opened, printable, told
 
 LONGEST_LINE = 16 * 2**20  # bytes; a longer line is quarantined without being held in memory
 FIRST_LINES = 100  # a JSONL file whose first lines are all broken is no JSONL file
@@ -59,7 +59,7 @@ def _lines(source: Source) -> Iterator[tuple[int, int, bytes, bool]]:
             rest, whole = line, True
             while not rest.endswith(b"\n") and len(rest) == LONGEST_LINE and (rest := file.readline(LONGEST_LINE)):
                 whole = False
-            yield number, tell(), line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line, whole
+            yield number, tell(), line.removeprefix(b"\xef\xbb\xbf"), whole
 
 
 def _broken(source: Source, number: int, done: int, reason: str, detail: str, raw: bytes | str) -> Row:
@@ -68,16 +68,19 @@ def _broken(source: Source, number: int, done: int, reason: str, detail: str, ra
 
 
 def missing(source: str, wanted: Sequence[str], present: Iterable[str]) -> BadInput | None:
-    """The error for columns that a file does not have at all, naming the nearest that it has."""
+    """The error for columns that a file does not have at all, naming the nearest that it has, or has twice."""
     present = [name for name in present if name]
+    if twice := next((name for name in wanted if present.count(name) > 1), None):
+        return BadInput(f"'{source}' has two columns named '{printable(twice, 40)}'", "rename one of them")
     lost = [name for name in wanted if name and name not in present]
     if not lost:
         return None
-    near = difflib.get_close_matches(lost[0].lower(), {name.lower(): name for name in present}, n=1, cutoff=0.5)
-    meant = next((name for name in present if near and name.lower() == near[0]), None)
-    there = f"did you mean '{meant}'? " if meant else ""
-    line = f"'{source}' has no column '{lost[0]}'"
-    return BadInput(line, f"{there}there are: {', '.join(present[:12]) or 'none'}; set demonstrations.question, .answer, ...")
+    lower = {name.lower(): name for name in present[:1000]}
+    near = difflib.get_close_matches(lost[0].lower(), lower, n=1, cutoff=0.5)
+    there = f"did you mean '{printable(lower[near[0]], 40)}'? " if near else ""
+    names = ", ".join(printable(name, 40) for name in present[:12])
+    line = f"'{source}' has no column '{printable(lost[0], 40)}'"
+    return BadInput(line, f"{there}there are: {names or 'none'}; set demonstrations.question, .answer, ...")
 
 
 # ------------------------------------------------------------------------------------------------------------------ JSONL
@@ -177,13 +180,16 @@ def read_csv(source: Source, columns: Sequence[str]) -> Iterator[Row]:
     csv.field_size_limit(LONGEST_LINE)
     lines = _CsvLines(source)
     header_line = next((line for line in lines if line.strip()), "")
-    readings = {mark: [name.strip() for name in next(csv.reader([header_line], delimiter=mark), [])] for mark in ",;\t|"}
+    try:
+        readings = {mark: [name.strip() for name in next(csv.reader([header_line], delimiter=mark), [])] for mark in ",;\t|"}
+    except csv.Error as error:
+        raise BadInput(
+            f"'{source.uri}' is not CSV: its header cannot be read, {error}", "give a header line of names"
+        ) from None
     mark = next((mark for mark, names in readings.items() if set(filter(None, columns)) <= set(names)), ",")
     header = readings[mark]
     if error := missing(source.uri, columns, header):
         raise error
-    if twice := next((name for name in columns if name and header.count(name) > 1), None):
-        raise BadInput(f"'{source.uri}' has two columns named '{twice}'", "rename one of them")
     reader = csv.reader(lines, delimiter=mark, strict=True)
     while True:
         lines.begin()
