@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info[:2] <= (3, 13) else "raro needs Python 3.11 to 3.13, and $(PYTHON) is " + sys.version.split()[0] + ": name another with make PYTHON=python3.11")'
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install -q --disable-pip-version-check "uv==$(UV)"
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/uv pip install -q $(if $(FIND_LINKS),--find-links "$(FIND_LINKS)") $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND)) -c constraints.txt -e ".[dev]"
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/uv pip install -q --compile-bytecode $(if $(FIND_LINKS),--find-links "$(FIND_LINKS)") $(if $(TORCH_BACKEND),--torch-backend $(TORCH_BACKEND)) -c constraints.txt -e ".[dev]"
 	@touch $@
 
 run: $(STAMP) ## the main job: the whole retraining pipeline on this machine

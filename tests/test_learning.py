@@ -55,7 +55,11 @@ def test_the_gradient_is_the_formula(blank):
 @pytest.mark.parametrize("batch_tokens", [30, 1000])
 def test_every_layout_gives_the_same_gradient(blank, batch_tokens):
     batch, streams = samples("a", 7), {"a": Stream(kl=0.1)}
-    batch += [Sample(s.prompt_ids + batch[-1].prompt_ids, s.completion_ids, (), -s.advantage, 1.0, "a") for s in batch[:1] for _ in "abc"]
+    batch += [
+        Sample(s.prompt_ids + batch[-1].prompt_ids, s.completion_ids, (), -s.advantage, 1.0, "a")
+        for s in batch[:1]
+        for _ in "abc"
+    ]
     reference = copy.deepcopy(blank.model)
     torch.manual_seed(1)
     for parameter in reference.parameters():
@@ -96,7 +100,9 @@ def test_the_loss_equals_trl_dr_grpo(blank, tmp_path):
         report_to=[], use_cpu=True, bf16=False, per_device_train_batch_size=n, num_generations=n, gradient_accumulation_steps=1,
     )  # fmt: skip
     rows = datasets.Dataset.from_list([{"prompt": "solve"}] * n)
-    trainer = trl.GRPOTrainer(model=model, reward_funcs=[len], args=settings, train_dataset=rows, processing_class=blank.tokenizer)
+    trainer = trl.GRPOTrainer(
+        model=model, reward_funcs=[len], args=settings, train_dataset=rows, processing_class=blank.tokenizer
+    )
     trainer.current_gradient_accumulation_steps = 1  # set by its train loop
     model.zero_grad()
     loss = trainer._compute_loss(model, inputs)

@@ -1,7 +1,7 @@
 """`raro bench`: speed of the engine and the learner, beside their peers, in one run and as ratios.
 
-Machines are noisy: each round times every contender once, one after another, and the figure is the median of the rounds' ratios. The last
-line is one JSON object.
+Machines are noisy: each round times every contender once, one after another, and the figure is the median of the rounds'
+ratios. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -40,14 +40,28 @@ def main(config: Config, rounds: int = 5, compare: bool = False) -> dict:
                 started = time.perf_counter()
                 figures[name].append(work() / (time.perf_counter() - started))
     table = Table("what", "tokens/s, median", "least", "most", "beside the first, median")
-    result: dict = {"rounds": rounds, "threads": torch.get_num_threads(), "machine": platform.machine(), "torch": torch.__version__}
+    result: dict = {
+        "rounds": rounds,
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+        "torch": torch.__version__,
+    }
     for contenders in (generation, training):
         first = next(iter(contenders))
         for name in contenders:
             ratio = statistics.median(a / b for a, b in zip(figures[first], figures[name], strict=True))
-            result[name] = {"tokens_per_second": round(statistics.median(figures[name])), "first_is_times_faster": round(ratio, 2)}
+            result[name] = {
+                "tokens_per_second": round(statistics.median(figures[name])),
+                "first_is_times_faster": round(ratio, 2),
+            }
             shown = "" if name == first else f"{first} is {ratio:.2f} x as fast"
-            table.add_row(name, f"{statistics.median(figures[name]):,.0f}", f"{min(figures[name]):,.0f}", f"{max(figures[name]):,.0f}", shown)
+            table.add_row(
+                name,
+                f"{statistics.median(figures[name]):,.0f}",
+                f"{min(figures[name]):,.0f}",
+                f"{max(figures[name]):,.0f}",
+                shown,
+            )
     result["peak_memory_gib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
     console = Console()
     console.print(table)

@@ -1,7 +1,7 @@
 """The whole run's configuration: typed, frozen, digestible. One YAML file, one `Config`, one canonical JSON string.
 
-Class defaults are for a pretrained LLM; where the paper gives a value it is the paper's. Each field says what it means and where its
-default comes from (P: the paper as far as known, shared confidence in docs/algorithm.md; M: measured here; O: our choice).
+Class defaults are for a pretrained LLM; where the paper gives a value it is the paper's. Each field says what it means and where
+its default comes from (P: the paper as far as known, its confidence in docs/algorithm.md; M: measured here; O: our choice).
 `configs/*.yaml` say why they depart.
 """
 
@@ -38,7 +38,9 @@ def doc(default: Any, text: str, *, low: float | None = None, high: float | None
 class Base:
     """The model the run starts from."""
 
-    uri: str = doc("package://countdown-mini", "folder, package://NAME, s3://bucket/prefix or hf://repo@revision, in Hugging Face layout")
+    uri: str = doc(
+        "package://countdown-mini", "folder, package://NAME, s3://bucket/prefix or hf://repo@revision, in Hugging Face layout"
+    )
     dtype: Literal["float32", "bfloat16"] = doc("float32", "of weights and arithmetic (O: bfloat16 on a GPU)")
     licence: str = doc("unknown", "SPDX id of the base's licence, carried into the model card")
 
@@ -70,8 +72,8 @@ class Prompts:
         "system text of the policy (O: the paper's is not known)",
     )
     critic: str = doc(
-        "You see a question and two answers. One was written by an expert, the other by a student. First reason between <think> and "
-        "</think> about which is the expert's, then write one word: first, second, or tie if you cannot tell.",
+        "You see a question and two answers. One was written by an expert, the other by a student. First reason between "
+        "<think> and </think> about which is the expert's, then write one word: first, second, or tie if you cannot tell.",
         "system text of the critic (O: the paper's is not known)",
     )
 
@@ -83,9 +85,16 @@ class Warmstart:
     steps: int = doc(40, "updates; 0 skips the stage (O)", low=0)
     questions: int = doc(32, "demonstrations per update (O)", low=1)
     thoughts: int = doc(4, "own thoughts sampled per demonstration, to choose from (O)", low=1)
-    keep: float = doc(0.25, "share of demonstrations kept, those whose chosen thought makes the expert's answer likeliest (O)", low=0.01, high=1)
+    keep: float = doc(
+        0.25,
+        "share of demonstrations kept, those whose chosen thought makes the expert's answer likeliest (O)",
+        low=0.01,
+        high=1,
+    )
     critic_share: float = doc(0.25, "share of examples that teach the critic's format (O)", low=0, high=0.9)
-    answers: Literal["expert", "own"] = doc("expert", "after the own thought: the expert's answer, or the model's own (O; mini: M)")
+    answers: Literal["expert", "own"] = doc(
+        "expert", "after the own thought: the expert's answer, or the model's own (O; mini: M)"
+    )
     learning_rate: float = doc(1e-5, "AdamW (O)", low=0, high=1)
 
 
@@ -97,13 +106,17 @@ class Raro:
     questions: int = doc(32, "questions per step (O)", low=1)
     rollouts: int = doc(16, "policy rollouts per question (P)", low=2)
     verdicts: int = doc(4, "critic rollouts per pair (O)", low=1)
-    pairs: int = doc(0, "pairs the critic is trained on per step, fresh and replayed together; 0: as many as rollouts (O)", low=0)
+    pairs: int = doc(
+        0, "pairs the critic is trained on per step, fresh and replayed together; 0: as many as rollouts (O)", low=0
+    )
     replay_share: float = doc(0.5, "share of those pairs drawn from older policy answers (P)", low=0, high=0.9)
     replay_capacity: int = doc(10_000, "policy answers remembered (O)", low=2)
     tau_pol: float = doc(0.6, "the policy's reward for a tie (P)", low=0, high=1)
     tau_crit: float = doc(0.55, "the critic's reward for a tie (P)", low=0, high=1)
     tau_ramp: int = doc(0, "steps over which tau_crit rises from 0 once the gate is open (O)", low=0)
-    gate: float = doc(0.0, "the policy waits until the critic's smoothed accuracy passes this; 0: never waits (P has none)", low=0, high=1)
+    gate: float = doc(
+        0.0, "the policy waits until the critic's smoothed accuracy passes this; 0: never waits (P has none)", low=0, high=1
+    )
     gate_smoothing: float = doc(0.9, "of that accuracy, per step (O)", low=0, high=0.999)
     lambda_pol: float = doc(1 / 9, "weight of the policy's stream (P)", low=0)
     lambda_crit: float = doc(8 / 9, "weight of the critic's stream (P)", low=0)
@@ -112,8 +125,12 @@ class Raro:
     clip_low: float = doc(0.20, "ratio clip below 1 (P, .5)", low=0, high=1)
     clip_high: float = doc(0.28, "ratio clip above 1 (P, .5)", low=0)
     updates: int = doc(1, "optimiser updates per step's rollouts (O: on-policy)", low=1)
-    overlong: Literal["filter", "zero"] = doc("filter", "truncated rollouts: left out of the gradient, or rewarded 0 (P: filter)")
-    normalise: Literal["constant", "tokens"] = doc("constant", "a stream's loss is divided by rollouts x budget (P), or by its tokens")
+    overlong: Literal["filter", "zero"] = doc(
+        "filter", "truncated rollouts: left out of the gradient, or rewarded 0 (P: filter)"
+    )
+    normalise: Literal["constant", "tokens"] = doc(
+        "constant", "a stream's loss is divided by rollouts x budget (P), or by its tokens"
+    )
     learning_rate: float = doc(1e-6, "AdamW (P)", low=0, high=1)
     decay: Literal["constant", "linear"] = doc("constant", "of the learning rate over the steps (O)")
     lr_warmup: int = doc(0, "steps of linear warm-up of the learning rate (O)", low=0)
@@ -138,12 +155,16 @@ class Rollout:
 class Evaluation:
     """What is measured on the test split."""
 
-    benchmark: Literal["countdown", "held_out"] = doc("held_out", "countdown: exact checker; held_out: likeness to the expert's answer")
+    benchmark: Literal["countdown", "held_out"] = doc(
+        "held_out", "countdown: exact checker; held_out: likeness to the expert's answer"
+    )
     max_items: int = doc(2000, "test problems read (O)", low=1)
     samples: int = doc(1, "sampled answers per problem (O)", low=1)
     sft_steps: int = doc(0, "updates of the SFT rival trained on the same (question, answer) pairs; 0: none (O)", low=0)
     sft_learning_rate: float = doc(1e-5, "AdamW, of that rival (O)", low=0, high=1)
-    track_every: int = doc(0, "steps between looks at dev accuracy, for the curve only, never for selection; 0: none (O)", low=0)
+    track_every: int = doc(
+        0, "steps between looks at dev accuracy, for the curve only, never for selection; 0: none (O)", low=0
+    )
     track_items: int = doc(200, "dev problems of such a look (O)", low=1)
     bootstrap: int = doc(2000, "resamples of an interval (O)", low=100)
 
@@ -152,7 +173,9 @@ class Evaluation:
 class Gate:
     """When a candidate becomes champion."""
 
-    min_gain: float = doc(0.0, "the candidate's sampled score must beat warm start and champion by this, interval's low end (O)", low=-1, high=1)
+    min_gain: float = doc(
+        0.0, "the candidate's sampled score must beat warm start and champion by this, interval's low end (O)", low=-1, high=1
+    )
     hold_gain: float = doc(0.0, "with only its mean above this it is held for a person to promote (O)", low=-1, high=1)
     require_approval: bool = doc(False, "a passing candidate is held, never promoted by the pipeline (regulated domains)")
 
@@ -171,7 +194,9 @@ class Tracking:
 
     uri: str = doc("", "tracking server; empty: SQLite in the run's folder")
     experiment: str = doc("raro", "name of the experiment")
-    on_outage: Literal["continue", "stop"] = doc("continue", "when the server does not answer: buffer and go on, or fail the step")
+    on_outage: Literal["continue", "stop"] = doc(
+        "continue", "when the server does not answer: buffer and go on, or fail the step"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,9 +211,14 @@ class Resources:
     """The machine."""
 
     device: Literal["auto", "cpu", "cuda"] = doc("auto", "auto: a GPU where there is one")
+    processes: int = doc(
+        1, "processes that train together, through `accelerate launch`; each takes a GPU, or a core (M)", low=1
+    )
     threads: int = doc(1, "torch threads per process on a CPU (M: two threads beside another busy process collapse)", low=1)
     batch_tokens: int = doc(16_384, "tokens of a micro-batch, padding included (M)", low=16)
-    packing: Literal["rows", "packed", "shared"] = doc("shared", "rows: one sample a row; packed: several; shared: a long prompt once for its completions (M)")
+    packing: Literal["rows", "packed", "shared"] = doc(
+        "shared", "rows: one sample a row; packed: several; shared: a long prompt once for its completions (M)"
+    )
     gradient_checkpointing: bool = doc(False, "trade compute for memory (engine.md, 6)")
 
 
@@ -302,17 +332,23 @@ def _build(cls: type[T], data: Any, path: str) -> T:
     for key in data:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1)
-            raise BadInput(f"unknown config key '{path}{key}'", f"did you mean '{path}{near[0]}'?" if near else f"known: {', '.join(known)}")
+            raise BadInput(
+                f"unknown config key '{path}{key}'",
+                f"did you mean '{path}{near[0]}'?" if near else f"known: {', '.join(known)}",
+            )
     return cls(**{key: _coerce(value, hints[key], known[key].metadata, f"{path}{key}") for key, value in data.items()})
 
 
 def _coerce(value: Any, kind: Any, metadata: Mapping[str, Any], path: str) -> Any:
-    """Value as `kind`. Numbers may have come through a runner that turns every int into a float: 3.0 is taken for 3, 3.5 is not."""
+    """Value as `kind`. Some runners turn every int into a float: 3.0 is taken for 3, 3.5 is not."""
     if dataclasses.is_dataclass(kind):
         return _build(kind, value, f"{path}.")
     if typing.get_origin(kind) is Literal:
         if value not in typing.get_args(kind):
-            raise BadInput(f"config key '{path}' must be one of {', '.join(map(str, typing.get_args(kind)))}, not {_shown(value)}", "choose one")
+            raise BadInput(
+                f"config key '{path}' must be one of {', '.join(map(str, typing.get_args(kind)))}, not {_shown(value)}",
+                "choose one",
+            )
         return value
     wanted = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
     if isinstance(value, str) and kind in (int, float):  # YAML 1.1 reads 1e-6 as text

@@ -1,7 +1,7 @@
 """The types that travel between the floors of the house. The bottom floor: frozen dataclasses, no torch, nothing imported.
 
-Legend of dimensions used in names and docstrings everywhere: Q questions of a step, K rollouts per question, P pairs, V verdicts per
-pair, T tokens, B rows of a batch, S slots of the engine.
+Legend of dimensions used in names and docstrings everywhere: Q questions of a step, K rollouts per question, P pairs, V
+verdicts per pair, T tokens, B rows of a batch, S slots of the engine.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ Outcome = Literal["expert", "policy", "tie", "malformed"]
 class Demonstration:
     """One expert pair. No thought, no score, no preference.
 
-    question, answer: normalised text. source: where the row came from (URI and row number). licence: SPDX id or the source's own
-    words. group: what must stay on one side of a split (near-identical questions share it).
+    question, answer: normalised text. source: where the row came from (URI and row number). licence: SPDX id or the source's
+    own words. group: what must stay on one side of a split (near-identical questions share it).
     """
 
     question: str
@@ -32,7 +32,8 @@ class Demonstration:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A rendered prompt. ids: T token ids. role: who answers it. group: its number within the step; with the step it names the noise."""
+    """A rendered prompt. ids: T token ids. role: who answers it. group: its number within the step; with the step it names the
+    noise."""
 
     ids: tuple[int, ...]
     role: str
@@ -41,8 +42,8 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What the engine wrote. ids: T tokens, the end token included where it was written. logprobs: T natural logarithms under the
-    sampled (temperature-scaled) distribution. finish: `stop` at an end token, `length` at the budget."""
+    """What the engine wrote. ids: T tokens, the end token included where it was written. logprobs: T natural logarithms under
+    the sampled (temperature-scaled) distribution. finish: `stop` at an end token, `length` at the budget."""
 
     ids: tuple[int, ...]
     logprobs: tuple[float, ...]
@@ -80,8 +81,8 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the engine samples. temperature: 0 is greedy. max_new_tokens: the budget. seed, step: with role, group and sample they
-    key the noise."""
+    """How the engine samples. temperature: 0 is greedy. max_new_tokens: the budget. seed, step: with role, group and sample
+    they key the noise."""
 
     temperature: float
     max_new_tokens: int

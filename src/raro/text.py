@@ -1,7 +1,7 @@
 """The one normaliser of answers, and the tags both roles speak.
 
-Experts' answers pass through `normalise` when they are ingested, the policy's before the critic sees them: otherwise spacing or an
-exotic dash would tell the critic who wrote what, and it would learn nothing else (raro.md, "surface cues").
+Experts' answers pass through `normalise` when they are ingested, the policy's before the critic sees them: otherwise spacing
+or an exotic dash would tell the critic who wrote what, and it would learn nothing else (raro.md, "surface cues").
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ import unicodedata
 
 THINK, END_THINK = "<think>", "</think>"
 _TAGS = re.compile(r"</?\s*(?:think|verdict)\s*>", re.IGNORECASE)
-_PLAIN = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-", "\u2212": "-", "\u00a0": " "})
+_PLAIN = str.maketrans(
+    {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-", "\u2212": "-", "\u00a0": " "}
+)
 _INVISIBLE = re.compile("[\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff\x00-\x08\x0b-\x1f\x7f]")
 
 
 def normalise(text: str) -> str:
-    """Text with one spelling for what looks alike: NFKC, plain quotes and dashes, no invisible characters, none of our own tags,
-    single blanks, at most one empty line. Idempotent."""
-    text = unicodedata.normalize("NFKC", text.replace("\r\n", "\n").replace("\r", "\n")).translate(_PLAIN)
-    text = _INVISIBLE.sub("", text)
-    while _TAGS.search(text):
-        text = _TAGS.sub("", text)
+    """Text with one spelling for what looks alike: NFKC, plain quotes and dashes, no invisible characters, none of our own
+    tags, single blanks, at most one empty line. Idempotent."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    # Until nothing changes: what is taken out may leave a new tag, or a letter beside its accent.
+    while (bare := _TAGS.sub("", _INVISIBLE.sub("", unicodedata.normalize("NFKC", text).translate(_PLAIN)))) != text:
+        text = bare
     lines = [" ".join(line.split()) for line in text.split("\n")]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 

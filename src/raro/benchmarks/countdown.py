@@ -1,7 +1,7 @@
 """Countdown: make a target from given numbers, each used exactly once, with + - * /.
 
-Generator, exact solver, safe parser and checker. Finding is hard, checking is easy; the checker here is used to measure, and by nothing
-in the game.
+Generator, exact solver, safe parser and checker. Finding is hard, checking is easy; the checker here is used to measure, and
+by nothing in the game.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ def _combined(a: Fraction, b: Fraction) -> list[tuple[str, Fraction]]:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """Three numbers combined from left to right: (a o b) o c, every value a whole number in 0..99. What the miniature works with."""
+    """Three numbers combined from left to right: (a o b) o c, every value a whole number in 0..99. What the miniature works
+    with."""
 
     numbers: tuple[int, int, int]
     operators: tuple[str, str]

@@ -9,7 +9,8 @@ WORD = re.compile(r"\w+", re.UNICODE)
 
 
 def token_f1(answer: str, expert: str) -> float:
-    """F1 of the words' multisets, case ignored (SQuAD's measure, arXiv 1606.05250): 1 for the same words, 0 for none in common."""
+    """F1 of the words' multisets, case ignored (SQuAD's measure, arXiv 1606.05250): 1 for the same words, 0 for none in
+    common."""
     ours, theirs = (Counter(WORD.findall(text.lower())) for text in (answer, expert))
     common = sum((ours & theirs).values())
     if not ours or not theirs:

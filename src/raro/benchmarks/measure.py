@@ -27,8 +27,8 @@ SCORERS: dict[str, Scorer] = {"countdown": countdown_score, "held_out": lambda i
 
 @dataclass(frozen=True)
 class Measured:
-    """One arm's answers. scores: one per item, the mean over its samples. answers: one per item, of its first sample, '' where malformed.
-    well_formed: share of rollouts that could be read. tokens: written in all."""
+    """One arm's answers. scores: one per item, the mean over its samples. answers: one per item, of its first sample, '' where
+    malformed. well_formed: share of rollouts that could be read. tokens: written in all."""
 
     scores: list[float]
     answers: list[str]
@@ -47,10 +47,12 @@ def measure(
 ) -> Measured:
     """Answers to every item at this temperature (0: greedy, one sample), scored. A malformed answer scores 0.
 
-    thinking: False for a model that was taught to answer at once; its whole completion is the answer. The noise is keyed by the item,
-    so that two arms are compared on the same luck.
+    thinking: False for a model that was taught to answer at once; its whole completion is the answer. The noise is keyed by
+    the item, so that two arms are compared on the same luck.
     """
-    asked = [speaker.prompt(policy_messages(item.question, config.prompts.policy), "evaluation", i) for i, item in enumerate(items)]
+    asked = [
+        speaker.prompt(policy_messages(item.question, config.prompts.policy), "evaluation", i) for i, item in enumerate(items)
+    ]
     sampling = Sampling(temperature, config.rollout.policy_tokens, config.seed, 0)
     written = speaker.engine(config).generate(asked, samples if temperature else 1, sampling, progress)
     score = SCORERS[config.evaluation.benchmark]

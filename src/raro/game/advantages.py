@@ -1,4 +1,5 @@
-"""Group-relative advantages without the two biases that Dr. GRPO names: no division by the group's deviation, none by length."""
+"""Group-relative advantages without the two biases that Dr. GRPO names: no division by the group's deviation, none by
+length."""
 
 from __future__ import annotations
 

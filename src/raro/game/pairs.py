@@ -1,7 +1,7 @@
 """Pairs of an expert's and the policy's answer, in balanced order.
 
-Order is balanced by construction, not by coin: within a step, every second pair shows the expert first, starting from a side that the
-seed and step choose. A fixed order is learnt as a shortcut; an unbalanced one biases the policy's reward.
+Order is balanced by construction, not by coin: within a step, every second pair shows the expert first, starting from a side
+that the seed and step choose. A fixed order is learnt as a shortcut; an unbalanced one biases the policy's reward.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ def balanced_order(n: int, seed: int, step: int, what: str) -> list[bool]:
     return order
 
 
-def fresh_pairs(questions: Sequence[str], experts: Sequence[str], answers: Sequence[str | None], seed: int, step: int) -> list[Pair]:
+def fresh_pairs(
+    questions: Sequence[str], experts: Sequence[str], answers: Sequence[str | None], seed: int, step: int
+) -> list[Pair]:
     """One pair per well-formed policy answer; None (malformed, never shown to the critic) gives none.
 
     questions, experts, answers: one entry per rollout; the entry's index becomes the pair's rollout_id.
@@ -39,5 +41,6 @@ def replayed_pairs(
     """One pair per replayed answer. questions, experts: of ALL demonstrations, indexed by the entry's item."""
     order = balanced_order(len(entries), seed, step, "replay")
     return [
-        Pair(questions[e.item], experts[e.item], e.answer, first, step - e.step, -1) for e, first in zip(entries, order, strict=True)
+        Pair(questions[e.item], experts[e.item], e.answer, first, step - e.step, -1)
+        for e, first in zip(entries, order, strict=True)
     ]

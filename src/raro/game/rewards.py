@@ -20,8 +20,8 @@ def critic_reward(outcome: Outcome, tau_crit: float) -> float:
 
 
 def policy_reward(outcomes: Sequence[Outcome], tau_pol: float) -> float | None:
-    """The policy's reward for one answer, in [0, 1]: the mean over the readable verdicts on its fresh pair; None where the critic
-    left no readable one, so that the answer was never judged."""
+    """The policy's reward for one answer, in [0, 1]: the mean over the readable verdicts on its fresh pair; None where the
+    critic left no readable one, so that the answer was never judged."""
     value = {"expert": 0.0, "policy": 1.0, "tie": tau_pol}
     judged = [value[o] for o in outcomes if o != "malformed"]
     return sum(judged) / len(judged) if judged else None

@@ -11,8 +11,8 @@ WORDS: tuple[Verdict, ...] = ("first", "second", "tie")
 def read_verdict(text: str, finished: bool, reasoned: bool = True) -> Verdict:
     """The verdict of a critic's completion: the one word after its thought, anything else is malformed.
 
-    text: the decoded completion. finished: False where it ran out of budget, which is malformed too. reasoned: whether a thought is
-    asked for; without one the whole completion is the verdict (an ablation of the paper).
+    text: the decoded completion. finished: False where it ran out of budget, which is malformed too. reasoned: whether a
+    thought is asked for; without one the whole completion is the verdict (an ablation of the paper).
     """
     if not finished:
         return "malformed"

@@ -1,7 +1,8 @@
-"""Checkpoints one can resume from exactly: weights, optimiser, and the method's own state, in safetensors and JSON, never pickled.
+"""Checkpoints one can resume from exactly: weights, optimiser, and the method's own state, in safetensors and JSON, never
+pickled.
 
-A checkpoint is a folder `step-NNNNNN`, written under another name and renamed when whole, so that a killed run leaves either a whole
-checkpoint or none. The digests that it belongs to (config, data, base) lie inside and are compared on resume.
+A checkpoint is a folder `step-NNNNNN`, written under another name and renamed when whole, so that a killed run leaves either a
+whole checkpoint or none. The digests that it belongs to (config, data, base) lie inside and are compared on resume.
 """
 
 from __future__ import annotations
@@ -31,7 +32,13 @@ class Checkpoint:
 
 
 def save(
-    folder: Path, step: int, model: torch.nn.Module, optimiser: torch.optim.Optimizer, state: Mapping, identity: Mapping, keep: int
+    folder: Path,
+    step: int,
+    model: torch.nn.Module,
+    optimiser: torch.optim.Optimizer,
+    state: Mapping,
+    identity: Mapping,
+    keep: int,
 ) -> Path:
     """Writes checkpoint `step` under `folder`, atomically, and deletes all but the newest `keep`."""
     final = folder / f"step-{step:06d}"

@@ -39,7 +39,7 @@ def cross_entropy(logprobs: Tensor, rollout_logprobs: Tensor, advantages: Tensor
 
 
 def kl_to_reference(logprobs: Tensor, reference: Tensor) -> Tensor:
-    """Per-token estimate of KL(model || reference), never negative and of low variance ("k3", Schulman 2020): r - 1 - log r with
-    r = reference / model."""
+    """Per-token estimate of KL(model || reference), never negative and of low variance ("k3", Schulman 2020): r - 1 - log r
+    with r = reference / model."""
     difference = reference - logprobs
     return difference.exp() - 1 - difference

@@ -2,16 +2,16 @@
 
 loss = sum over streams s of  coefficient_s / normaliser_s * sum over s's tokens of  weight * (loss(token) + kl_s * KL(token))
 
-The learner never learns what a stream is. Each stream is normalised by itself, so that one with more tokens does not drown another;
-normaliser_s is a constant (samples x budget: no length bias, Dr. GRPO, arXiv 2503.20783) or the stream's tokens. Processes share the
-samples out and sum their gradients, so any number of them makes the same update.
+The learner never learns what a stream is. Each stream is normalised by itself, so that one with more tokens does not drown
+another; normaliser_s is a constant (samples x budget: no length bias, Dr. GRPO, arXiv 2503.20783) or the stream's tokens.
+Processes share the samples out and sum their gradients, so any number of them makes the same update.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,8 +28,8 @@ from .losses import Loss, kl_to_reference
 
 @dataclass(frozen=True, kw_only=True)
 class Stream:
-    """How one stream enters the update. coefficient: its lambda. kl: beta of its KL to the reference. budget: tokens a sample may have;
-    0 normalises by the tokens there are, anything else by samples x budget."""
+    """How one stream enters the update. coefficient: its lambda. kl: beta of its KL to the reference. budget: tokens a sample
+    may have; 0 normalises by the tokens there are, anything else by samples x budget."""
 
     coefficient: float = 1.0
     kl: float = 0.0
@@ -59,23 +59,28 @@ class Learner:
         groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
         self.optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.95), fused=True)
 
-    def update(self, samples: Sequence[Sample], streams: Mapping[str, Stream], loss: Loss, learning_rate: float) -> dict[str, float]:
-        """One update; returns figures: loss, grad_norm, tokens, tokens_per_second, padding, and per stream STREAM/entropy, STREAM/kl.
+    def update(
+        self, samples: Sequence[Sample], streams: Mapping[str, Stream], loss: Loss, learning_rate: float
+    ) -> dict[str, float]:
+        """One update; returns figures: loss, grad_norm, tokens, tokens_per_second, padding, and per stream STREAM/entropy,
+        STREAM/kl.
 
-        Samples without any gradient (weight or advantage 0, and no KL) cost nothing; they still count in their stream's normaliser.
-        Raises RaroError where the gradient is not finite; the weights are then as before.
+        Samples without any gradient (weight or advantage 0, and no KL) cost nothing; they still count in their stream's
+        normaliser. Raises RaroError where the gradient is not finite; the weights are then as before.
         """
         started = time.perf_counter()
         normaliser = _normalisers(samples, streams)
         trained = [s for s in samples if s.completion_ids and s.weight and (s.advantage or streams[s.stream].kl)]
-        mine = trained[self.accelerator.process_index :: self.accelerator.num_processes]
-        figures: Counter[str] = Counter()
+        mine = self._share(trained)
+        figures: defaultdict[str, float] = defaultdict(float)
         self.model.train()
         self.optimiser.zero_grad(set_to_none=True)
-        layout = lay_out([(s.prompt_ids, s.completion_ids) for s in mine], self.settings.batch_tokens, self.pad_id, self.settings.layout)
+        layout = lay_out(
+            [(s.prompt_ids, s.completion_ids) for s in mine], self.settings.batch_tokens, self.pad_id, self.settings.layout
+        )
         for rows in layout:
             self._accumulate(rows.to(self.accelerator.device), mine, streams, loss, normaliser, figures)
-        self._sum_gradients()
+        self._sum_over_processes(figures, streams)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm or math.inf)
         if not torch.isfinite(norm):
             self.optimiser.zero_grad(set_to_none=True)
@@ -84,7 +89,7 @@ class Learner:
             group["lr"] = learning_rate
         self.optimiser.step()
         seconds = time.perf_counter() - started
-        result = {name.removeprefix("sum:"): value for name, value in figures.items() if name in ("loss", "tokens")}
+        result = {"loss": figures["loss"], "tokens": figures["tokens"]}
         for stream in streams:
             if count := figures[f"n:{stream}"]:
                 result[f"{stream}/entropy"] = figures[f"entropy:{stream}"] / count
@@ -93,7 +98,7 @@ class Learner:
         padding = figures["padding"] / max(1, len(layout))
         return result | {"grad_norm": float(norm), "tokens_per_second": figures["tokens"] / seconds, "padding": padding}
 
-    def _accumulate(self, rows, samples, streams, loss: Loss, normaliser: Mapping[str, float], figures: Counter) -> None:
+    def _accumulate(self, rows, samples, streams, loss: Loss, normaliser: Mapping[str, float], figures: dict) -> None:
         """Adds one micro-batch's gradient, and its figures."""
         device = self.accelerator.device
         per_sample = lambda values: torch.tensor(values, dtype=torch.float32, device=device)[rows.owner]  # noqa: E731
@@ -122,14 +127,28 @@ class Learner:
             figures[f"entropy:{stream}"] += float(entropy[inside].sum())
             figures[f"kl:{stream}"] += float(kl.detach()[inside].sum())
 
-    def _sum_gradients(self) -> None:
-        """Sums gradients over processes; a parameter that got none on one of them counts as zeros there."""
+    def _share(self, samples: Sequence[Sample]) -> list[Sample]:
+        """This process's samples: whole prompts, dealt out in turn, so that samples that share one stay together."""
+        if self.accelerator.num_processes == 1:
+            return list(samples)
+        turn: dict[tuple[int, ...], int] = {}
+        for sample in samples:
+            turn.setdefault(sample.prompt_ids, len(turn))
+        return [s for s in samples if turn[s.prompt_ids] % self.accelerator.num_processes == self.accelerator.process_index]
+
+    def _sum_over_processes(self, figures: dict[str, float], streams: Mapping[str, Stream]) -> None:
+        """Sums gradients and figures; a parameter without a gradient on one process counts as zeros there. One message for
+        all."""
         if self.accelerator.num_processes == 1:
             return
-        for parameter in self.model.parameters():
-            if parameter.requires_grad:
-                gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-                parameter.grad = self.accelerator.reduce(gradient, reduction="sum")
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        names = ["loss", "tokens", *sorted(f"{kind}:{stream}" for kind in ("n", "entropy", "kl") for stream in streams)]
+        gradients = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in trained]
+        told = torch.tensor([float(figures[name]) for name in names], device=self.accelerator.device)
+        summed = self.accelerator.reduce(torch.cat([*gradients, told.to(gradients[0].dtype)]), reduction="sum")
+        figures.update(zip(names, summed[-len(names) :].tolist(), strict=True))
+        for parameter, part in zip(trained, summed[: -len(names)].split([p.numel() for p in trained]), strict=True):
+            parameter.grad = part.view_as(parameter)
 
 
 def _normalisers(samples: Sequence[Sample], streams: Mapping[str, Stream]) -> dict[str, float]:

@@ -21,13 +21,18 @@ def mean(values: Iterable[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def step_figures(answers: Sequence, judged: Sequence[Sequence], samples: Sequence[Sample], tau_pol: float, tau_crit: float) -> dict[str, float]:
-    """Figures of both roles. answers: methods.raro.Answer; judged: groups of methods.raro.Judgement. What is undefined is left out."""
+def step_figures(
+    answers: Sequence, judged: Sequence[Sequence], samples: Sequence[Sample], tau_pol: float, tau_crit: float
+) -> dict[str, float]:
+    """Figures of both roles. answers: methods.raro.Answer; judged: groups of methods.raro.Judgement. What is undefined is left
+    out."""
     verdicts = [j for group in judged for j in group]
     fresh = [j for j in verdicts if j.pair.age == 0]
     old = [j for j in verdicts if j.pair.age > 0]
     said = {group[0].pair.rollout_id: [j.outcome for j in group] for group in judged if group[0].pair.age == 0}
-    earned = [0.0 if a.text is None else policy_reward(said[i], tau_pol) for i, a in enumerate(answers) if a.text is None or i in said]
+    earned = [
+        0.0 if a.text is None else policy_reward(said[i], tau_pol) for i, a in enumerate(answers) if a.text is None or i in said
+    ]
     figures = {
         "policy/reward": mean(r for r in earned if r is not None),
         "policy/tokens": mean(len(a.completion.ids) for a in answers),

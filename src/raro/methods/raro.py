@@ -1,17 +1,18 @@
 """RARO: Relativistic Adversarial Reasoning Optimization (arXiv 2511.21667), one training step.
 
-One model plays two roles. The policy thinks and answers; the critic sees a question and two answers in unlabelled, balanced order, one
-of them an expert's, thinks, and says first, second or tie. Each is rewarded by what the critic says (game/rewards.py). Half of the
-critic's pairs show older policy answers, so that it does not forget. Then ONE update of the one model on both roles' rollouts:
+One model plays two roles. The policy thinks and answers; the critic sees a question and two answers in unlabelled, balanced
+order, one of them an expert's, thinks, and says first, second or tie. Each is rewarded by what the critic says
+(game/rewards.py). Half of the critic's pairs show older policy answers, so that it does not forget. Then ONE update of the one
+model on both roles' rollouts:
 
     lambda_pol * J_pol + lambda_crit * J_crit - beta * KL(model || warm start)
 
 Both J are policy gradients with group-relative advantages, without division by the group's deviation or by length.
 
-Where the paper is silent we chose, and each choice is a setting: a malformed answer gets 0 and never reaches the critic; a malformed
-verdict gets 0 and is left out of the policy's mean; each stream is normalised before its lambda. Two additions for a base whose critic
-starts at chance, off by default: the policy waits at a gate until the critic is better than chance, and the tie's reward ramps up after.
-Dimensions: Q questions, K rollouts each, P pairs, V verdicts each.
+Where the paper is silent we chose, and each choice is a setting: a malformed answer gets 0 and never reaches the critic; a
+malformed verdict gets 0 and is left out of the policy's mean; each stream is normalised before its lambda. Two additions for a
+base whose critic starts at chance, off by default: the policy waits at a gate until the critic is better than chance, and the
+tie's reward ramps up after. Dimensions: Q questions, K rollouts each, P pairs, V verdicts each.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ class Raro:
             *self.critic_samples([group for group in judged if id(group[0].pair) in lessons], tau_crit),
         ]
         streams = {
-            "policy": Stream(coefficient=settings.lambda_pol, kl=settings.kl_pol if playing else 0.0, budget=self._budget("policy")),
+            "policy": Stream(coefficient=settings.lambda_pol, kl=settings.kl_pol, budget=self._budget("policy")),
             "critic": Stream(coefficient=settings.lambda_crit, kl=settings.kl_crit, budget=self._budget("critic")),
         }
         learned = self._update(samples, streams, step)
@@ -106,7 +107,8 @@ class Raro:
         return figures, self.transcripts(step, answers, judged)
 
     def draw(self, step: int) -> list[int]:
-        """Q demonstrations: whole shuffled epochs, one after another, so that the place in the data follows from the step alone."""
+        """Q demonstrations: whole shuffled epochs, one after another, so that the place in the data follows from the step
+        alone."""
         n, start = len(self.demonstrations), step * self.config.raro.questions
         epochs: dict[int, list[int]] = {}
         for position in range(start, start + self.config.raro.questions):
@@ -117,7 +119,9 @@ class Raro:
     def answer(self, items: Sequence[int], step: int) -> list[Answer]:
         """K policy rollouts for each question, read: Q * K answers, those of a question together."""
         asked = [
-            self.speaker.prompt(prompts.policy_messages(self.demonstrations[item].question, self.config.prompts.policy), "policy", group)
+            self.speaker.prompt(
+                prompts.policy_messages(self.demonstrations[item].question, self.config.prompts.policy), "policy", group
+            )
             for group, item in enumerate(items)
         ]
         written = self.engine.generate(asked, self.config.raro.rollouts, self._sampling("policy", step))
@@ -151,20 +155,26 @@ class Raro:
     def judge(self, shown: Sequence[Pair], step: int) -> list[list[Judgement]]:
         """V critic rollouts for each pair, read: P groups of V."""
         asked = [
-            self.speaker.prompt(prompts.critic_messages(pair, self.config.prompts.critic), "critic", group) for group, pair in enumerate(shown)
+            self.speaker.prompt(prompts.critic_messages(pair, self.config.prompts.critic), "critic", group)
+            for group, pair in enumerate(shown)
         ]
         written = self.engine.generate(asked, self.config.raro.verdicts, self._sampling("critic", step)) if asked else []
         return [[self._read(pair, prompt, c) for c in cs] for pair, prompt, cs in zip(shown, asked, written, strict=True)]
 
     def policy_samples(self, answers: Sequence[Answer], judged: Sequence[Sequence[Judgement]], playing: bool) -> list[Sample]:
-        """The policy's stream: what the critic said of each answer, less the mean over its question's answers."""
-        if not playing:
+        """The policy's stream: what the critic said of each answer, less the mean over its question's answers.
+
+        While the gate is shut no answer earns anything: the samples only carry the KL that holds the policy where it is, since
+        training the critic alone moves the shared weights under it."""
+        if not playing and not self.config.raro.kl_pol:
             return []
         said = {group[0].pair.rollout_id: [j.outcome for j in group] for group in judged if group[0].pair.age == 0}
         earned: list[float | None] = []
         for i, answer in enumerate(answers):
             if answer.completion.finish == "length" and self.config.raro.overlong == "filter":
                 earned.append(None)
+            elif not playing:
+                earned.append(0.0)
             else:
                 earned.append(0.0 if answer.text is None else rewards.policy_reward(said[i], self.config.raro.tau_pol))
         k = self.config.raro.rollouts
@@ -176,11 +186,15 @@ class Raro:
         drop = self.config.raro.overlong == "filter"
         samples = []
         for group in judged:
-            earned = [None if drop and j.completion.finish == "length" else rewards.critic_reward(j.outcome, tau_crit) for j in group]
+            earned = [
+                None if drop and j.completion.finish == "length" else rewards.critic_reward(j.outcome, tau_crit) for j in group
+            ]
             samples += self._centred(group, earned, "critic")
         return samples
 
-    def transcripts(self, step: int, answers: Sequence[Answer], judged: Sequence[Sequence[Judgement]], most: int = 4) -> list[dict]:
+    def transcripts(
+        self, step: int, answers: Sequence[Answer], judged: Sequence[Sequence[Judgement]], most: int = 4
+    ) -> list[dict]:
         """A few fresh pairs of this step, whole, for people to read."""
         rows = []
         for group in itertools.islice((g for g in judged if g[0].pair.age == 0), most):
@@ -249,7 +263,13 @@ class Raro:
 
     def _budget(self, role: str) -> int:
         rollout = self.config.rollout
-        return 0 if self.config.raro.normalise == "tokens" else rollout.policy_tokens if role == "policy" else rollout.critic_tokens
+        return (
+            0
+            if self.config.raro.normalise == "tokens"
+            else rollout.policy_tokens
+            if role == "policy"
+            else rollout.critic_tokens
+        )
 
 
 def learning_rate(peak: float, step: int, steps: int, warmup: int, decay: str) -> float:

@@ -17,11 +17,20 @@ Report = Callable[[int, int, dict[str, float]], None]
 
 
 def supervise(
-    speaker: Speaker, examples: Sequence[Sample], config: Config, steps: int, batch: int, learning_rate: float, report: Report | None = None
+    speaker: Speaker,
+    examples: Sequence[Sample],
+    config: Config,
+    steps: int,
+    batch: int,
+    learning_rate: float,
+    report: Report | None = None,
 ) -> None:
     """`steps` updates of `batch` examples each, in whole shuffled epochs, learning rate falling linearly to a tenth."""
     settings = Optimisation(
-        learning_rate=learning_rate, batch_tokens=config.resources.batch_tokens, layout=config.resources.packing, temperature=1.0
+        learning_rate=learning_rate,
+        batch_tokens=config.resources.batch_tokens,
+        layout=config.resources.packing,
+        temperature=1.0,
     )
     learner = Learner(speaker.model, None, settings, speaker.pad_id)
     streams = {stream: Stream() for stream in sorted({s.stream for s in examples})}

@@ -1,11 +1,12 @@
 """The warm start: lessons in the format both roles speak, made from the demonstrations and the model's own words.
 
-It must not harm the ability to think, so no thought is invented: every one is the model's own. And it must not leak labels, so the
-critic's lessons are its own well-formed verdicts, as many of each kind for either order: they say how to answer, not what.
+It must not harm the ability to think, so no thought is invented: every one is the model's own. And it must not leak labels, so
+the critic's lessons are its own well-formed verdicts, as many of each kind for either order: they say how to answer, not what.
 
-policy  For each demonstration the model writes a few thoughts. The one under which the expert's answer is likeliest is kept, and of
-        all demonstrations the share where it is likeliest of all (`keep`). `answers: expert` ends the lesson with the expert's answer,
-        `answers: own` with the answer the thought really led to: format only.
+policy  For each demonstration the model writes a few thoughts. The one under which the expert's answer is likeliest is kept,
+and of
+        all demonstrations the share where it is likeliest of all (`keep`). `answers: expert` ends the lesson with the expert's
+        answer, `answers: own` with the answer the thought really led to: format only.
 critic  The model judges pairs of an expert's and its own answer.
 
 Where the model does not speak the format yet, its words become the thought, whatever they were.
@@ -49,7 +50,10 @@ class Thought:
 
 
 def make_lessons(
-    speaker: Speaker, demonstrations: Sequence[Demonstration], config: Config, progress: Callable[[int, int], None] | None = None
+    speaker: Speaker,
+    demonstrations: Sequence[Demonstration],
+    config: Config,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Lessons:
     """Lessons for `warmstart.steps` updates. Deterministic in the configuration, the demonstrations and the model."""
     settings = config.warmstart
@@ -59,12 +63,16 @@ def make_lessons(
     items = random.Random(f"warmstart-{config.seed}").sample(list(demonstrations), asked)
     thoughts, spoken_policy = _thoughts(speaker, items, config, progress)
     policy = _policy_lessons(speaker, items, thoughts, config)
-    critic, spoken_critic = _critic_lessons(speaker, items, thoughts, config, max(6, round(len(policy) * settings.critic_share)))
+    critic, spoken_critic = _critic_lessons(
+        speaker, items, thoughts, config, max(6, round(len(policy) * settings.critic_share))
+    )
     return Lessons(policy + critic, {"policy": spoken_policy, "critic": spoken_critic})
 
 
 def _thoughts(speaker: Speaker, items, config: Config, progress) -> tuple[list[list[Thought]], float]:
-    prompts = [speaker.prompt(policy_messages(d.question, config.prompts.policy), "warmstart-policy", i) for i, d in enumerate(items)]
+    prompts = [
+        speaker.prompt(policy_messages(d.question, config.prompts.policy), "warmstart-policy", i) for i, d in enumerate(items)
+    ]
     sampling = Sampling(config.rollout.temperature, config.rollout.policy_tokens, config.seed, STEP)
     written = speaker.engine(config).generate(prompts, config.warmstart.thoughts, sampling, progress)
     read = [[_thought(speaker, prompt, c) for c in completions] for prompt, completions in zip(prompts, written, strict=True)]
@@ -94,17 +102,25 @@ def _policy_lessons(speaker: Speaker, items: Sequence[Demonstration], thoughts, 
     for _, i in ranked:
         item, thought = flat[i]
         answer = thought.answer if config.warmstart.answers == "own" and thought.answer else item.answer
-        lessons.append(Sample(thought.prompt.ids, speaker.completion(f"{THINK} {thought.text} {END_THINK} {answer}"), (), 1.0, 1.0, "policy"))
+        lessons.append(
+            Sample(
+                thought.prompt.ids, speaker.completion(f"{THINK} {thought.text} {END_THINK} {answer}"), (), 1.0, 1.0, "policy"
+            )
+        )
     return lessons
 
 
-def _critic_lessons(speaker: Speaker, items: Sequence[Demonstration], thoughts, config: Config, wanted: int) -> tuple[list[Sample], float]:
+def _critic_lessons(
+    speaker: Speaker, items: Sequence[Demonstration], thoughts, config: Config, wanted: int
+) -> tuple[list[Sample], float]:
     """Equally many verdicts of each word for either order, so that the verdict says nothing about who the expert is."""
     answers = [next((t.answer for t in group if t.answer), None) or group[0].text or "none" for group in thoughts]
     questions, experts = [d.question for d in items], [d.answer for d in items]
     n = min(len(items), max(wanted, 6))
     shown = fresh_pairs(questions[:n], experts[:n], answers[:n], config.seed, STEP)
-    prompts = [speaker.prompt(critic_messages(pair, config.prompts.critic), "warmstart-critic", i) for i, pair in enumerate(shown)]
+    prompts = [
+        speaker.prompt(critic_messages(pair, config.prompts.critic), "warmstart-critic", i) for i, pair in enumerate(shown)
+    ]
     sampling = Sampling(config.rollout.temperature, config.rollout.critic_tokens, config.seed, STEP)
     written = speaker.engine(config).generate(prompts, config.warmstart.thoughts, sampling)
     cells: dict[tuple[str, bool], list[Sample]] = defaultdict(list)

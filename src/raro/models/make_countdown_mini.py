@@ -1,15 +1,18 @@
 """Makes the packaged mini base and its demonstrations again: `make base`. Seeded; about 10 minutes on one core.
 
-The mini base stands in for a pretrained LLM. It is a 156-thousand-parameter Llama-like decoder, trained by language modelling on synthetic
-traces of both roles, imperfect in both:
+The mini base stands in for a pretrained LLM. It is a 156-thousand-parameter Llama-like decoder, trained by language modelling
+on synthetic traces of both roles, imperfect in both:
 
-policy  random attempts at the problem, each worked out and flagged `ok` or `no`, until one hits or it gives up; then its last attempt
+policy  random attempts at the problem, each worked out and flagged `ok` or `no`, until one hits or it gives up; then its last
+attempt
         as the answer. The attempts are random, so its search is poor; a flag is wrong with probability FLAG_NOISE.
-critic  both answers worked out and flagged in the same way, then a verdict that follows the flags with probability FOLLOWS and is
+critic  both answers worked out and flagged in the same way, then a verdict that follows the flags with probability FOLLOWS and
+is
         drawn at random otherwise: a critic little above chance.
 
-So the base already does arithmetic and compares a value with a target. What is left to learn is to search better, and which flags mark an
-expert. Numbers are split into four disjoint sets of triples: the base's own training, and the demonstrations' train, dev and test.
+So the base already does arithmetic and compares a value with a target. What is left to learn is to search better, and which
+flags mark an expert. Numbers are split into four disjoint sets of triples: the base's own training, and the demonstrations'
+train, dev and test.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from pathlib import Path
 import torch
 from rich.progress import track
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from ..benchmarks.countdown import Attempt, Problem, attempts, problems
 from ..game.prompts import critic_messages, policy_messages
@@ -36,14 +39,15 @@ from ..text import END_THINK, THINK
 LARGEST = 15
 SHARES = {"base": 0.27, "train": 0.34, "dev": 0.06, "test": 0.33}
 FLAG_NOISE = 0.04
-FOLLOWS = 0.08
+FOLLOWS = 0.15
 STOPS = 0.45
 """Probability of giving up after a missed attempt."""
 WRONG_NUMBERS = 0.06
 """Share of the critic's lessons in which the student's answer uses numbers it was not given; flagged `no`."""
 INSTRUCTIONS = {"policy": "solve", "critic": "judge"}
 TEMPLATE = (
-    "{% for m in messages %}<|{{ m['role'] }}|> {{ m['content'] }} {% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    "{% for m in messages %}<|{{ m['role'] }}|> {{ m['content'] }} {% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
 
 
@@ -167,7 +171,9 @@ class Lessons:
 def train(speaker: Speaker, source: list[Problem], seed: int, steps: int, batch: int, rate: float) -> None:
     """Language modelling on both roles' traces, with warm-up and a cosine's decay of the learning rate."""
     lessons = Lessons(source, speaker, random.Random(f"lessons-{seed}"))
-    learner = Learner(speaker.model, None, Optimisation(learning_rate=rate, weight_decay=0.01, batch_tokens=8192), speaker.pad_id)
+    learner = Learner(
+        speaker.model, None, Optimisation(learning_rate=rate, weight_decay=0.01, batch_tokens=8192), speaker.pad_id
+    )
     streams = {"policy": Stream(coefficient=0.5), "critic": Stream(coefficient=0.5)}
     for step in track(range(steps), "training the mini base"):
         samples = [lessons.policy() for _ in range(batch // 2)] + [lessons.critic() for _ in range(batch // 2)]

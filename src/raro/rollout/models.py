@@ -16,6 +16,7 @@ from ..errors import BadInput
 from ..records import Prompt
 from .engine import Engine
 from .plain import PlainEngine
+from .sharded import ShardedEngine
 from .slots import SlotEngine
 
 
@@ -45,9 +46,12 @@ class Speaker:
         return (*self.tokenizer.encode(text, add_special_tokens=False), self.end_ids[0])
 
     def engine(self, config: Config) -> Engine:
-        """The engine that `rollout.engine` names, on this very model."""
+        """The engine that `rollout.engine` names, on this very model; over all processes where there are several."""
         kind = {"slots": SlotEngine, "plain": PlainEngine}[config.rollout.engine]
-        return kind(self.model, self.end_ids, self.pad_id, config.rollout.slots)
+        engine = kind(self.model, self.end_ids, self.pad_id, config.rollout.slots)
+        if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
+            return ShardedEngine(engine, torch.distributed.get_rank(), torch.distributed.get_world_size())
+        return engine
 
 
 def device_of(config: Config) -> torch.device:
@@ -59,8 +63,8 @@ def device_of(config: Config) -> torch.device:
 
 
 def keep_freed_memory() -> None:
-    """Lets glibc keep what torch frees on a CPU, instead of giving every tensor's pages back and asking for them again: a third of
-    a small model's time went to the kernel. Elsewhere it does nothing."""
+    """Lets glibc keep what torch frees on a CPU, instead of giving every tensor's pages back and asking for them again: a
+    third of a small model's time went to the kernel. Elsewhere it does nothing."""
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         mmap_threshold, trim_threshold, top_pad = -3, -1, -2  # names of malloc.h: M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD
         libc.mallopt(mmap_threshold, 32 * 2**20)
@@ -80,17 +84,25 @@ def open_model(folder: Path, config: Config) -> Speaker:
     if not (folder / "config.json").is_file():
         raise BadInput(f"model folder '{folder}' has no config.json", "give a folder in Hugging Face layout")
     if not list(folder.glob("*.safetensors")):
-        raise BadInput(f"model folder '{folder}' has no *.safetensors", "convert its weights to safetensors; nothing else is ever read")
+        raise BadInput(
+            f"model folder '{folder}' has no *.safetensors", "convert its weights to safetensors; nothing else is ever read"
+        )
     torch.set_num_threads(config.resources.threads)
     if device_of(config).type == "cpu":
         keep_freed_memory()
     dtype = getattr(torch, config.base.dtype)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True, attn_implementation="sdpa")
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=dtype, use_safetensors=True, local_files_only=True, attn_implementation="sdpa"
+    )
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     if not tokenizer.chat_template:
-        raise BadInput(f"the tokenizer in '{folder}' has no chat template", "choose an instruct model, or add chat_template.jinja")
+        raise BadInput(
+            f"the tokenizer in '{folder}' has no chat template", "choose an instruct model, or add chat_template.jinja"
+        )
     if getattr(model.config, "final_logit_softcapping", None) or getattr(model.config, "logit_scale", 1.0) != 1.0:
-        raise BadInput(f"model '{folder}' rescales its logits, which is not supported", "choose a Qwen, Llama or Mistral-like model")
+        raise BadInput(
+            f"model '{folder}' rescales its logits, which is not supported", "choose a Qwen, Llama or Mistral-like model"
+        )
     ends = model.generation_config.eos_token_id if model.generation_config.eos_token_id is not None else tokenizer.eos_token_id
     ends = [ends] if isinstance(ends, int) else list(ends or [])
     if tokenizer.eos_token_id is not None:

@@ -1,7 +1,7 @@
 """The slow, obvious twin of the slot engine: transformers' own `generate`, left-padded, every row to the end of its batch.
 
-The keyed noise enters through a logits processor that leaves `generate` one choice; nothing else differs from anyone's first rollout
-loop. It is what the slot engine is tested against and measured beside.
+The keyed noise enters through a logits processor that leaves `generate` one choice; nothing else differs from anyone's first
+rollout loop. It is what the slot engine is tested against and measured beside.
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ class PlainEngine:
             completions.append(Completion(tuple(ids[:length]), tuple(values[:length]), "stop" if end else "length"))
         return completions
 
-    def score(self, prompts: Sequence[Prompt], completions: Sequence[tuple[int, ...]], temperature: float = 1.0) -> list[list[float]]:
+    def score(
+        self, prompts: Sequence[Prompt], completions: Sequence[tuple[int, ...]], temperature: float = 1.0
+    ) -> list[list[float]]:
         """Natural log-probabilities of each completion's tokens after its prompt."""
         return score(self.model, prompts, completions, temperature, self.pad_id)
 

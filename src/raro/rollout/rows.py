@@ -2,9 +2,11 @@
 
 Three layouts of the same sequences, tested to give the same log-probabilities and gradients:
 rows    one sequence a row, sorted by length, padded to the right. Causal attention needs no mask for it.
-packed  several sequences a row, each with positions of its own, kept apart by a block-causal mask: no padding but the last row's end.
-shared  completions of one prompt follow it in one row, each seeing the prompt and itself: the prompt is computed once for all of them.
-        Only where the prompt is at least as long as its completions, as a critic's is; elsewhere longer rows cost more than they save.
+packed  several sequences a row, each with positions of its own, kept apart by a block-causal mask: no padding but the last
+row's end. shared  completions of one prompt follow it in one row, each seeing the prompt and itself: the prompt is computed
+once for all of them.
+        Only where the prompt is at least as long as its completions, as a critic's is; elsewhere longer rows cost more than
+        they save.
 """
 
 from __future__ import annotations
@@ -25,9 +27,9 @@ Sequences = Sequence[tuple[Sequence[int], Sequence[int]]]
 class Rows:
     """One micro-batch. B rows of T tokens hold N completion tokens to be predicted.
 
-    input_ids, position_ids: [B, T]. mask: [B, 1, T, T] bool (True: may be seen), or None for plain causal. predictors: [N], index into
-    the flattened [B * T] of the position whose output predicts the token. target_ids: [N]. owner: [N], index of the token's sequence.
-    place: [N], the token's place in its completion. padding: share of the B * T positions that hold nothing.
+    input_ids, position_ids: [B, T]. mask: [B, 1, T, T] bool (True: may be seen), or None for plain causal. predictors: [N],
+    index into the flattened [B * T] of the position whose output predicts the token. target_ids: [N]. owner: [N], index of the
+    token's sequence. place: [N], the token's place in its completion. padding: share of the B * T positions that hold nothing.
     """
 
     input_ids: Tensor
@@ -91,7 +93,9 @@ def _by_prompt(sequences: Sequences, order: Sequence[int]) -> list[list[int]]:
 
 def _tensors(sequences: Sequences, batch: list[list[list[int]]], pad_id: int) -> Rows:
     """One micro-batch. batch: rows, each a list of groups, each a list of sequences that share their prompt."""
-    rows: list[tuple[list[int], list[int], list[int], list[int]]] = []  # ids, positions, groups, segments (0: seen by its whole group)
+    rows: list[
+        tuple[list[int], list[int], list[int], list[int]]
+    ] = []  # ids, positions, groups, segments (0: seen by its whole group)
     predicted: list[tuple[int, int, int, int, int]] = []  # row, column, target, owner, place
     for r, groups in enumerate(batch):
         ids: list[int] = []
@@ -122,4 +126,6 @@ def _tensors(sequences: Sequences, batch: list[list[list[int]]], pad_id: int) ->
         mask = ((group[:, :, None] == group[:, None, :]) & own).tril()[:, None]
     row, column, target, owner, place = (torch.tensor(values) for values in zip(*predicted, strict=True))
     filled = sum(len(ids) for ids, *_ in rows)
-    return Rows(padded(0, pad_id), padded(1, 0), mask, row * width + column, target, owner, place, 1 - filled / (len(rows) * width))
+    return Rows(
+        padded(0, pad_id), padded(1, 0), mask, row * width + column, target, owner, place, 1 - filled / (len(rows) * width)
+    )

@@ -20,7 +20,8 @@ CHUNK = 2**27
 
 
 def token_logprobs(model: torch.nn.Module, rows: Rows, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
-    """(log-probabilities [N], entropies [N]) of the micro-batch's completion tokens, in nats, under softmax(logits / temperature).
+    """(log-probabilities [N], entropies [N]) of the micro-batch's completion tokens, in nats, under softmax(logits /
+    temperature).
 
     Entropies carry no gradient.
     """
@@ -32,7 +33,9 @@ def token_logprobs(model: torch.nn.Module, rows: Rows, temperature: float = 1.0)
     if len(hidden) <= per_chunk:
         return _from_hidden(head, hidden, rows.target_ids, temperature)
     parts = [
-        checkpoint(_from_hidden, head, hidden[i : i + per_chunk], rows.target_ids[i : i + per_chunk], temperature, use_reentrant=False)
+        checkpoint(
+            _from_hidden, head, hidden[i : i + per_chunk], rows.target_ids[i : i + per_chunk], temperature, use_reentrant=False
+        )
         for i in range(0, len(hidden), per_chunk)
     ]
     return torch.cat([p for p, _ in parts]), torch.cat([e for _, e in parts])
@@ -54,7 +57,8 @@ def score(
     pad_id: int,
     batch_tokens: int = 16_384,
 ) -> list[list[float]]:
-    """Natural log-probabilities of each completion's tokens after its prompt, in the given order; an empty completion gives []."""
+    """Natural log-probabilities of each completion's tokens after its prompt, in the given order; an empty completion gives
+    []."""
     device = next(model.parameters()).device
     sequences = [(prompt.ids, completion) for prompt, completion in zip(prompts, completions, strict=True)]
     chosen = [i for i, (_, completion) in enumerate(sequences) if completion]

@@ -1,10 +1,13 @@
 """The slot engine: continuous batching over a dense cache, for any transformers decoder.
 
-* The cache is allocated once: S slots x the longest sequence, per layer. With grouped-query attention a dense cache is small enough
+* The cache is allocated once: S slots x the longest sequence, per layer. With grouped-query attention a dense cache is small
+enough
   (Qwen2.5-1.5B: 28.7 KB a token), so there are no pages.
-* A group's prompt is prefilled once and copied into each of its n slots, all but its last token: that one is decoded like any other,
+* A group's prompt is prefilled once and copied into each of its n slots, all but its last token: that one is decoded like any
+other,
   so there is one place where logits arise and prefill never needs any.
-* Active rows lie at the front. A finished row is overwritten by the last active one (swap-remove), so every step computes on a plain
+* Active rows lie at the front. A finished row is overwritten by the last active one (swap-remove), so every step computes on a
+plain
   slice of the cache, as long as the longest active row; free slots are refilled from the queue.
 
 Its twin on plain `generate` is `plain.PlainEngine`; tests/test_rollout.py holds both to the same tokens.
@@ -121,7 +124,11 @@ class SlotEngine:
                 layer.rows, layer.positions, layer.width = every_slot[:active], where, width
             mask = (torch.arange(width, device=self.device) <= where[:, None])[:, None, None, :]
             logits = self.model(
-                input_ids=token[:active, None], attention_mask=mask, position_ids=where[:, None], past_key_values=self.cache, use_cache=True
+                input_ids=token[:active, None],
+                attention_mask=mask,
+                position_ids=where[:, None],
+                past_key_values=self.cache,
+                use_cache=True,
             ).logits[:, -1]
             draw = torch.from_numpy(noise[rows, written[:active]]).to(self.device)
             chosen, logprob = choose(logits, draw, sampling.temperature)
@@ -140,12 +147,18 @@ class SlotEngine:
                 if progress:
                     progress(finished, total)
         self.model.train(training)
-        completion = lambda r: Completion(  # noqa: E731
-            tuple(ids[r, : lengths[r]].tolist()), tuple(logprobs[r, : lengths[r]].tolist()), "stop" if stopped[r] else "length"
-        )
+
+        def completion(r: int) -> Completion:
+            end = int(lengths[r])
+            return Completion(
+                tuple(ids[r, :end].tolist()), tuple(logprobs[r, :end].tolist()), "stop" if stopped[r] else "length"
+            )
+
         return [[completion(g * n + s) for s in range(n)] for g in range(len(prompts))]
 
-    def score(self, prompts: Sequence[Prompt], completions: Sequence[tuple[int, ...]], temperature: float = 1.0) -> list[list[float]]:
+    def score(
+        self, prompts: Sequence[Prompt], completions: Sequence[tuple[int, ...]], temperature: float = 1.0
+    ) -> list[list[float]]:
         """Natural log-probabilities of each completion's tokens after its prompt."""
         return score(self.model, prompts, completions, temperature, self.pad_id)
 
@@ -161,14 +174,16 @@ class SlotEngine:
         self.cache = Cache(layers=self.layers)
 
     def _prefill(self, prompts: Sequence[Prompt], taken: list, slots: np.ndarray, kept: dict, queue: deque) -> dict:
-        """Prefills each group's prompt once and copies it into its slots; returns the group that is only partly admitted yet."""
+        """Prefills each group's prompt once and copies it into its slots; returns the group that is only partly admitted
+        yet."""
         groups = [g for g in dict.fromkeys(g for g, _ in taken) if g not in kept and len(prompts[g].ids) > 1]
         filled = dict(kept)
         if groups:
             longest = max(len(prompts[g].ids) for g in groups) - 1
             padded = [list(prompts[g].ids[:-1]) + [self.pad_id] * (longest + 1 - len(prompts[g].ids)) for g in groups]
             cache = DynamicCache()
-            # Padding stands to the right of every prompt: causal attention keeps it out, and its keys are overwritten or masked later.
+            # Padding stands to the right of every prompt: causal attention keeps it out, and its keys are overwritten or
+            # masked later.
             self.model.get_decoder()(input_ids=torch.tensor(padded, device=self.device), past_key_values=cache, use_cache=True)
             for i, g in enumerate(groups):
                 filled[g] = [(layer.keys[i : i + 1], layer.values[i : i + 1]) for layer in cache.layers]
@@ -178,7 +193,12 @@ class SlotEngine:
             target = torch.tensor([slot for slot, _ in rows], device=self.device)
             source = torch.tensor([i for _, i in rows], device=self.device)
             for index, layer in enumerate(self.layers):
-                layer.fill(target, source, _stacked([f[index][0] for f in filled.values()]), _stacked([f[index][1] for f in filled.values()]))
+                layer.fill(
+                    target,
+                    source,
+                    _stacked([f[index][0] for f in filled.values()]),
+                    _stacked([f[index][1] for f in filled.values()]),
+                )
         waiting = queue[0][0] if queue else None
         return {waiting: filled[waiting]} if waiting in filled and waiting == taken[-1][0] else {}
 

@@ -48,7 +48,8 @@ def run(config: Config, run: Path) -> dict:
             report[way] = {arm: mean_interval(found[way].scores, resamples, seed) for arm, found in results.items()}
         report["paired"] = {
             f"candidate-{arm}": {
-                way: paired_difference(results["candidate"][way].scores, results[arm][way].scores, resamples, seed) for way in ways
+                way: paired_difference(results["candidate"][way].scores, results[arm][way].scores, resamples, seed)
+                for way in ways
             }
             for arm in results
             if arm != "candidate"

@@ -1,18 +1,41 @@
-"""Adversarial training: the game's steps, one after another, with checkpoints a killed run resumes from exactly."""
+"""Adversarial training: the game's steps, one after another, with checkpoints a killed run resumes from exactly.
+
+With `resources.processes` above 1 the same loop runs in that many processes, through `accelerate launch`; the first one writes.
+"""
 
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from ..config import Config
+from ..config import Config, parse
+from ..errors import RaroError
 from ..storage import write_atomic
+from ..tracking.events import Events
 from .harness import Step
 
 TRANSCRIPTS = "pairs.jsonl"
+PLAY, ERROR = ".play.json", ".error.json"
+
+
+@dataclass(frozen=True)
+class Play:
+    """What a training process needs to know. run: the run's folder. folder: where the candidate goes. data, warm: folders of
+    the steps before. identity: digests that checkpoints belong to."""
+
+    run: str
+    folder: str
+    data: str
+    warm: str
+    identity: dict[str, str]
 
 
 def run(config: Config, run: Path) -> dict:
@@ -20,63 +43,129 @@ def run(config: Config, run: Path) -> dict:
     with Step("train", config, run) as step:
         if step.skipped:
             return step.outputs
-        from ..demonstrations import load_split
-        from ..learning import checkpoints
-        from ..learning.update import Learner, Optimisation
-        from ..methods.raro import Raro
-        from ..rollout.models import open_model, save_model
-
-        settings = config.raro
-        step.events.start(settings.steps, "adversarial training")
-        data, warm = step.input("ingest"), step.input("warmstart")
         identity = {"config": config.digest, "data": step.root("ingest"), "base": step.root("warmstart")}
-        speaker = open_model(warm / "model", config)
-        anchored = settings.kl_pol > 0 or settings.kl_crit > 0
-        reference = copy.deepcopy(speaker.model).requires_grad_(False).eval() if anchored else None
-        optimisation = Optimisation(
-            learning_rate=settings.learning_rate,
-            weight_decay=settings.weight_decay,
-            max_grad_norm=settings.max_grad_norm,
-            batch_tokens=config.resources.batch_tokens,
-            layout=config.resources.packing,
-            temperature=config.rollout.temperature,
-        )
-        learner = Learner(speaker.model, reference, optimisation, speaker.pad_id)
-        game = Raro(config, speaker, speaker.engine(config), learner, load_split(data, "train"))
-        dev = load_split(data, "dev")[: config.evaluation.track_items]
-        folder, first, spent = run / "checkpoints", 0, 0.0
-        if found := checkpoints.newest(folder, identity):
-            checkpoints.restore(found, speaker.model, learner.optimiser)
-            game.restore(found.state["game"])
-            first, spent = found.step, found.state["seconds"]
-            step.events.note(f"resumed from checkpoint {found.folder.name}")
-        transcripts = Transcripts(folder / TRANSCRIPTS, first)
-        started = time.perf_counter() - spent
-        for number in range(first, settings.steps):
-            begun = time.perf_counter()
-            figures, rows = game.step(number)
-            figures["time/step"] = time.perf_counter() - begun
-            done = number + 1
-            if config.evaluation.track_every and dev and (done % config.evaluation.track_every == 0 or number == 0):
-                figures |= look(speaker, dev, config)
-            step.events.metrics(done, figures)
-            step.events.progress(done, settings.steps)
+        play = Play(str(run), str(step.folder), str(step.input("ingest")), str(step.input("warmstart")), identity)
+        if config.resources.processes == 1:
+            train(config, play)
+        else:
+            launch(config, play)
+        summary = json.loads((step.folder / "train.json").read_text(encoding="utf-8"))
+        step.outputs |= {"steps": summary["steps"], "gate_opened": summary["gate_opened"]}
+        return step.outputs
+
+
+def launch(config: Config, play: Play) -> None:
+    """The training loop in several processes of this machine. Raises what failed in them."""
+    folder = Path(play.folder)
+    write_atomic(folder / PLAY, json.dumps(dataclasses.asdict(play)))
+    command = [
+        *(
+            sys.executable,
+            "-m",
+            "accelerate.commands.launch",
+            "--num_machines",
+            "1",
+            "--mixed_precision",
+            "no",
+            "--dynamo_backend",
+            "no",
+        ),
+        *("--num_processes", str(config.resources.processes), "--num_cpu_threads_per_process", str(config.resources.threads)),
+        *(
+            "--main_process_port",
+            "0",
+            "--multi_gpu" if _on_gpu(config) else "--cpu",
+            "--module",
+            "raro.steps.train",
+            str(folder / PLAY),
+        ),
+    ]
+    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": str(config.resources.threads)})
+    try:
+        code = process.wait()
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+    if (folder / ERROR).exists():
+        found = json.loads((folder / ERROR).read_text(encoding="utf-8"))
+        raise RaroError(found["line"], found["remedy"])
+    if code:
+        raise RuntimeError(f"a training process ended with exit code {code}; its words are in the run's log")
+    (folder / PLAY).unlink()
+
+
+def _on_gpu(config: Config) -> bool:
+    from ..rollout.models import device_of
+
+    return device_of(config).type == "cuda"
+
+
+def train(config: Config, play: Play) -> None:
+    """The loop: the same in each process, where there are several; the first one writes."""
+    from ..demonstrations import load_split
+    from ..learning import checkpoints
+    from ..learning.update import Learner, Optimisation
+    from ..methods.raro import Raro
+    from ..rollout.models import open_model, save_model
+
+    settings, folder = config.raro, Path(play.run) / "checkpoints"
+    speaker = open_model(Path(play.warm) / "model", config)
+    anchored = settings.kl_pol > 0 or settings.kl_crit > 0
+    reference = copy.deepcopy(speaker.model).requires_grad_(False).eval() if anchored else None
+    optimisation = Optimisation(
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        batch_tokens=config.resources.batch_tokens,
+        layout=config.resources.packing,
+        temperature=config.rollout.temperature,
+    )
+    learner = Learner(speaker.model, reference, optimisation, speaker.pad_id)
+    writes, together = learner.accelerator.is_main_process, learner.accelerator.wait_for_everyone
+    game = Raro(config, speaker, speaker.engine(config), learner, load_split(Path(play.data), "train"))
+    dev = load_split(Path(play.data), "dev")[: config.evaluation.track_items]
+    events = Events(play.run, "train")
+    first, spent = 0, 0.0
+    if found := checkpoints.newest(folder, play.identity):
+        checkpoints.restore(found, speaker.model, learner.optimiser)
+        game.restore(found.state["game"])
+        first, spent = found.step, found.state["seconds"]
+        if writes:
+            events.note(f"resumed from checkpoint {found.folder.name}")
+    together()
+    transcripts = Transcripts(folder / TRANSCRIPTS, first) if writes else None
+    if writes:
+        events.progress(first, settings.steps, "steps")
+    started = time.perf_counter() - spent
+    for number in range(first, settings.steps):
+        begun, done = time.perf_counter(), number + 1
+        figures, rows = game.step(number)
+        figures["time/step"] = time.perf_counter() - begun
+        if config.evaluation.track_every and dev and (done % config.evaluation.track_every == 0 or number == 0):
+            figures |= look(speaker, dev, config)
+        if writes:
+            events.metrics(done, figures)
+            events.progress(done, settings.steps, "steps")
             if config.privacy.show_text and (number % max(1, settings.steps // 20) == 0 or done == settings.steps):
                 transcripts.add(rows)
             if done % settings.checkpoint_every == 0 or done == settings.steps:
                 state = {"game": game.state(), "seconds": time.perf_counter() - started}
-                checkpoints.save(folder, done, speaker.model, learner.optimiser, state, identity, settings.keep_checkpoints)
-        save_model(speaker, step.folder / "model")
-        transcripts.copy(step.folder / TRANSCRIPTS)
+                checkpoints.save(
+                    folder, done, speaker.model, learner.optimiser, state, play.identity, settings.keep_checkpoints
+                )
+    if writes:
+        save_model(speaker, Path(play.folder) / "model")
+        transcripts.copy(Path(play.folder) / TRANSCRIPTS)
         summary = {
             "steps": settings.steps,
             "seconds": time.perf_counter() - started,
             "selected_step": settings.steps,
             "gate_opened": game.gate.step_opened,
+            "processes": learner.accelerator.num_processes,
         }
-        (step.folder / "train.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
-        step.outputs |= {"steps": settings.steps, "gate_opened": game.gate.step_opened}
-        return step.outputs
+        (Path(play.folder) / "train.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
+    together()
 
 
 def look(speaker, dev: list, config: Config) -> dict[str, float]:
@@ -109,3 +198,18 @@ class Transcripts:
         if self.path.exists():
             text = self.path.read_text(encoding="utf-8")
             yield from text[: text.rfind("\n") + 1].splitlines()
+
+
+def main(path: Path) -> None:
+    """One of the processes that `launch` starts."""
+    play = Play(**json.loads(path.read_text(encoding="utf-8")))
+    config = parse((Path(play.run) / "config.json").read_text(encoding="utf-8"))
+    try:
+        train(config, play)
+    except RaroError as error:
+        write_atomic(Path(play.folder) / ERROR, json.dumps({"line": error.line, "remedy": error.remedy}))
+        sys.exit(error.code)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

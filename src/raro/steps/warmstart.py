@@ -29,7 +29,9 @@ def run(config: Config, run: Path) -> dict:
         before = measure(speaker, dev, config, config.rollout.temperature) if dev else None
         summary: dict = {"steps": settings.steps, "dev_items": len(dev)}
         if settings.steps:
-            lessons = make_lessons(speaker, load_split(data, "train"), config, lambda d, n: step.events.progress(d, n, "own thoughts"))
+            lessons = make_lessons(
+                speaker, load_split(data, "train"), config, lambda d, n: step.events.progress(d, n, "own thoughts")
+            )
             count = {stream: sum(s.stream == stream for s in lessons.examples) for stream in ("policy", "critic")}
             summary |= {"examples": count, "spoken_before": lessons.spoken}
 
