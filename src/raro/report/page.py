@@ -1,0 +1,287 @@
+"""RUN/report.html: one page that answers, in the order a person asks, what came out, how surely, how, and from what.
+
+One file, nothing fetched when it is opened. It is made from whatever the run folder holds: a run that failed gets a page too.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from ..storage import write_atomic
+from . import charts, reading
+from .curves import panels
+from .pairs import cut, pairs
+from .provenance import digests, settings, shown
+from .reading import ARMS, Record, percent, span
+from .stages import NAMES, PLACES, duration
+
+FILE = "report.html"
+STATUS = {"waiting": "not reached", "running": "not finished", "done": "done", "kept": "kept from before", "failed": "failed"}
+
+
+def write(run: str | Path) -> Path:
+    """Makes RUN/report.html from the files in RUN and returns its path. Raises ServiceFailed where the disk is full."""
+    record = reading.read(run)
+    environment = Environment(
+        loader=PackageLoader("raro.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"duration": duration, "count": lambda n: f"{n:,}", "short": charts.short, "unbroken": _unbroken}
+    environment.filters["percent"] = percent
+    text = environment.get_template("report.html").render(content(record))
+    return write_atomic(Path(run) / FILE, text)
+
+
+def content(record: Record) -> dict[str, Any]:
+    """Everything the template shows, ready to be written: no logic is left to it but what to leave out."""
+    return {
+        "run": record,
+        "name": record.config.get("name") or record.folder.resolve().name,
+        "folder": record.folder.resolve().name,
+        "when": _when(record.stages.began),
+        "headline": headline(record),
+        "tiles": tiles(record),
+        "accuracy": accuracy(record),
+        "panels": panels(record),
+        "pairs": pairs(record),
+        "data": data(record),
+        "stages": stages(record),
+        "settings": settings(record.config),
+        "digests": digests(record),
+        "environment": [(key, shown(value)) for key, value in record.environment.items() if key != "packages"],
+        "packages": sorted(record.environment.get("packages", {}).items()),
+        "registration": [(key, shown(value)) for key, value in record.registration.items()],
+        "warnings": record.stages.warnings,
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------------- outcome
+
+
+def headline(record: Record) -> dict[str, Any]:
+    """{"badge", "tone", "sentence", "reasons", "remedy"}: what came out, in one sentence."""
+    outcome, failure = record.outcome, record.failure
+    if outcome in ("failed", "interrupted"):
+        verb = "was interrupted" if outcome == "interrupted" else "failed"
+        line, where = failure.get("line", ""), failure.get("stage", "a step")
+        reached = [f"Its last checkpoint is {failure['last_checkpoint']}."] if failure.get("last_checkpoint") else []
+        again = (
+            "Trying again without a change cannot help."
+            if failure.get("permanent")
+            else "Starting it again goes on where it stopped."
+        )
+        return {
+            "badge": outcome.capitalize(),
+            "tone": "bad" if outcome == "failed" else "hold",
+            "sentence": f"The run {verb} in {PLACES.get(where, where)}" + (f": {line}." if outcome == "failed" else "."),
+            "reasons": [*reached, again],
+            "remedy": failure.get("remedy", ""),
+        }
+    reasons = record.decision.get("reasons") or record.recorded.get("reasons") or []
+    badge, tone, lead = {
+        "promote": ("Promoted", "good", "The candidate became champion"),
+        "hold": ("Held", "hold", "The candidate waits for a person to promote it"),
+        "reject": ("Rejected", "bad", "The candidate was rejected"),
+        "nothing-new": ("Nothing new", "plain", "There was nothing new to learn from"),
+        "unfinished": ("Unfinished", "plain", "The run has not come to a decision"),
+    }[outcome]
+    return {"badge": badge, "tone": tone, "sentence": lead + _against(record) + ".", "reasons": reasons, "remedy": ""}
+
+
+def _against(record: Record) -> str:
+    """`: sampled, it solves 38.4 % of 2,000 unseen problems; the warm start 15.1 %, the base 14.7 %`, or nothing."""
+    ours, n = record.score("sampled", "candidate"), record.evaluation.get("n")
+    if ours is None:
+        return ""
+    rivals = [
+        (_arm(record, arm), found) for arm in ("base", "warmstart", "champion") if (found := record.score("sampled", arm))
+    ]
+    others = _listed([f"the {name} {percent(found[0])} %" for name, found in rivals])
+    countdown = record.evaluation.get("benchmark") == "countdown"
+    on = f"{n:,} unseen problems" if n else "the test problems"
+    does = (
+        f"it solves {percent(ours[0])} % of {on}" if countdown else f"its {record.measure[0]} is {percent(ours[0])} % on {on}"
+    )
+    return f": sampled, {does}" + (f"; {others}" if others else "")
+
+
+def tiles(record: Record) -> list[dict[str, Any]]:
+    """The few figures in the headline box, sampled: base, warm start, champion, candidate."""
+    shown = [arm for arm in ("base", "warmstart", "sft", "champion", "candidate") if record.score("sampled", arm)]
+    return [
+        {"label": _arm(record, arm), "value": percent(score[0]), "span": span(score), "counts": arm == "candidate"}
+        for arm in shown
+        if (score := record.score("sampled", arm))
+    ]
+
+
+def accuracy(record: Record) -> dict[str, Any] | None:
+    """Charts and tables of all arms, greedy and sampled, and of the paired differences; None before anything was measured."""
+    arms = record.arms()
+    if not arms:
+        return None
+    ways = [way for way in ("greedy", "sampled") if record.evaluation.get(way)]
+    word, meaning = record.measure
+    highest = max(score[2] for way in ways for arm in arms if (score := record.score(way, arm)))
+    limits = (0.0, min(1.0, math.ceil(max(highest, 0.01) * 1.08 * 20) / 20))
+    rivals = [arm for arm in arms if arm != "candidate" and any(record.difference(way, arm) for way in ways)]
+    ends = [end for way in ways for arm in rivals if (gap := record.difference(way, arm)) for end in gap[1:]] + [-0.01, 0.01]
+    margin = 0.05 * (max(ends) - min(ends))
+    around = (min(ends) - margin, max(ends) + margin)
+    formed, tokens = record.evaluation.get("well_formed", {}), record.evaluation.get("tokens", {})
+    return {
+        "word": word,
+        "meaning": meaning,
+        "n": record.evaluation.get("n"),
+        "samples": record.evaluation.get("samples"),
+        "ways": ways,
+        "charts": {way: _scores(record, way, arms, limits) for way in ways},
+        "rows": [
+            {
+                "arm": _arm(record, arm),
+                "counts": arm == "candidate",
+                "scores": [_score(record.score(way, arm)) for way in ways],
+                "formed": f"{percent(formed[arm])} %" if isinstance(formed.get(arm), (int, float)) else "",
+                "tokens": f"{tokens[arm]:,}" if isinstance(tokens.get(arm), (int, float)) else "",
+            }
+            for arm in arms
+        ],
+        "differences": {way: _differences(record, way, rivals, around) for way in ways} if rivals else {},
+        "paired": [{"arm": _arm(record, arm), "scores": [_gap(record.difference(way, arm)) for way in ways]} for arm in rivals],
+    }
+
+
+def _scores(record: Record, way: str, arms: Sequence[str], limits: tuple[float, float]) -> str:
+    rows = [(_arm(record, arm), *score, arm == "candidate") for arm in arms if (score := record.score(way, arm))]
+    told = "; ".join(f"{label} {percent(mean)} % ({percent(low)} to {percent(high)})" for label, mean, low, high, _ in rows)
+    return charts.intervals(rows, title=f"{way.capitalize()} {record.measure[0]} with 95 % intervals: {told}", limits=limits)
+
+
+def _differences(record: Record, way: str, rivals: Sequence[str], limits: tuple[float, float]) -> str:
+    rows = [(_arm(record, arm), *gap, gap[1] > 0 or gap[2] < 0) for arm in rivals if (gap := record.difference(way, arm))]
+    told = "; ".join(f"{label} {100 * mean:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})" for label, mean, low, high, _ in rows)
+    title = f"Candidate less each rival, {way}, in points with 95 % intervals: {told}"
+    return charts.intervals(rows, title=title, limits=limits, signed=True)
+
+
+def _score(score: reading.Interval | None) -> tuple[str, str]:
+    return (f"{percent(score[0])} %", span(score)) if score else ("", "")
+
+
+def _gap(gap: reading.Interval | None) -> tuple[str, str, str]:
+    """(difference, interval, what it means)."""
+    if gap is None:
+        return ("", "", "")
+    meaning = "better" if gap[1] > 0 else "worse" if gap[2] < 0 else "may be chance"
+    return (f"{100 * gap[0]:+.1f}", span(gap, signed=True), meaning)
+
+
+def _arm(record: Record, arm: str) -> str:
+    if arm == "champion" and record.outcome == "promote":
+        return "former champion"
+    return "SFT rival" if arm == "sft" else ARMS.get(arm, arm)
+
+
+# ---------------------------------------------------------------------------------------------------------- data and stages
+
+
+def data(record: Record) -> dict[str, Any] | None:
+    """The data card for people; None where ingest never finished and quarantined nothing."""
+    card = record.data
+    if not card and not record.quarantine:
+        return None
+    splits, kept = card.get("splits", {}), card.get("kept") or 1
+    reasons = card.get("reasons") or _counted(row.get("reason", "unknown") for row in record.quarantine)
+    return {
+        "card": card,
+        "splits": [(name, n, n / kept) for name, n in splits.items()],
+        "reasons": sorted(reasons.items(), key=lambda item: -item[1]),
+        "licences": sorted(card.get("licences", {}).items()),
+        "lengths": {part: found for part, found in card.get("lengths", {}).items() if isinstance(found, dict)},
+        "sources": card.get("sources", []),
+        "examples": [
+            {"row": row.get("row", ""), "reason": row.get("reason", ""), "detail": row.get("detail", ""), "text": _quoted(row)}
+            for row in record.quarantine[:12]
+        ]
+        if record.show_text
+        else [],
+    }
+
+
+def _quoted(row: Mapping[str, Any]) -> str:
+    """What else a quarantined row holds: its text."""
+    rest = {key: value for key, value in row.items() if key not in ("row", "reason", "detail", "source")}
+    return cut(json.dumps(rest, ensure_ascii=False)) if rest else ""
+
+
+def _counted(values) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for value in values:
+        found[value] = found.get(value, 0) + 1
+    return found
+
+
+def stages(record: Record) -> dict[str, Any]:
+    """Each stage with its seconds, and what the pipeline itself took."""
+    shown = [stage for stage in record.stages.shown() if stage.name != "finish"]
+    overhead = record.stages.overhead()
+    whole = overhead[0] if overhead else 0.0
+    rows = []
+    for stage in shown:
+        kept = stage.status == "kept"
+        before = record.manifests.get(stage.name, {}).get("seconds") if kept else None
+        status = "not needed" if record.stages.passed_over(stage) else STATUS[stage.status]
+        seconds = stage.seconds if stage.seconds is not None else stage.elapsed(record.stages.latest or 0.0)
+        rows.append(
+            {
+                "name": NAMES.get(stage.name, stage.name),
+                "status": status,
+                "seconds": "" if kept else duration(seconds),
+                "share": 0.0 if kept or not whole else min(1.0, (seconds or 0.0) / whole),
+                "told": f"took {duration(before)} then" if before is not None else _told(stage.outputs),
+            }
+        )
+    return {"rows": rows, "whole": whole, "between": overhead[1] if overhead else 0.0}
+
+
+def _told(outputs: Mapping[str, Any]) -> str:
+    """A step's outputs in a few words, digests cut."""
+    return ", ".join(
+        f"{key.replace('_', ' ')} {_brief(value)}"
+        for key, value in outputs.items()
+        if value is not None and not isinstance(value, (dict, list))
+    )
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return text[:12] + "…" if len(text) > 40 else text
+
+
+# --------------------------------------------------------------------------------------------------------------------- words
+
+
+def _unbroken(text: str) -> str:
+    """The text with figures and their percent signs on one line."""
+    return re.sub(r"(?<=\d) %", "\u00a0%", text)
+
+
+def _when(time: float | None) -> str:
+    return datetime.fromtimestamp(time, UTC).strftime("%-d %B %Y, %H:%M UTC") if time else ""
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
