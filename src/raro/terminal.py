@@ -21,7 +21,7 @@ from rich.text import Text
 from .report import reading
 from .report.live import View
 from .report.reading import Record, percent, span
-from .report.stages import ORDER, PLACES, Stage, Stages, duration, title
+from .report.stages import ORDER, PLACES, Stage, Stages, duration, launch, title
 from .tracking import events
 
 PAUSE = 0.2  # seconds between two looks at the events
@@ -53,9 +53,7 @@ def _plain(run: Path, alive: Callable[[], bool], console: Console) -> None:
     stages, told = Stages(), {}
     going = alive()
     before, offset = events.read(run)
-    if going and Stages().take(before).over:  # an earlier launch in the same folder
-        before = []
-    found = before
+    found = [] if going and Stages().take(before).over else launch(before)  # not what an earlier launch left
     while True:
         for event in found:
             stages.take([event])

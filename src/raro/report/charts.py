@@ -18,6 +18,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
+from .reading import signed as signed_points
+
 Points = Sequence[tuple[float, float]]
 NAMES = ("ink", "soft", "grid", "policy", "critic", "tie", "malformed", "other", "accent", "paper")
 _COLOUR = {name: f"#0a0b{i:02x}" for i, name in enumerate(NAMES, 16)}  # stand-ins, replaced by var(--name)
@@ -36,6 +38,7 @@ _RC = {
 }
 WIDTH, HEIGHT, NARROW = 360, 178, 380
 MOST_POINTS = 300
+_DOTS = {"marker": "o", "markersize": 4.5, "markeredgewidth": 0, "clip_on": False}
 _DASHES = {"solid": "-", "dashed": (0, (4, 2)), "dotted": (0, (1, 1.6))}
 
 
@@ -75,7 +78,7 @@ def curves(
             points, mean = thinned(line.points), thinned(line.mean)
             if len(points) > 12 and len(lines) < 4 and not line.exact:
                 axes.plot(*_axes(points), color=_COLOUR[line.colour], linewidth=0.7, alpha=0.28)
-            axes.plot(*_axes(mean), linewidth=1.9, **ink, **({"marker": "o", "markersize": 3.2} if len(points) <= 12 else {}))
+            axes.plot(*_axes(mean), linewidth=1.9, **ink, **(_DOTS if len(points) <= 12 else {}))
         if level is not None:
             axes.axhline(level, color=_COLOUR["ink"], linewidth=0.9, zorder=1.5)
         if kind == "share":
@@ -124,8 +127,8 @@ def intervals(
         for y, (_, mean, low, high, counts) in enumerate(rows):
             colour = _COLOUR["accent" if counts else "soft"]
             axes.plot([low, high], [y, y], color=colour, linewidth=3.2 if counts else 2.2, alpha=0.45, solid_capstyle="round")
-            axes.plot([mean], [y], marker="o", markersize=7.5 if counts else 6, color=colour, linestyle="none")
-            value = f"{100 * mean:+.1f}" if signed else f"{100 * mean:.1f} %"
+            axes.plot([mean], [y], marker="o", markersize=7.5 if counts else 6, color=colour, linestyle="none", clip_on=False)
+            value = signed_points(mean) if signed else f"{100 * mean:.1f} %"
             axes.annotate(
                 value,
                 (1, y),
@@ -225,8 +228,12 @@ def _number_axis(axes: Axes) -> None:
 def _steps_axis(axes: Axes, points: Points) -> None:
     steps = [step for step, _ in points]
     low, high = min(steps, default=0), max(steps, default=1)
-    axes.set_xlim(low - 0.5 if high == low else low, high + 0.5 if high == low else high)
-    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 4, 5, 10]))
+    if high == low:
+        axes.set_xlim(low - 1, high + 1)
+        axes.set_xticks([low])
+    else:
+        axes.set_xlim(low, high)
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, steps=[1, 2, 4, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
 
 

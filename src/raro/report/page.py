@@ -20,7 +20,7 @@ from . import charts, reading
 from .curves import panels
 from .pairs import cut, pairs
 from .provenance import digests, settings, shown
-from .reading import ARMS, Record, percent, span
+from .reading import ARMS, Record, percent, signed, span
 from .stages import NAMES, PLACES, duration
 
 FILE = "report.html"
@@ -170,7 +170,7 @@ def _scores(record: Record, way: str, arms: Sequence[str], limits: tuple[float, 
 
 def _differences(record: Record, way: str, rivals: Sequence[str], limits: tuple[float, float]) -> str:
     rows = [(_arm(record, arm), *gap, gap[1] > 0 or gap[2] < 0) for arm in rivals if (gap := record.difference(way, arm))]
-    told = "; ".join(f"{label} {100 * mean:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})" for label, mean, low, high, _ in rows)
+    told = "; ".join(f"{label} {signed(mean)} ({signed(low)} to {signed(high)})" for label, mean, low, high, _ in rows)
     title = f"Candidate less each rival, {way}, in points with 95 % intervals: {told}"
     return charts.intervals(rows, title=title, limits=limits, signed=True)
 
@@ -184,7 +184,7 @@ def _gap(gap: reading.Interval | None) -> tuple[str, str, str]:
     if gap is None:
         return ("", "", "")
     meaning = "better" if gap[1] > 0 else "worse" if gap[2] < 0 else "may be chance"
-    return (f"{100 * gap[0]:+.1f}", span(gap, signed=True), meaning)
+    return (signed(gap[0]), span(gap, signed), meaning)
 
 
 def _arm(record: Record, arm: str) -> str:

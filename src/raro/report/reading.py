@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -164,10 +164,14 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f}"
 
 
-def span(interval: Interval, signed: bool = False) -> str:
-    """The interval's ends in percent: 36.2 to 40.5, or +3.1 to +7.0."""
-    sign = "+" if signed else ""
-    return " to ".join(f"{100 * value:{sign}.1f}" for value in interval[1:])
+def signed(share: float) -> str:
+    """0.038 as +3.8, nothing as 0.0."""
+    return f"{100 * share:+.1f}".replace("+0.0", "0.0").replace("-0.0", "0.0")
+
+
+def span(interval: Interval, form: Callable[[float], str] = percent) -> str:
+    """The interval's ends: 36.2 to 40.5, or with `signed` +3.1 to +7.0."""
+    return " to ".join(form(value) for value in interval[1:])
 
 
 def flatten(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

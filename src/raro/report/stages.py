@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -149,7 +149,7 @@ class Stages:
         return [self[name] for name in names]
 
     def passed_over(self, stage: Stage) -> bool:
-        """Whether it waits for nothing: a later stage has begun without it. `finish` does not count, it comes after failures too."""
+        """Whether it waits for nothing: a later stage began without it (`finish` begins in any case)."""
         after = ORDER[ORDER.index(stage.name) + 1 : -1]
         return stage.status == "waiting" and any(self[name].status != "waiting" for name in after)
 
@@ -161,6 +161,12 @@ class Stages:
             return None
         whole = max(s.ended for s in ended) - self.began
         return whole, max(0.0, whole - math.fsum(s.seconds or 0.0 for s in ended))
+
+
+def launch(events: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """The events since preflight last started: it opens every launch and is never skipped."""
+    starts = [i for i, event in enumerate(events) if (event.get("stage"), event["kind"]) == ("preflight", "start")]
+    return events[starts[-1] :] if starts else events
 
 
 def title(stage: Stage) -> str:
