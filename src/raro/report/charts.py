@@ -19,9 +19,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from .reading import signed as signed_points
+from .series import Points, smoothed, thinned
 
-Points = Sequence[tuple[float, float]]
-NAMES = ("ink", "soft", "grid", "policy", "critic", "tie", "malformed", "other", "accent", "paper")
+NAMES = ("ink", "soft", "grid", "policy", "critic", "tie", "malformed", "other", "accent", "bad", "paper")
 _COLOUR = {name: f"#0a0b{i:02x}" for i, name in enumerate(NAMES, 16)}  # stand-ins, replaced by var(--name)
 _RC = {
     "svg.fonttype": "none",
@@ -37,7 +37,6 @@ _RC = {
     "path.simplify_threshold": 0.3,
 }
 WIDTH, HEIGHT, NARROW = 360, 178, 380
-MOST_POINTS = 300
 _DOTS = {"marker": "o", "markersize": 4.5, "markeredgewidth": 0, "clip_on": False}
 _DASHES = {"solid": "-", "dashed": (0, (4, 2)), "dotted": (0, (1, 1.6))}
 
@@ -113,19 +112,19 @@ def stacked(parts: Sequence[Line], *, title: str, mark: tuple[float, str] | None
 
 
 def intervals(
-    rows: Sequence[tuple[str, float, float, float, bool]], *, title: str, limits: tuple[float, float], signed: bool = False
+    rows: Sequence[tuple[str, float, float, float, str]], *, title: str, limits: tuple[float, float], signed: bool = False
 ) -> str:
     """Dots with their 95 % intervals, one row each, the value written beside it.
 
-    rows: (label, mean, low, high, whether it is the one that counts), shares. limits: of the axis, so that charts side by side
-    share it. signed: differences, in points, instead of shares.
+    rows: (label, mean, low, high, colour), shares; `soft` recedes, any other colour stands out. limits: of the axis, so that
+    charts side by side share it. signed: differences, in points, instead of shares.
     """
     with rc_context(_RC):
         height = 30 + 27 * len(rows)
         left = 14 + 6.4 * max(len(label) for label, *_ in rows)
         figure, axes = _figure(NARROW, height, left=left, right=58, top=6, bottom=24)
-        for y, (_, mean, low, high, counts) in enumerate(rows):
-            colour = _COLOUR["accent" if counts else "soft"]
+        for y, (_, mean, low, high, tone) in enumerate(rows):
+            colour, counts = _COLOUR[tone], tone != "soft"
             axes.plot([low, high], [y, y], color=colour, linewidth=3.2 if counts else 2.2, alpha=0.45, solid_capstyle="round")
             axes.plot([mean], [y], marker="o", markersize=7.5 if counts else 6, color=colour, linestyle="none", clip_on=False)
             value = signed_points(mean) if signed else f"{100 * mean:.1f} %"
@@ -144,7 +143,7 @@ def intervals(
         axes.set_yticks(range(len(rows)), [label for label, *_ in rows])
         for label, row in zip(axes.get_yticklabels(), rows, strict=True):
             label.set_color(_COLOUR["ink"])
-            label.set_fontweight("bold" if row[4] and not signed else "normal")
+            label.set_fontweight("bold" if row[4] != "soft" and not signed else "normal")
         axes.set_ylim(len(rows) - 0.45, -0.55)
         axes.set_xlim(*limits)
         if signed:
@@ -156,31 +155,6 @@ def intervals(
         form = "{:+.0f}" if signed else "{:.0f} %"
         axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: "0" if abs(v) < 1e-9 else form.format(100 * v)))
         return _svg(figure, title, "chart intervals")
-
-
-# -------------------------------------------------------------------------------------------------------------------- numbers
-
-
-def smoothed(points: Points, share: float = 0.08) -> list[tuple[float, float]]:
-    """Centred moving mean over `share` of the points, at least 3; fewer than 13 points are left as they are."""
-    if len(points) <= 12:
-        return list(points)
-    half = max(1, round(len(points) * share / 2))
-    sums = [0.0]
-    for _, value in points:
-        sums.append(sums[-1] + value)
-    spans = [(max(0, i - half), min(len(points), i + half + 1)) for i in range(len(points))]
-    return [(step, (sums[b] - sums[a]) / (b - a)) for (step, _), (a, b) in zip(points, spans, strict=True)]
-
-
-def thinned(points: Points, most: int = MOST_POINTS) -> list[tuple[float, float]]:
-    """At most `most` points: means over equal bins, so that a long run makes no larger page. Ends are kept."""
-    if len(points) <= most:
-        return list(points)
-    edges = [round(i * len(points) / most) for i in range(most + 1)]
-    bins = [points[a:b] for a, b in zip(edges, edges[1:], strict=False)]
-    means = [(sum(s for s, _ in part) / len(part), sum(v for _, v in part) / len(part)) for part in bins]
-    return [(points[0][0], means[0][1]), *means[1:-1], (points[-1][0], means[-1][1])]
 
 
 def _axes(points: Points) -> tuple[list[float], list[float]]:

@@ -163,16 +163,24 @@ def accuracy(record: Record) -> dict[str, Any] | None:
 
 
 def _scores(record: Record, way: str, arms: Sequence[str], limits: tuple[float, float]) -> str:
-    rows = [(_arm(record, arm), *score, arm == "candidate") for arm in arms if (score := record.score(way, arm))]
+    rows = [
+        (_arm(record, arm), *score, "accent" if arm == "candidate" else "soft")
+        for arm in arms
+        if (score := record.score(way, arm))
+    ]
     told = "; ".join(f"{label} {percent(mean)} % ({percent(low)} to {percent(high)})" for label, mean, low, high, _ in rows)
     return charts.intervals(rows, title=f"{way.capitalize()} {record.measure[0]} with 95 % intervals: {told}", limits=limits)
 
 
 def _differences(record: Record, way: str, rivals: Sequence[str], limits: tuple[float, float]) -> str:
-    rows = [(_arm(record, arm), *gap, gap[1] > 0 or gap[2] < 0) for arm in rivals if (gap := record.difference(way, arm))]
+    rows = [(_arm(record, arm), *gap, _tone(gap)) for arm in rivals if (gap := record.difference(way, arm))]
     told = "; ".join(f"{label} {signed(mean)} ({signed(low)} to {signed(high)})" for label, mean, low, high, _ in rows)
     title = f"Candidate less each rival, {way}, in points with 95 % intervals: {told}"
     return charts.intervals(rows, title=title, limits=limits, signed=True)
+
+
+def _tone(gap: reading.Interval) -> str:
+    return "accent" if gap[1] > 0 else "bad" if gap[2] < 0 else "soft"
 
 
 def _score(score: reading.Interval | None) -> tuple[str, str]:
