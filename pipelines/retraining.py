@@ -76,14 +76,21 @@ def compile_to(path: str | Path) -> Path:
     return path
 
 
+def as_parameter(config: Config) -> str:
+    """The configuration as the text that travels. Raises BadInput where it is too long for one argument of a command."""
+    text = config.canonical().replace("{{$", "{{\\u0024")  # in a parameter too, Kubeflow would put something in its place
+    size = len(json.dumps(text))
+    if size > LARGEST:
+        line = f"the configuration is {size // 1024} KiB as a parameter, at most {LARGEST // 1024} can travel"
+        raise BadInput(line, "shorten prompts.policy or prompts.critic")
+    return text
+
+
 def run_local(config: Config, run: Path) -> None:
     """The whole pipeline on this machine, each task a process of this interpreter. What the runner and the tasks print goes to
     RUN/pipeline.log. Raises RuntimeError where a task failed (RUN/failure.json says why), BadInput for a configuration that
     cannot travel."""
-    text = config.canonical()
-    if len(json.dumps(text)) > LARGEST:
-        line = f"the configuration is {len(json.dumps(text)) // 1024} KiB as a parameter, at most {LARGEST // 1024} can travel"
-        raise BadInput(line, "shorten prompts.policy or prompts.critic")
+    text = as_parameter(config)
     run = run.absolute()
     with (
         open(run / LOG, "a", buffering=1, encoding="utf-8") as log,

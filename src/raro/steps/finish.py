@@ -6,6 +6,7 @@ events, which start and do not end, and gets its failure.json here.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -61,6 +62,8 @@ def _failure(config: Config, run: Path, stages: Mapping[str, Mapping[str, Any]],
     lost = [name for name, stage in stages.items() if stage["state"] == "lost"]
     if not lost and state != "FAILED":
         return None
+    for name in lost:
+        shutil.rmtree(run / f".{name}.partial", ignore_errors=True)
     failure = {
         "stage": lost[-1] if lost else "pipeline",
         "config_digest": config.digest,

@@ -82,17 +82,20 @@ def check_place(run: Path) -> None:
 
 def _environment(config: Config) -> dict[str, Any]:
     """What environment.json says: enough to know later on what a result was made."""
-    import torch
+    device = "cpu"
+    if config.resources.device != "cpu":  # seconds of import, and nothing to find out
+        import torch
 
-    from ..rollout.models import device_of
+        from ..rollout.models import device_of
 
-    device = device_of(config)
+        found = device_of(config)
+        device = torch.cuda.get_device_name(found) if found.type == "cuda" else "cpu"
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": packages(),
         "torch_threads": config.resources.threads,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "device": device,
         "git": _revision(),
         "cores": cores(),
         "memory_gib": memory_gib(),
