@@ -134,6 +134,6 @@ def test_the_ramp():
 
 
 def test_the_game_stands_without_torch():
-    rooms = "pairs prompts replay verdicts rewards controllers advantages".split()
+    rooms = ["pairs", "prompts", "replay", "verdicts", "rewards", "controllers", "advantages"]
     code = "import sys; " + "; ".join(f"import raro.game.{room}" for room in rooms) + "; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

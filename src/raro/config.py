@@ -1,7 +1,7 @@
 """The whole run's configuration: typed, frozen, digestible. One YAML file, one `Config`, one canonical JSON string.
 
-Class defaults are for a pretrained LLM; where the paper gives a value it is the paper's. Each field says what it means and where
-its default comes from (P: the paper as far as known, its confidence in docs/algorithm.md; M: measured here; O: our choice).
+Class defaults are for a pretrained LLM; where the paper gives a value it is the paper's. Each field says what it means and
+where its default comes from (P: the paper as far as known, its confidence in docs/algorithm.md; M: measured; O: our choice).
 `configs/*.yaml` say why they depart.
 """
 
@@ -122,6 +122,7 @@ class Raro:
     lambda_crit: float = doc(8 / 9, "weight of the critic's stream (P)", low=0)
     kl_pol: float = doc(1e-3, "KL to the reference on the policy's tokens (P)", low=0)
     kl_crit: float = doc(1e-3, "KL to the reference on the critic's tokens (P)", low=0)
+    kl_held: float = doc(0.05, "KL on the policy's tokens while the gate is shut, to hold it where it is (M)", low=0)
     clip_low: float = doc(0.20, "ratio clip below 1 (P, .5)", low=0, high=1)
     clip_high: float = doc(0.28, "ratio clip above 1 (P, .5)", low=0)
     updates: int = doc(1, "optimiser updates per step's rollouts (O: on-policy)", low=1)

@@ -1,7 +1,7 @@
 """The few ways a run can end badly, each with the exit code that design and schedulers rely on.
 
-Every error carries one line that names the thing at fault and one that tells the remedy; the command line prints both and nothing
-else. Anything that is not a `RaroError` is a fault of ours: exit code 1, with its traceback.
+Every error carries one line that names the thing at fault and one that tells the remedy; the command line prints both and
+nothing else. Anything that is not a `RaroError` is a fault of ours: exit code 1, with its traceback.
 """
 
 from __future__ import annotations

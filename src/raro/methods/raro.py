@@ -89,8 +89,9 @@ class Raro:
             *self.policy_samples(answers, judged, playing),
             *self.critic_samples([group for group in judged if id(group[0].pair) in lessons], tau_crit),
         ]
+        kl_pol = settings.kl_pol if playing else settings.kl_held
         streams = {
-            "policy": Stream(coefficient=settings.lambda_pol, kl=settings.kl_pol, budget=self._budget("policy")),
+            "policy": Stream(coefficient=settings.lambda_pol, kl=kl_pol, budget=self._budget("policy")),
             "critic": Stream(coefficient=settings.lambda_crit, kl=settings.kl_crit, budget=self._budget("critic")),
         }
         learned = self._update(samples, streams, step)
@@ -166,7 +167,7 @@ class Raro:
 
         While the gate is shut no answer earns anything: the samples only carry the KL that holds the policy where it is, since
         training the critic alone moves the shared weights under it."""
-        if not playing and not self.config.raro.kl_pol:
+        if not playing and not self.config.raro.kl_held:
             return []
         said = {group[0].pair.rollout_id: [j.outcome for j in group] for group in judged if group[0].pair.age == 0}
         earned: list[float | None] = []

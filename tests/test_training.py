@@ -1,0 +1,108 @@
+"""The training step: killed anywhere and started again it is the run that was never stopped; two processes are one."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from raro.config import load
+from raro.steps import run_step
+from raro.storage import read_json
+from raro.tracking import events
+
+SMALL = {
+    "warmstart.steps": 1, "warmstart.questions": 4, "warmstart.thoughts": 2,
+    "raro.steps": 5, "raro.questions": 4, "raro.rollouts": 3, "raro.pairs": 8, "raro.verdicts": 2, "raro.checkpoint_every": 2,
+    "raro.gate": 0.0, "raro.tau_ramp": 0, "evaluation.track_every": 2, "evaluation.track_items": 4,
+}  # fmt: skip
+CLOCK = ("time/step", "learn/tokens_per_second", "learn/padding", "engine/generate_tokens_per_second")
+
+
+def prepared(folder: Path, **more: object) -> Path:
+    """A run up to its warm start."""
+    config = load("countdown-mini", [f"{key}={value}" for key, value in (SMALL | more).items()])
+    for name in ("ingest", "warmstart"):
+        run_step(name, config, folder)
+    return folder
+
+
+def start(folder: Path) -> subprocess.Popen:
+    """`raro step train` in a process of its own."""
+    command = [sys.executable, "-m", "raro.cli", "step", "train", str(folder / "config.json"), "--output", str(folder)]
+    return subprocess.Popen(
+        command, env=os.environ | {"OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def finish(folder: Path) -> None:
+    process = start(folder)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+
+
+def metrics(folder: Path) -> dict[int, dict[str, float]]:
+    """The last figures of each step, but for the clock's."""
+    found = (e for e in events.read(folder)[0] if e["stage"] == "train" and e["kind"] == "metrics")
+    return {e["step"]: {k: v for k, v in e["values"].items() if k not in CLOCK} for e in found}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that was never stopped."""
+    folder = prepared(tmp_path_factory.mktemp("whole") / "run")
+    finish(folder)
+    return folder
+
+
+def test_a_killed_run_goes_on_as_if_it_never_was(whole, tmp_path):
+    folder = prepared(tmp_path / "run")
+    victim = random.Random(int(time.time())).randrange(1, 5)
+    process = start(folder)
+    while victim not in metrics(folder) and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (folder / "train").exists(), "nothing half-written is taken for whole"
+    finish(folder)
+    resumed = [e["text"] for e in events.read(folder)[0] if e["kind"] == "note" and "resumed" in e["text"]]
+    assert resumed or victim < 2
+    ours, theirs = (load_file(f / "train" / "model" / "model.safetensors") for f in (folder, whole))
+    assert ours.keys() == theirs.keys() and all((ours[name] == theirs[name]).all() for name in ours), f"killed at step {victim}"
+    assert metrics(folder) == metrics(whole)
+    assert (folder / "train" / "pairs.jsonl").read_bytes() == (whole / "train" / "pairs.jsonl").read_bytes()
+
+
+def test_what_training_leaves_behind(whole):
+    summary = read_json(whole / "train" / "train.json")
+    assert summary["steps"] == 5 and summary["processes"] == 1
+    rows = [json.loads(line) for line in (whole / "train" / "pairs.jsonl").read_text().splitlines()]
+    assert {row["step"] for row in rows} == set(range(5))
+    assert all(row["verdict"] in ("first", "second", "tie", "malformed") for row in rows)
+    figures = metrics(whole)[5]
+    for role in ("policy", "critic"):
+        assert figures[f"{role}/entropy"] > 0 and figures[f"{role}/kl"] >= 0
+    before, after = (load_file(whole / step / "model" / "model.safetensors") for step in ("warmstart", "train"))
+    assert any((before[name] != after[name]).any() for name in before)
+
+
+def test_two_processes_are_one(whole, tmp_path):
+    """Same samples and replay as one process, parameters within 1e-5 of it, relatively."""
+    folder = prepared(tmp_path / "run", **{"resources.processes": 2})
+    finish(folder)
+    assert read_json(folder / "train" / "train.json")["processes"] == 2
+    ours, theirs = metrics(folder), metrics(whole)
+    assert ours[1] == pytest.approx(theirs[1], rel=1e-4), "one step, from equal weights"
+    states = [read_json(f / "checkpoints" / "step-000005" / "state.json")["state"]["game"] for f in (folder, whole)]
+    assert states[0]["replay"] == states[1]["replay"]
+    ours, theirs = (load_file(f / "train" / "model" / "model.safetensors") for f in (folder, whole))
+    for name in ours:
+        assert (ours[name] - theirs[name]).norm() <= 1e-5 * theirs[name].norm() + 1e-8, name
