@@ -6,6 +6,7 @@ import importlib.util
 import json
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,8 +46,8 @@ def run(config: Config, run: Path) -> dict:
         for arm, speaker, thinking in _arms(folders, config, data, step):
             results[arm] = {}
             for way, (temperature, samples) in ways.items():
-                tick = lambda d, n, arm=arm, way=way, behind=behind: step.events.progress(behind + d, total, f"{arm}, {way}") 
-                # noqa: E731 results[arm][way] = measure(speaker, items, config, temperature, samples, thinking, tick)
+                tick = partial(_tick, step, behind, total, f"{arm}, {way}")
+                results[arm][way] = measure(speaker, items, config, temperature, samples, thinking, tick)
                 behind += len(items) * samples
         resamples, seed = config.evaluation.bootstrap, config.seed
         report: dict = {"benchmark": config.evaluation.benchmark, "n": len(items), "samples": config.evaluation.samples}
@@ -86,10 +87,17 @@ def _arms(folders: dict[str, Path], config: Config, data: Path, step: Step) -> I
     if config.evaluation.sft_steps:
         speaker = open_model(folders["base"], config)
         examples = answer_examples(speaker, load_split(data, "train"), config)
-        tick = lambda done, steps, _: step.events.progress(done, steps, "training the SFT rival")  # noqa: E731
+
+        def tick(done: int, steps: int, figures: dict[str, float]) -> None:
+            step.events.progress(done, steps, "training the SFT rival")
+
         batch = config.raro.questions * config.raro.rollouts
         supervise(speaker, examples, config, config.evaluation.sft_steps, batch, config.evaluation.sft_learning_rate, tick)
         yield "sft", speaker, False
+
+
+def _tick(step: Step, before: int, total: int, text: str, done: int, of: int) -> None:
+    step.events.progress(before + done, total, text)
 
 
 def _champion(config: Config, run: Path) -> Champion | None:
