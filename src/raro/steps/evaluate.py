@@ -24,7 +24,7 @@ def run(config: Config, run: Path) -> dict:
     with Step("evaluate", config, run, given=lambda: _given(previous, run)) as step:
         if step.skipped:
             return step.outputs
-        from ..benchmarks.measure import Measured
+        from ..benchmarks.measure import Measured, measure
         from ..benchmarks.statistics import mean_interval, paired_difference
         from ..demonstrations import load_split
 
