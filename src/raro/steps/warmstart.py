@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 from ..config import Config
-from ..storage import fetch
+from ..storage import fetch, manifest
 from .harness import Step
 
 
 def run(config: Config, run: Path) -> dict:
     """From the base and the train split to STEP/model and STEP/warmstart.json."""
-    with Step("warmstart", config, run) as step:
+    with Step("warmstart", config, run, given=lambda: {"base": manifest(fetch(config.base.uri))["root"]}) as step:
         if step.skipped:
             return step.outputs
         from ..benchmarks.measure import measure
