@@ -7,7 +7,9 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,9 +90,27 @@ def _step(args: Arguments) -> int:
 
     config = configured(args)
     run = Path(args.output) if args.output else local.newest(config) or local.fresh(config)
-    outputs = run_step(args.name, config, run)
+    with _watched(run):
+        outputs = run_step(args.name, config, run)
     print(json.dumps({"step": args.name, "run": str(run), "outputs": outputs}))
     return 0
+
+
+@contextmanager
+def _watched(run: Path) -> Iterator[None]:
+    """Shows on stderr how the run in `run` goes on, while the block works in this process."""
+    from rich.console import Console
+
+    from . import terminal
+
+    ended = threading.Event()
+    view = threading.Thread(target=terminal.follow, args=(run, lambda: not ended.is_set(), Console(stderr=True)), daemon=True)
+    view.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        view.join()
 
 
 def _compile_arguments(parser: argparse.ArgumentParser) -> None:

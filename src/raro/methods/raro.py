@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -78,6 +79,7 @@ class Raro:
     def step(self, step: int) -> tuple[dict[str, float], list[dict]]:
         """One step of the game and one update. Returns its figures and the judged pairs, to be looked at."""
         settings, playing = self.config.raro, self.gate.open
+        self._clock = [0, 0.0]  # tokens written, and seconds
         tau_crit = controllers.ramp(step, self.gate.step_opened or 0, settings.tau_ramp, settings.tau_crit) if playing else 0.0
         answers = self.answer(self.draw(step), step)
         fresh = self.pair(answers, step)
@@ -100,6 +102,7 @@ class Raro:
         self.gate.observe(step, named.count("expert"), named.count("policy"))
         figures = step_figures(answers, judged, samples, settings.tau_pol, tau_crit) | learned
         figures |= {
+            "engine/generate_tokens_per_second": self._clock[0] / self._clock[1],
             "game/gate_share": self.gate.share,
             "game/gate_open": float(playing),
             "game/tau_crit": tau_crit,
@@ -125,7 +128,7 @@ class Raro:
             )
             for group, item in enumerate(items)
         ]
-        written = self.engine.generate(asked, self.config.raro.rollouts, self._sampling("policy", step))
+        written = self._write(asked, self.config.raro.rollouts, "policy", step)
         answers = []
         for item, prompt, completion in ((i, p, c) for i, p, cs in zip(items, asked, written, strict=True) for c in cs):
             raw = self.speaker.text(completion.ids)
@@ -159,7 +162,7 @@ class Raro:
             self.speaker.prompt(prompts.critic_messages(pair, self.config.prompts.critic), "critic", group)
             for group, pair in enumerate(shown)
         ]
-        written = self.engine.generate(asked, self.config.raro.verdicts, self._sampling("critic", step)) if asked else []
+        written = self._write(asked, self.config.raro.verdicts, "critic", step)
         return [[self._read(pair, prompt, c) for c in cs] for pair, prompt, cs in zip(shown, asked, written, strict=True)]
 
     def policy_samples(self, answers: Sequence[Answer], judged: Sequence[Sequence[Judgement]], playing: bool) -> list[Sample]:
@@ -224,6 +227,14 @@ class Raro:
     def restore(self, state: dict) -> None:
         self.replay.restore(state["replay"])
         self.gate.share, self.gate.step_opened = state["gate"]["share"], state["gate"]["step_opened"]
+
+    def _write(self, asked: Sequence[Prompt], n: int, role: str, step: int) -> list[list[Completion]]:
+        """n completions for each prompt, and note of the time they took."""
+        started = time.perf_counter()
+        written = self.engine.generate(asked, n, self._sampling(role, step)) if asked else []
+        self._clock[0] += sum(len(c.ids) for completions in written for c in completions)
+        self._clock[1] += time.perf_counter() - started
+        return written
 
     def _update(self, samples: Sequence[Sample], streams: dict[str, Stream], step: int) -> dict[str, float]:
         settings = self.config.raro
