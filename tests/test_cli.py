@@ -16,6 +16,7 @@ from raro import cli
 from raro.config import load, parse
 from raro.errors import BadInput, GateRefused, ServiceFailed
 from raro.pipelines import local
+from raro.report.stages import Stages
 from raro.steps import STEPS, TITLES, harness, preflight, run_step
 from raro.steps.finish import outcomes
 from raro.steps.harness import Step, claim, finished
@@ -208,7 +209,10 @@ def test_a_step_alone_and_again(tmp_path, capsys):
     assert cli.main(["step", "ingest", "--output", run]) == 0  # the configuration is the run's own
     assert json.loads(capsys.readouterr().out.splitlines()[-1]) == first
     assert [e["kind"] for e in events.read(run)[0] if e["kind"] in ("start", "done", "skipped")] == ["start", "done", "skipped"]
-    assert "step 'train' needs 'ingest'" not in refused(capsys, "step", "train", "--output", run)
+    assert cli.main(["step", "train", "--output", run]) == 2
+    out, err = capsys.readouterr()
+    line = f"raro: step 'train' needs 'warmstart', which has not finished in '{run}'"
+    assert out == "" and err.endswith(f"\n{line}\n  remedy: run `raro step warmstart --output {run}` first\n")
     assert read_json(Path(run) / "failure.json")["stage"] == "train"
 
 
@@ -325,7 +329,7 @@ with Step("train", load("countdown-mini"), {str(tmp_path)!r}) as step:
         process.wait(20)
     assert finished(tmp_path, "train", config.digest) is None and not (tmp_path / "train").exists()
     assert (read_json(tmp_path / "failure.json")["code"] if code else None) == code
-    assert outcomes(events.read(tmp_path)[0])["train"]["state"] == ("failed" if code else "lost")
+    assert outcomes(Stages().take(events.read(tmp_path)[0]))["train"]["state"] == ("failed" if code else "lost")
     make("train", config, tmp_path)
     assert finished(tmp_path, "train", config.digest)
 

@@ -8,25 +8,25 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..config import Config
+from ..report.stages import Stages, launch
 from ..storage import read_json, write_json
 from ..tracking import events
 from .harness import FAILURE, INTERRUPTED, Step, last_checkpoint
 
-ENDED = ("done", "skipped", "failed")
+STATES = {"done": "done", "kept": "skipped", "failed": "failed", "running": "lost"}
 
 
 def run(config: Config, run: Path, state: str = "") -> dict:
     """Writes RUN/report.html and STEP/summary.json. state: what the scheduler says of the tasks before, FAILED among others."""
     with Step("finish", config, run, always=True) as step:
-        happened, _ = events.read(run)
-        stages = outcomes(happened)
-        failure = _failure(config, run, stages, state)
-        summary = summarise(run, happened, stages, failure)
+        stages = Stages().take(launch(events.read(run)[0]))
+        failure = _failure(config, run, outcomes(stages), state)
+        summary = summarise(run, stages, failure)
         write_json(step.folder / "summary.json", summary)
         from ..report import page
 
@@ -35,23 +35,13 @@ def run(config: Config, run: Path, state: str = "") -> dict:
         return step.outputs
 
 
-def outcomes(happened: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def outcomes(stages: Stages) -> dict[str, dict[str, Any]]:
     """{stage: {"state": done | skipped | failed | lost, "seconds"}} of the latest launch, `finish` left out."""
-    found: dict[str, dict[str, Any]] = {}
-    started: dict[str, float] = {}
-    for event in _latest(happened):
-        stage, kind = event["stage"], event["kind"]
-        if stage in ("finish", "tracking") or kind == "note":
-            continue
-        since = started.setdefault(stage, event["time"])
-        found[stage] = {"state": kind if kind in ENDED else "lost", "seconds": round(event["time"] - since, 3)}
-    return found
-
-
-def _latest(happened: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    """The events since preflight last started: it opens every launch and is never skipped."""
-    starts = [i for i, event in enumerate(happened) if (event["stage"], event["kind"]) == ("preflight", "start")]
-    return happened[starts[-1] :] if starts else happened
+    return {
+        name: {"state": STATES[stage.status], "seconds": round(stage.elapsed(stages.latest) or 0.0, 3)}
+        for name, stage in stages.by_name.items()
+        if name != "finish" and stage.status in STATES
+    }
 
 
 def _failure(config: Config, run: Path, stages: Mapping[str, Mapping[str, Any]], state: str) -> dict[str, Any] | None:
@@ -81,31 +71,25 @@ def _failure(config: Config, run: Path, stages: Mapping[str, Mapping[str, Any]],
     return failure
 
 
-def summarise(
-    run: Path,
-    happened: Sequence[Mapping[str, Any]],
-    stages: Mapping[str, Mapping[str, Any]],
-    failure: Mapping[str, Any] | None,
-) -> dict[str, Any]:
+def summarise(run: Path, stages: Stages, failure: Mapping[str, Any] | None) -> dict[str, Any]:
     """The run in a few plain values. seconds: since the launch; overhead: the share of them spent outside the steps."""
-    decision = _result(run / "decide" / "decision.json") if "decide" in stages else {}
+    ended = outcomes(stages)
+    decision = _result(run / "decide" / "decision.json") if "decide" in ended else {}
     state = "succeeded"
     if failure:
         state = "interrupted" if failure["code"] == INTERRUPTED else "failed"
-    elif "warmstart" not in stages:
+    elif "warmstart" not in ended:
         state = "nothing-new"
-    latest = _latest(happened)
-    seconds = time.time() - latest[0]["time"] if latest else 0.0
-    inside = sum(stage["seconds"] for stage in stages.values())
+    whole, outside = stages.overhead() or (0.0, 0.0)
     return {
         "state": state,
         "decision": decision.get("decision"),
         "reasons": decision.get("reasons", []),
-        "registration": _result(run / "register" / "registration.json") if "register" in stages else None,
+        "registration": _result(run / "register" / "registration.json") if "register" in ended else None,
         "failure": failure,
-        "stages": stages,
-        "seconds": round(seconds, 1),
-        "overhead": round(max(0.0, 1 - inside / seconds), 4) if seconds else 0.0,
+        "stages": ended,
+        "seconds": round(whole, 1),
+        "overhead": round(outside / whole, 4) if whole else 0.0,
     }
 
 
