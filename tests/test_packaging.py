@@ -21,13 +21,13 @@ pytestmark = pytest.mark.check
 
 
 def done(*command: str | Path, cwd: Path, code: int = 0) -> str:
-    """What a command printed. No environment variable leads it back to the checkout."""
+    """What a command printed, failing on stderr too. No environment variable leads it back to the checkout."""
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
     said = subprocess.run(
         [str(part) for part in command], cwd=cwd, env=environment, capture_output=True, text=True, timeout=600
     )
     assert said.returncode == code, said.stdout + said.stderr
-    return said.stdout + said.stderr
+    return said.stdout + (said.stderr if code else "")
 
 
 @pytest.fixture(scope="module")
