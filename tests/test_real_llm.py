@@ -26,8 +26,8 @@ SETTINGS = {
     "warmstart.steps": 6, "warmstart.questions": 8, "warmstart.thoughts": 1, "warmstart.keep": 1.0,
     "warmstart.critic_share": 0.5, "warmstart.learning_rate": 3e-4,
     "raro.steps": 2, "raro.questions": 2, "raro.rollouts": 3, "raro.verdicts": 4, "raro.pairs": 6, "raro.learning_rate": 1e-5,
-    "raro.kl_pol": 0.0, "raro.kl_crit": 0.0, "rollout.policy_tokens": 24, "rollout.critic_tokens": 24,
-    "evaluation.max_items": 4, "evaluation.track_items": 2, "evaluation.bootstrap": 100, "resources.batch_tokens": 2048,
+    "raro.kl_pol": 0.0, "raro.kl_crit": 0.0, "rollout.policy_tokens": 32, "rollout.critic_tokens": 32,
+    "evaluation.max_items": 3, "evaluation.track_items": 1, "evaluation.bootstrap": 100, "resources.batch_tokens": 2048,
     "gate.min_gain": -1, "gate.hold_gain": -1, "resources.threads": 2, "prompts.policy": "Think in a few words, then answer.",
     "prompts.critic": "Which answer is the expert's? Think in a few words, then say first, second or tie.",
 }  # fmt: skip

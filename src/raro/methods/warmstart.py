@@ -86,6 +86,16 @@ def _thought(speaker: Speaker, prompt: Prompt, completion: Completion) -> Though
     return Thought(prompt, *parts) if parts else Thought(prompt, normalise(raw), None)
 
 
+def _spoken(speaker: Speaker, thought: str, answer: str, budget: int) -> tuple[int, ...]:
+    """The lesson's completion. A thought too long for the budget is cut: a lesson must show how to end in time."""
+    whole = speaker.completion(f"{THINK} {thought} {END_THINK} {answer}")
+    if len(whole) <= budget:
+        return whole
+    room = budget - len(speaker.completion(f"{THINK} {END_THINK} {answer}"))
+    kept = speaker.tokenizer.encode(thought, add_special_tokens=False)[: max(0, room)]
+    return speaker.completion(f"{THINK} {speaker.tokenizer.decode(kept)} {END_THINK} {answer}")
+
+
 def _policy_lessons(speaker: Speaker, items: Sequence[Demonstration], thoughts, config: Config) -> list[Sample]:
     """One lesson per demonstration: its most telling thought; of all lessons, the most telling share."""
     flat = [(item, thought) for item, group in zip(items, thoughts, strict=True) for thought in group]
@@ -102,11 +112,8 @@ def _policy_lessons(speaker: Speaker, items: Sequence[Demonstration], thoughts, 
     for _, i in ranked:
         item, thought = flat[i]
         answer = thought.answer if config.warmstart.answers == "own" and thought.answer else item.answer
-        lessons.append(
-            Sample(
-                thought.prompt.ids, speaker.completion(f"{THINK} {thought.text} {END_THINK} {answer}"), (), 1.0, 1.0, "policy"
-            )
-        )
+        written = _spoken(speaker, thought.text, answer, config.rollout.policy_tokens)
+        lessons.append(Sample(thought.prompt.ids, written, (), 1.0, 1.0, "policy"))
     return lessons
 
 
@@ -141,7 +148,7 @@ def _critic_lessons(
         own = cells[word, expert_first][:each]
         fitting = (s for s in strays if s[0].expert_first == expert_first)
         borrowed = [
-            Sample(prompt.ids, speaker.completion(f"{THINK} {thought} {END_THINK} {word}"), (), 1.0, 1.0, "critic")
+            Sample(prompt.ids, _spoken(speaker, thought, word, config.rollout.critic_tokens), (), 1.0, 1.0, "critic")
             for _, prompt, thought in itertools.islice(fitting, each - len(own))
         ]
         lessons += own + borrowed
