@@ -212,9 +212,7 @@ class Resources:
     """The machine."""
 
     device: Literal["auto", "cpu", "cuda"] = doc("auto", "auto: a GPU where there is one")
-    processes: int = doc(
-        1, "processes that train together, through `accelerate launch`; each takes a GPU, or a core (M)", low=1
-    )
+    processes: int = doc(1, "processes that train together; each takes a GPU, or `threads` cores (M)", low=1)
     threads: int = doc(1, "torch threads per process on a CPU (M: two threads beside another busy process collapse)", low=1)
     batch_tokens: int = doc(16_384, "tokens of a micro-batch, padding included (M)", low=16)
     packing: Literal["rows", "packed", "shared"] = doc(

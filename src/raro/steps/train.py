@@ -1,6 +1,7 @@
 """Adversarial training: the game's steps, one after another, with checkpoints a killed run resumes from exactly.
 
-With `resources.processes` above 1 the same loop runs in that many processes, through `accelerate launch`; the first one writes.
+With `resources.processes` above 1 the same loop runs in that many processes, through torch's own
+launcher, as `accelerate launch` does on GPUs; the first one writes.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import copy
 import dataclasses
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -58,27 +60,10 @@ def launch(config: Config, play: Play) -> None:
     """The training loop in several processes of this machine. Raises what failed in them."""
     folder = Path(play.folder)
     write_atomic(folder / PLAY, json.dumps(dataclasses.asdict(play)))
+    # What `accelerate launch` starts on GPUs; on CPUs it would start one process, whatever number it is told.
     command = [
-        *(
-            sys.executable,
-            "-m",
-            "accelerate.commands.launch",
-            "--num_machines",
-            "1",
-            "--mixed_precision",
-            "no",
-            "--dynamo_backend",
-            "no",
-        ),
-        *("--num_processes", str(config.resources.processes), "--num_cpu_threads_per_process", str(config.resources.threads)),
-        *(
-            "--main_process_port",
-            "0",
-            "--multi_gpu" if _on_gpu(config) else "--cpu",
-            "--module",
-            "raro.steps.train",
-            str(folder / PLAY),
-        ),
+        *(sys.executable, "-m", "torch.distributed.run", "--nnodes", "1", "--nproc-per-node", str(config.resources.processes)),
+        *("--master-addr", "127.0.0.1", "--master-port", str(_free_port()), "--module", "raro.steps.train", str(folder / PLAY)),
     ]
     process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": str(config.resources.threads)})
     try:
@@ -95,10 +80,10 @@ def launch(config: Config, play: Play) -> None:
     (folder / PLAY).unlink()
 
 
-def _on_gpu(config: Config) -> bool:
-    from ..rollout.models import device_of
-
-    return device_of(config).type == "cuda"
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def train(config: Config, play: Play) -> None:
