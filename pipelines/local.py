@@ -143,6 +143,8 @@ def _outcome(code: int, folder: Path) -> int:
         failure = read_json(folder / FAILURE)
         step = "" if failure["stage"] == "pipeline" else f" (step {failure['stage']})"
         print(explained(RaroError(failure["line"] + step, failure["remedy"])), file=sys.stderr)
+        if (folder / "report.html").exists():
+            print(f"  report: {folder / 'report.html'}", file=sys.stderr)
         if failure["code"] == INTERRUPTED:
             print(f"  go on:  raro run --output {shlex.quote(str(folder))}", file=sys.stderr)
         elif failure["code"] == 1:

@@ -85,7 +85,7 @@ def test_what_training_leaves_behind(whole):
     summary = read_json(whole / "train" / "train.json")
     assert summary["steps"] == 5 and summary["processes"] == 1
     rows = [json.loads(line) for line in (whole / "train" / "pairs.jsonl").read_text().splitlines()]
-    assert {row["step"] for row in rows} == set(range(5))
+    assert {row["step"] for row in rows} == set(range(1, 6))
     assert all(row["verdict"] in ("first", "second", "tie", "malformed") for row in rows)
     figures = metrics(whole)[5]
     for role in ("policy", "critic"):

@@ -199,13 +199,13 @@ class Raro:
     def transcripts(
         self, step: int, answers: Sequence[Answer], judged: Sequence[Sequence[Judgement]], most: int = 4
     ) -> list[dict]:
-        """A few fresh pairs of this step, whole, for people to read."""
+        """A few fresh pairs of this step, whole, for people to read. Their step counts from 1, as the figures' does."""
         rows = []
         for group in itertools.islice((g for g in judged if g[0].pair.age == 0), most):
             judgement = group[0]
             rows.append(
                 {
-                    "step": step,
+                    "step": step + 1,
                     "question": judgement.pair.question,
                     "expert": judgement.pair.expert,
                     "policy": judgement.pair.policy,

@@ -167,7 +167,7 @@ class Transcripts:
 
     def __init__(self, path: Path, first: int):
         self.path = path
-        kept = [line for line in self._lines() if json.loads(line)["step"] < first]
+        kept = [line for line in self._lines() if json.loads(line)["step"] <= first]
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, "".join(line + "\n" for line in kept))
 
