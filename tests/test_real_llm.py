@@ -23,8 +23,8 @@ COUNTRIES = (
 )
 SETTINGS = {
     "demonstrations.dev_share": 0.1, "demonstrations.test_share": 0.2, "demonstrations.min_train": 8,
-    "warmstart.steps": 6, "warmstart.questions": 8, "warmstart.thoughts": 1, "warmstart.keep": 1.0,
-    "warmstart.critic_share": 0.5, "warmstart.learning_rate": 3e-4,
+    "warmstart.steps": 14, "warmstart.questions": 8, "warmstart.thoughts": 2, "warmstart.keep": 1.0,
+    "warmstart.critic_share": 0.5, "warmstart.learning_rate": 5e-4,
     "raro.steps": 2, "raro.questions": 2, "raro.rollouts": 3, "raro.verdicts": 4, "raro.pairs": 6, "raro.learning_rate": 1e-5,
     "raro.kl_pol": 0.0, "raro.kl_crit": 0.0, "rollout.policy_tokens": 32, "rollout.critic_tokens": 32,
     "evaluation.max_items": 3, "evaluation.track_items": 1, "evaluation.bootstrap": 100, "resources.batch_tokens": 2048,

@@ -64,7 +64,7 @@ def make_lessons(
     thoughts, spoken_policy = _thoughts(speaker, items, config, progress)
     policy = _policy_lessons(speaker, items, thoughts, config)
     critic, spoken_critic = _critic_lessons(
-        speaker, items, thoughts, config, max(6, round(len(policy) * settings.critic_share))
+        speaker, items, thoughts, config, max(6, round(len(policy) * settings.critic_share / (1 - settings.critic_share)))
     )
     return Lessons(policy + critic, {"policy": spoken_policy, "critic": spoken_critic})
 
