@@ -218,7 +218,7 @@ class Resources:
     packing: Literal["rows", "packed", "shared"] = doc(
         "shared", "rows: one sample a row; packed: several; shared: a long prompt once for its completions (M)"
     )
-    gradient_checkpointing: bool = doc(False, "trade compute for memory (engine.md, 6)")
+    gradient_checkpointing: bool = doc(False, "trade compute for memory")
 
 
 @dataclass(frozen=True, kw_only=True)

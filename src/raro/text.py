@@ -1,7 +1,7 @@
 """The one normaliser of answers, and the tags both roles speak.
 
 Experts' answers pass through `normalise` when they are ingested, the policy's before the critic sees them: otherwise spacing
-or an exotic dash would tell the critic who wrote what, and it would learn nothing else (raro.md, "surface cues").
+or an exotic dash would tell the critic who wrote what, and it would learn nothing else.
 """
 
 from __future__ import annotations

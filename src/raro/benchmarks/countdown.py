@@ -81,7 +81,7 @@ def solve(numbers: tuple[int, ...]) -> dict[Fraction, str]:
         return {Fraction(numbers[0]): str(numbers[0])}
     made: dict[Fraction, str] = {}
     for size in range(1, len(numbers)):
-        for chosen in set(itertools.combinations(range(len(numbers)), size)):
+        for chosen in itertools.combinations(range(len(numbers)), size):
             left = tuple(numbers[i] for i in chosen)
             right = tuple(numbers[i] for i in range(len(numbers)) if i not in chosen)
             for a, b in itertools.product(solve(left).items(), solve(right).items()):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class CriticGate:
     """Holds the policy still until the critic tells expert from policy better than chance.
 
-    A policy trained under a critic at chance decays (miniature.md, 3). The signal needs no verifier: the smoothed share of
+    A policy trained under a critic at chance decays. The signal needs no verifier: the smoothed share of
     `expert` among the decided verdicts. Once open it stays open. threshold 0: open from the start.
     share: smoothed, starts at one half. step_opened: None while shut.
     """

@@ -38,9 +38,9 @@ def fresh_pairs(
 def replayed_pairs(
     entries: Sequence[Replayed], questions: Sequence[str], experts: Sequence[str], seed: int, step: int
 ) -> list[Pair]:
-    """One pair per replayed answer. questions, experts: of ALL demonstrations, indexed by the entry's item."""
+    """One pair per replayed answer. entries, questions, experts: one of each per pair."""
     order = balanced_order(len(entries), seed, step, "replay")
     return [
-        Pair(questions[e.item], experts[e.item], e.answer, first, step - e.step, -1)
-        for e, first in zip(entries, order, strict=True)
+        Pair(question, expert, entry.answer, first, step - entry.step, -1)
+        for entry, question, expert, first in zip(entries, questions, experts, order, strict=True)
     ]

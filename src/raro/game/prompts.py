@@ -1,6 +1,6 @@
 """The messages of both roles. One code path for every model: the tokenizer's chat template renders them, the miniature's too.
 
-The critic never sees the policy's thought, nor which answer is whose; it sees both answers whole (miniature.md, 1: cut answers
+The critic never sees the policy's thought, nor which answer is whose; it sees both answers whole (cut answers
 hide junk behind the cut).
 """
 

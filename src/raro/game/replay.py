@@ -1,4 +1,4 @@
-"""Older policy answers, kept so that the critic does not forget what it once caught (raro.md: half of each critic batch).
+"""Older policy answers, kept so that the critic does not forget what it once caught (half of each critic batch).
 
 Answers are kept as text, not tokens. Half of the draws are uniform over all that was ever seen (a reservoir, Vitter's
 algorithm R), half come from the most recent entries: old exploits stay known, and the critic still meets the policy it will

@@ -85,9 +85,12 @@ def restore(checkpoint: Checkpoint, model: torch.nn.Module, optimiser: torch.opt
     """Puts weights and optimiser back exactly as they were."""
     weights = load_file(checkpoint.folder / "weights.safetensors")
     moments = load_file(checkpoint.folder / "optimiser.safetensors")
+    by_parameter: dict[str, dict[str, Tensor]] = {}
+    for key, value in moments.items():
+        name, moment = key.split("|")
+        by_parameter.setdefault(name, {})[moment] = value
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.copy_(weights[name])
-            values = {key.split("|")[1]: value for key, value in moments.items() if key.split("|")[0] == name}
-            if values:  # AdamW keeps its step counters on the CPU unless it is fused
-                optimiser.state[parameter] = {k: v.to(parameter.device) for k, v in values.items()}
+            if name in by_parameter:
+                optimiser.state[parameter] = {moment: v.to(parameter.device) for moment, v in by_parameter[name].items()}

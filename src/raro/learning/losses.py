@@ -29,7 +29,7 @@ def policy_gradient(clip_low: float, clip_high: float) -> Loss:
 
 def on_policy(logprobs: Tensor, rollout_logprobs: Tensor, advantages: Tensor) -> Tensor:
     """The policy gradient at ratio 1: same gradient as the clipped surrogate for one update per rollout, and needs no old
-    log-probabilities (engine.md, 4). ratio = exp(l - stop(l)) is 1 in value and carries the gradient."""
+    log-probabilities. ratio = exp(l - stop(l)) is 1 in value and carries the gradient."""
     return -(logprobs - logprobs.detach()).exp() * advantages
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..errors import RaroError
 from ..records import Sample
-from ..rollout.rows import Layout, lay_out
+from ..rollout.rows import Layout, Rows, lay_out
 from ..rollout.scoring import token_logprobs
 from .losses import Loss, kl_to_reference
 
@@ -46,6 +46,39 @@ class Optimisation:
     batch_tokens: int = 16_384
     layout: Layout = "rows"
     temperature: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Weights:
+    """What each of N samples brings to the sum, one tensor [N] each, made once for all micro-batches of an update.
+
+    share: weight * coefficient / normaliser. advantage. beta: of its KL. stream: its number in `streams`. off_policy: whether
+    every sample brings its rollout's log-probabilities.
+    """
+
+    share: Tensor
+    advantage: Tensor
+    beta: Tensor
+    stream: Tensor
+    streams: tuple[str, ...]
+    off_policy: bool
+
+    @classmethod
+    def of(
+        cls, samples: Sequence[Sample], streams: Mapping[str, Stream], normaliser: Mapping[str, float], device: torch.device
+    ) -> _Weights:
+        def column(values: list[float]) -> Tensor:
+            return torch.tensor(values, dtype=torch.float32, device=device)
+
+        names = tuple(streams)
+        return cls(
+            column([s.weight * streams[s.stream].coefficient / normaliser[s.stream] for s in samples]),
+            column([s.advantage for s in samples]),
+            column([streams[s.stream].kl for s in samples]),
+            torch.tensor([names.index(s.stream) for s in samples], device=device),
+            names,
+            all(s.rollout_logprobs for s in samples),
+        )
 
 
 class Learner:
@@ -78,8 +111,9 @@ class Learner:
         layout = lay_out(
             [(s.prompt_ids, s.completion_ids) for s in mine], self.settings.batch_tokens, self.pad_id, self.settings.layout
         )
+        weights = _Weights.of(mine, streams, normaliser, self.accelerator.device)
         for rows in layout:
-            self._accumulate(rows.to(self.accelerator.device), mine, streams, loss, normaliser, figures)
+            self._accumulate(rows.to(self.accelerator.device), mine, weights, loss, figures)
         self._sum_over_processes(figures, streams)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm or math.inf)
         if not torch.isfinite(norm):
@@ -98,31 +132,28 @@ class Learner:
         padding = figures["padding"] / max(1, len(layout))
         return result | {"grad_norm": float(norm), "tokens_per_second": figures["tokens"] / seconds, "padding": padding}
 
-    def _accumulate(self, rows, samples, streams, loss: Loss, normaliser: Mapping[str, float], figures: dict) -> None:
+    def _accumulate(self, rows: Rows, samples: Sequence[Sample], weights: _Weights, loss: Loss, figures: dict) -> None:
         """Adds one micro-batch's gradient, and its figures."""
-        device = self.accelerator.device
-        per_sample = lambda values: torch.tensor(values, dtype=torch.float32, device=device)[rows.owner]  # noqa: E731
         logprobs, entropy = token_logprobs(self.model, rows, self.settings.temperature)
         rollout = logprobs.detach()
-        if all(s.rollout_logprobs for s in samples):
+        if weights.off_policy:
             given = [samples[o].rollout_logprobs[p] for o, p in zip(rows.owner.tolist(), rows.place.tolist(), strict=True)]
-            rollout = torch.tensor(given, device=device)
-        share = per_sample([s.weight * streams[s.stream].coefficient / normaliser[s.stream] for s in samples])
-        losses = loss(logprobs, rollout, per_sample([s.advantage for s in samples]))
-        beta = per_sample([streams[s.stream].kl for s in samples])
+            rollout = torch.tensor(given, device=rollout.device)
+        losses = loss(logprobs, rollout, weights.advantage[rows.owner])
+        beta = weights.beta[rows.owner]
         kl = torch.zeros_like(losses)
         if self.reference is not None and bool((beta > 0).any()):
             with torch.no_grad():
                 reference, _ = token_logprobs(self.reference, rows, self.settings.temperature)
             kl = kl_to_reference(logprobs, reference)
             losses = losses + beta * kl
-        total = (share * losses).sum()
+        total = (weights.share[rows.owner] * losses).sum()
         self.accelerator.backward(total)
         figures["loss"] += total.item()
         figures["tokens"] += rows.input_ids.numel() * (1 - rows.padding)
         figures["padding"] += rows.padding
-        for stream in streams:
-            inside = torch.tensor([s.stream == stream for s in samples], device=device)[rows.owner]
+        for number, stream in enumerate(weights.streams):
+            inside = weights.stream[rows.owner] == number
             figures[f"n:{stream}"] += int(inside.sum())
             figures[f"entropy:{stream}"] += float(entropy[inside].sum())
             figures[f"kl:{stream}"] += float(kl.detach()[inside].sum())
@@ -157,8 +188,3 @@ def _normalisers(samples: Sequence[Sample], streams: Mapping[str, Stream]) -> di
     for sample in samples:
         totals[sample.stream] += streams[sample.stream].budget or len(sample.completion_ids)
     return {stream: float(max(1, totals[stream])) for stream in streams}
-
-
-def snapshot(model: torch.nn.Module) -> dict[str, Tensor]:
-    """A copy of the model's weights on the CPU."""
-    return {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}

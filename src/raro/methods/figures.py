@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..game.rewards import critic_reward, policy_reward
-from ..records import Sample
+from ..records import Outcome, Sample
 
 
 def share(values: Iterable[Any], test: Callable[[Any], bool]) -> float | None:
@@ -21,6 +21,11 @@ def mean(values: Iterable[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
+def said_of_rollouts(judged: Sequence[Sequence]) -> dict[int, list[Outcome]]:
+    """What the critic said of each fresh rollout, by its index: the outcomes of its pair's verdicts."""
+    return {group[0].pair.rollout_id: [j.outcome for j in group] for group in judged if group[0].pair.age == 0}
+
+
 def step_figures(
     answers: Sequence, judged: Sequence[Sequence], samples: Sequence[Sample], tau_pol: float, tau_crit: float
 ) -> dict[str, float]:
@@ -29,7 +34,7 @@ def step_figures(
     verdicts = [j for group in judged for j in group]
     fresh = [j for j in verdicts if j.pair.age == 0]
     old = [j for j in verdicts if j.pair.age > 0]
-    said = {group[0].pair.rollout_id: [j.outcome for j in group] for group in judged if group[0].pair.age == 0}
+    said = said_of_rollouts(judged)
     earned = [
         0.0 if a.text is None else policy_reward(said[i], tau_pol) for i, a in enumerate(answers) if a.text is None or i in said
     ]

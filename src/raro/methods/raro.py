@@ -33,7 +33,7 @@ from ..records import Completion, Demonstration, Outcome, Pair, Prompt, Sample, 
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
 from ..text import split_thought
-from .figures import step_figures
+from .figures import said_of_rollouts, step_figures
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +152,8 @@ class Raro:
         """Pairs with older policy answers."""
         settings = self.config.raro
         entries = self.replay.draw(round((settings.pairs or settings.questions * settings.rollouts) * settings.replay_share))
-        questions = [d.question for d in self.demonstrations]
-        experts = [d.answer for d in self.demonstrations]
-        return pairs.replayed_pairs(entries, questions, experts, self.config.seed, step)
+        shown = [self.demonstrations[entry.item] for entry in entries]
+        return pairs.replayed_pairs(entries, [d.question for d in shown], [d.answer for d in shown], self.config.seed, step)
 
     def judge(self, shown: Sequence[Pair], step: int) -> list[list[Judgement]]:
         """V critic rollouts for each pair, read: P groups of V."""
@@ -172,7 +171,7 @@ class Raro:
         training the critic alone moves the shared weights under it."""
         if not playing and not self.config.raro.kl_held:
             return []
-        said = {group[0].pair.rollout_id: [j.outcome for j in group] for group in judged if group[0].pair.age == 0}
+        said = said_of_rollouts(judged)
         earned: list[float | None] = []
         for i, answer in enumerate(answers):
             if answer.completion.finish == "length" and self.config.raro.overlong == "filter":

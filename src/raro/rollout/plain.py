@@ -6,7 +6,7 @@ rollout loop. It is what the slot engine is tested against and measured beside.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 from ..records import Completion, Prompt, Sampling
 from .engine import choose, uniforms
-from .scoring import score
+from .scoring import Scoring
 
 
 class KeyedChoice(LogitsProcessor):
@@ -31,7 +31,7 @@ class KeyedChoice(LogitsProcessor):
         return torch.full_like(scores, -torch.inf).scatter_(1, token[:, None], 0.0)
 
 
-class PlainEngine:
+class PlainEngine(Scoring):
     """`generate` in batches of `slots` rows."""
 
     def __init__(self, model: torch.nn.Module, end_ids: Sequence[int], pad_id: int, slots: int = 256):
@@ -76,13 +76,3 @@ class PlainEngine:
             length = end or len(ids)
             completions.append(Completion(tuple(ids[:length]), tuple(values[:length]), "stop" if end else "length"))
         return completions
-
-    def score(
-        self, prompts: Sequence[Prompt], completions: Sequence[tuple[int, ...]], temperature: float = 1.0
-    ) -> list[list[float]]:
-        """Natural log-probabilities of each completion's tokens after its prompt."""
-        return score(self.model, prompts, completions, temperature, self.pad_id)
-
-    def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Takes other weights of the same shape."""
-        self.model.load_state_dict(weights)

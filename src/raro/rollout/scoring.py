@@ -1,12 +1,12 @@
 """Log-probabilities of completion tokens: the one forward pass that scoring and learning share.
 
 Logits are computed only where a completion token is predicted, and in chunks that are recomputed in the backward pass where the
-vocabulary is large: 32 thousand tokens x 152 thousand words in float32 would be 20 GB (engine.md, 4 and 5).
+vocabulary is large: 32 thousand tokens x 152 thousand words in float32 would be 20 GB.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -68,3 +68,20 @@ def score(
         for owner, place, value in zip(rows.owner.tolist(), rows.place.tolist(), logprobs.tolist(), strict=True):
             result[chosen[owner]][place] = value
     return result
+
+
+class Scoring:
+    """What every engine that holds the model in this process offers beside `generate`."""
+
+    model: torch.nn.Module
+    pad_id: int
+
+    def score(
+        self, prompts: Sequence[Prompt], completions: Sequence[tuple[int, ...]], temperature: float = 1.0
+    ) -> list[list[float]]:
+        """Natural log-probabilities of each completion's tokens after its prompt."""
+        return score(self.model, prompts, completions, temperature, self.pad_id)
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Takes other weights of the same shape."""
+        self.model.load_state_dict(weights)

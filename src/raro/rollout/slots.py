@@ -16,7 +16,7 @@ Its twin on plain `generate` is `plain.PlainEngine`; tests/test_rollout.py holds
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
 from ..records import Completion, Prompt, Sampling
 from .engine import choose, uniforms
-from .scoring import score
+from .scoring import Scoring
 
 
 class SlotLayer(CacheLayerMixin):
@@ -73,7 +73,7 @@ class SlotLayer(CacheLayerMixin):
         return self.length
 
 
-class SlotEngine:
+class SlotEngine(Scoring):
     """Continuous batching in one process, on the very module that is trained: no weights are ever copied."""
 
     def __init__(self, model: torch.nn.Module, end_ids: Sequence[int], pad_id: int, slots: int = 256):
@@ -155,16 +155,6 @@ class SlotEngine:
             )
 
         return [[completion(g * n + s) for s in range(n)] for g in range(len(prompts))]
-
-    def score(
-        self, prompts: Sequence[Prompt], completions: Sequence[tuple[int, ...]], temperature: float = 1.0
-    ) -> list[list[float]]:
-        """Natural log-probabilities of each completion's tokens after its prompt."""
-        return score(self.model, prompts, completions, temperature, self.pad_id)
-
-    def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Takes other weights of the same shape."""
-        self.model.load_state_dict(weights)
 
     def _allocate(self, slots: int, length: int) -> None:
         """Keeps the cache of the last call where it is large enough, so that a training run allocates once per role."""

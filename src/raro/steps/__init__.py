@@ -36,7 +36,7 @@ def run_step(name: str, config: Config, run: str | Path, retry: bool = False, **
     more: what this step takes besides. Raises RaroError; any other exception is a fault of ours."""
     if retry:
         stop_if_permanent(name, config, Path(run))
-    # Before torch is imported: it reads these once. More threads than cores left free are slower than one (miniature.md).
+    # Before torch is imported: it reads these once. More threads than cores left free are slower than one.
     os.environ.setdefault("OMP_NUM_THREADS", str(config.resources.threads))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     return importlib.import_module(f".{name}", __name__).run(config, Path(run), **more)
