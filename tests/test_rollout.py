@@ -6,8 +6,11 @@ import random
 
 import pytest
 import torch
+from transformers.cache_utils import Cache
 
+from raro.errors import BadInput
 from raro.records import Prompt, Sampling
+from raro.rollout.decoding import LeanStep, ModuleStep, is_lean, step_for
 from raro.rollout.engine import choose, uniforms
 from raro.rollout.plain import PlainEngine
 from raro.rollout.rows import lay_out
@@ -37,6 +40,76 @@ def test_slots_write_what_generate_writes(blank, slots, temperature):
     assert {c.finish for g in fast for c in g} == {"stop", "length"} or temperature == 0
     for a, b in zip((c for g in fast for c in g), (c for g in slow for c in g), strict=True):
         assert a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
+
+
+SMALL = {
+    "vocab_size": 130, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "max_position_embeddings": 128,
+}  # fmt: skip
+FAMILIES = {
+    "llama": ("LlamaConfig", {"head_dim": 12}, True),
+    "llama3 rope": (
+        "LlamaConfig",
+        {"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_factor": 1.0,
+                             "high_freq_factor": 4.0, "original_max_position_embeddings": 16}},
+        True,
+    ),
+    "qwen2": ("Qwen2Config", {}, True),
+    "qwen2, a window": (
+        "Qwen2Config", {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 0}, False,
+    ),
+    "qwen3": ("Qwen3Config", {"head_dim": 8}, False),
+    "mistral": ("MistralConfig", {"sliding_window": None}, True),
+    "mistral, a window": ("MistralConfig", {"sliding_window": 8}, False),
+    "llama, gelu": ("LlamaConfig", {"hidden_act": "gelu"}, False),
+}  # fmt: skip
+
+
+def made(family: str) -> torch.nn.Module:
+    """A small untrained model of the family, its biases and norms moved away from where they would not be noticed."""
+    import transformers
+
+    config, more, _ = FAMILIES[family]
+    torch.manual_seed(1)
+    config = getattr(transformers, config)(**SMALL | more, pad_token_id=0, attn_implementation="sdpa")
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.2 * torch.randn_like(parameter)
+    model.generation_config.eos_token_id = None
+    return model
+
+
+@pytest.mark.parametrize("family", [name for name in FAMILIES if "window" not in name])
+def test_every_family_writes_what_generate_writes(family):
+    model, sampling = made(family), Sampling(1.0, 16, seed=1, step=2)
+    assert is_lean(model) == FAMILIES[family][2]
+    fast = SlotEngine(model, ENDS, 0, 11).generate(some_prompts(6), 5, sampling)
+    slow = PlainEngine(model, ENDS, 0, 32).generate(some_prompts(6), 5, sampling)
+    assert tokens(fast) == tokens(slow)
+
+
+@pytest.mark.parametrize("family", [name for name, (_, _, lean) in FAMILIES.items() if not lean])
+def test_what_would_change_the_arithmetic_goes_through_the_model(family):
+    model = made(family)
+    assert isinstance(step_for(model, Cache(layers=[]), 16), ModuleStep)
+
+
+@pytest.mark.parametrize("family", [name for name in FAMILIES if "window" in name])
+def test_a_window_is_refused_where_sequences_outgrow_it(family):
+    with pytest.raises(BadInput, match="last 8 tokens only"):
+        SlotEngine(made(family), ENDS, 0).generate(some_prompts(2), 1, Sampling(1, 16, 0, 0))
+
+
+def test_both_ways_to_a_step_give_the_same_logits(blank, monkeypatch):
+    assert isinstance(step_for(blank.model, Cache(layers=[]), 16), LeanStep)
+    sampling = Sampling(1.0, 24, seed=3, step=5)
+    lean = SlotEngine(blank.model, ENDS, 0, 16).generate(some_prompts(9), 6, sampling)
+    monkeypatch.setattr("raro.rollout.decoding.LEAN", ())
+    whole = SlotEngine(blank.model, ENDS, 0, 16).generate(some_prompts(9), 6, sampling)
+    assert tokens(lean) == tokens(whole)
+    for a, b in zip((c for g in lean for c in g), (c for g in whole for c in g), strict=True):
+        assert a.logprobs == pytest.approx(b.logprobs, abs=1e-5)
 
 
 def test_noise_does_not_depend_on_company_or_order(blank):

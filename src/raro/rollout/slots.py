@@ -1,14 +1,11 @@
 """The slot engine: continuous batching over a dense cache, for any transformers decoder.
 
 * The cache is allocated once: S slots x the longest sequence, per layer. With grouped-query attention a dense cache is small
-enough
-  (Qwen2.5-1.5B: 28.7 KB a token), so there are no pages.
+  enough (Qwen2.5-1.5B: 28.7 KB a token), so there are no pages.
 * A group's prompt is prefilled once and copied into each of its n slots, all but its last token: that one is decoded like any
-other,
-  so there is one place where logits arise and prefill never needs any.
+  other, so there is one place where logits arise and prefill never needs any.
 * Active rows lie at the front. A finished row is overwritten by the last active one (swap-remove), so every step computes on a
-plain
-  slice of the cache, as long as the longest active row; free slots are refilled from the queue.
+  plain slice of the cache, as long as the longest active row; free slots are refilled from the queue.
 
 Its twin on plain `generate` is `plain.PlainEngine`; tests/test_rollout.py holds both to the same tokens.
 """
@@ -23,7 +20,9 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
+from ..errors import BadInput
 from ..records import Completion, Prompt, Sampling
+from .decoding import step_for, window_of
 from .engine import choose, uniforms
 from .scoring import Scoring
 
@@ -95,6 +94,7 @@ class SlotEngine(Scoring):
         budget, total = sampling.max_new_tokens, len(prompts) * n
         slots = min(self.slots, total)
         self._allocate(slots, max(len(p.ids) for p in prompts) + budget)
+        decode = step_for(self.model, self.cache, self.layers[0].length)
         queue = deque((g, s) for g in range(len(prompts)) for s in range(n))
         ids = np.zeros((total, budget), dtype=np.int64)
         logprobs = np.zeros((total, budget), dtype=np.float32)
@@ -122,14 +122,7 @@ class SlotEngine(Scoring):
             width = int(position[:active].max()) + 1
             for layer in self.layers:
                 layer.rows, layer.positions, layer.width = every_slot[:active], where, width
-            mask = (torch.arange(width, device=self.device) <= where[:, None])[:, None, None, :]
-            logits = self.model(
-                input_ids=token[:active, None],
-                attention_mask=mask,
-                position_ids=where[:, None],
-                past_key_values=self.cache,
-                use_cache=True,
-            ).logits[:, -1]
+            logits = decode(token[:active], where, width)
             draw = torch.from_numpy(noise[rows, written[:active]]).to(self.device)
             chosen, logprob = choose(logits, draw, sampling.temperature)
             token[:active] = chosen
@@ -157,7 +150,11 @@ class SlotEngine(Scoring):
         return [[completion(g * n + s) for s in range(n)] for g in range(len(prompts))]
 
     def _allocate(self, slots: int, length: int) -> None:
-        """Keeps the cache of the last call where it is large enough, so that a training run allocates once per role."""
+        """Keeps the cache of the last call where it is large enough, so that a training run allocates once per role. Raises
+        BadInput where the sequences outgrow a model's attention window: the slots have no windows."""
+        if (window := window_of(self.model)) is not None and length > window:
+            line = f"the model attends to the last {window} tokens only, and a sequence may have {length}"
+            raise BadInput(line, "set rollout.engine=plain and resources.packing=rows, or shorten the budgets")
         if self.layers and self.layers[0].slots >= slots and self.layers[0].length >= length:
             return
         self.layers = [SlotLayer(slots, length) for _ in range(self.model.config.get_text_config().num_hidden_layers)]
