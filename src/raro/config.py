@@ -106,6 +106,11 @@ class Raro:
     questions: int = doc(32, "questions per step (O)", low=1)
     rollouts: int = doc(16, "policy rollouts per question (P)", low=2)
     verdicts: int = doc(4, "critic rollouts per pair (O)", low=1)
+    critic_group: Literal["pair", "question"] = doc(
+        "pair",
+        "whose mean a verdict is measured by: the verdicts on its own pair, or (leave-one-out) those on its question's pairs, "
+        "which needs but one verdict a pair (O)",
+    )
     pairs: int = doc(
         0, "pairs the critic is trained on per step, fresh and replayed together; 0: as many as rollouts (O)", low=0
     )
@@ -137,6 +142,15 @@ class Raro:
     lr_warmup: int = doc(0, "steps of linear warm-up of the learning rate (O)", low=0)
     weight_decay: float = doc(0.0, "AdamW (O)", low=0)
     max_grad_norm: float = doc(1.0, "gradient norm is clipped to this (O)", low=0)
+    tokens: int = doc(0, "rollout tokens of both roles after which training ends, for comparisons at equal cost; 0: none", low=0)
+    control: Literal["none", "shuffled", "frozen"] = doc(
+        "none",
+        "controls that must not learn. shuffled: what the policy is told of its answers is dealt among them at random; "
+        "frozen: the warm start judges for ever",
+    )
+    snapshots: int = doc(
+        8, "weights kept on the way, evenly spaced, among which the candidate is chosen; 0: the last step's (O)", low=0
+    )
     checkpoint_every: int = doc(20, "steps between checkpoints (O)", low=1)
     keep_checkpoints: int = doc(2, "newest checkpoints kept on disk (O)", low=1)
 
@@ -228,6 +242,7 @@ class Config:
     schema: int = doc(SCHEMA, "version of this layout", low=SCHEMA, high=SCHEMA)
     name: str = doc("raro", "what this configuration is for")
     seed: int = doc(0, "of everything random", low=0, high=2**31 - 1)
+    method: Literal["raro", "rlvr", "sft"] = doc("raro", "what trains: raro, or a rival on the same loop")
     base: Base = doc(Base(), "the model the run starts from")
     demonstrations: Demonstrations = doc(Demonstrations(), "the experts' work")
     prompts: Prompts = doc(Prompts(), "system texts of both roles")

@@ -61,6 +61,19 @@ def save(
     return final
 
 
+def save_weights(folder: Path, step: int, model: torch.nn.Module) -> None:
+    """Writes the weights alone to `folder/weights-NNNNNN.safetensors`, atomically: one snapshot among which to choose later."""
+    partial = folder / f".weights-{step:06d}.partial"
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: p.detach().contiguous() for name, p in model.named_parameters()}, partial)
+    partial.rename(folder / f"weights-{step:06d}.safetensors")
+
+
+def snapshots(folder: Path) -> list[tuple[int, Path]]:
+    """(step, file) of the weights kept under `folder`, oldest first."""
+    return [(int(path.stem.removeprefix("weights-")), path) for path in sorted(folder.glob("weights-*.safetensors"))]
+
+
 def existing(folder: Path) -> list[Path]:
     """Whole checkpoints under `folder`, oldest first."""
     return sorted(p for p in folder.glob("step-*") if (p / "state.json").is_file())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from ..game.rewards import critic_reward, policy_reward
+from ..game.rewards import critic_reward
 from ..records import Outcome, Sample
 
 
@@ -26,27 +26,27 @@ def said_of_rollouts(judged: Sequence[Sequence]) -> dict[int, list[Outcome]]:
     return {group[0].pair.rollout_id: [j.outcome for j in group] for group in judged if group[0].pair.age == 0}
 
 
-def step_figures(
-    answers: Sequence, judged: Sequence[Sequence], samples: Sequence[Sample], tau_pol: float, tau_crit: float
-) -> dict[str, float]:
-    """Figures of both roles. answers: methods.raro.Answer; judged: groups of methods.raro.Judgement. What is undefined is left
-    out."""
+def policy_figures(answers: Sequence, earned: Sequence[float | None], samples: Sequence[Sample]) -> dict[str, float]:
+    """Figures of the policy's rollouts. answers: methods.method.Answer. What is undefined is left out."""
+    return _defined(
+        {
+            "policy/reward": mean(reward for reward in earned if reward is not None),
+            "policy/tokens": mean(len(a.completion.ids) for a in answers),
+            "policy/malformed": share(answers, lambda a: a.text is None and a.completion.finish == "stop"),
+            "policy/truncated": share(answers, lambda a: a.completion.finish == "length"),
+            "policy/zero_advantage": share((s for s in samples if s.stream == "policy"), lambda s: s.advantage == 0),
+        }
+    )
+
+
+def critic_figures(judged: Sequence[Sequence], samples: Sequence[Sample], tau_crit: float) -> dict[str, float]:
+    """Figures of the critic's rollouts. judged: groups of methods.raro.Judgement. What is undefined is left out."""
     verdicts = [j for group in judged for j in group]
     fresh = [j for j in verdicts if j.pair.age == 0]
-    old = [j for j in verdicts if j.pair.age > 0]
-    said = said_of_rollouts(judged)
-    earned = [
-        0.0 if a.text is None else policy_reward(said[i], tau_pol) for i, a in enumerate(answers) if a.text is None or i in said
-    ]
     figures = {
-        "policy/reward": mean(r for r in earned if r is not None),
-        "policy/tokens": mean(len(a.completion.ids) for a in answers),
-        "policy/malformed": share(answers, lambda a: a.text is None and a.completion.finish == "stop"),
-        "policy/truncated": share(answers, lambda a: a.completion.finish == "length"),
-        "policy/zero_advantage": share((s for s in samples if s.stream == "policy"), lambda s: s.advantage == 0),
         "critic/reward": mean(critic_reward(j.outcome, tau_crit) for j in verdicts),
         "critic/accuracy": _accuracy(fresh),
-        "critic/accuracy_replay": _accuracy(old),
+        "critic/accuracy_replay": _accuracy([j for j in verdicts if j.pair.age > 0]),
         "critic/accuracy_first": _accuracy([j for j in fresh if j.pair.expert_first]),
         "critic/accuracy_second": _accuracy([j for j in fresh if not j.pair.expert_first]),
         "critic/tokens": mean(len(j.completion.ids) for j in verdicts),
@@ -55,6 +55,10 @@ def step_figures(
     }
     for name in ("expert", "policy", "tie", "malformed"):
         figures[f"critic/{name}"] = share((j.outcome for j in fresh), lambda o, name=name: o == name)
+    return _defined(figures)
+
+
+def _defined(figures: dict[str, float | None]) -> dict[str, float]:
     return {name: value for name, value in figures.items() if value is not None}
 
 

@@ -17,34 +17,21 @@ tie's reward ramps up after. Dimensions: Q questions, K rollouts each, P pairs, 
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import random
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ..config import Config
 from ..game import advantages, controllers, pairs, prompts, rewards
 from ..game.replay import Replay, Replayed
 from ..game.verdicts import outcome, read_verdict
-from ..learning.losses import on_policy, policy_gradient
-from ..learning.update import Learner, Stream
-from ..records import Completion, Demonstration, Outcome, Pair, Prompt, Sample, Sampling, Verdict
+from ..records import Completion, Outcome, Pair, Prompt, Sample, Verdict
 from ..rollout.engine import Engine
-from ..rollout.models import Speaker
 from ..text import split_thought
-from .figures import said_of_rollouts, step_figures
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One policy rollout, read. text, thought: None and the raw text where it is malformed."""
-
-    item: int
-    prompt: Prompt
-    completion: Completion
-    text: str | None
-    thought: str
+from .figures import critic_figures, policy_figures, said_of_rollouts
+from .method import Answer, Method
+from .selection import Selection, select
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +47,26 @@ class Judgement:
 
 
 @dataclass
-class Raro:
-    """The game's state between steps: everything that a checkpoint must hold beside weights and optimiser."""
+class Raro(Method):
+    """The game's state between steps: older answers, and the gate. critic: the engine that judges, the policy's own but for one
+    control."""
 
-    config: Config
-    speaker: Speaker
-    engine: Engine
-    learner: Learner
-    demonstrations: Sequence[Demonstration]
     replay: Replay = field(init=False)
     gate: controllers.CriticGate = field(init=False)
+    critic: Engine = field(init=False)
 
     def __post_init__(self) -> None:
         settings = self.config.raro
         self.replay = Replay(settings.replay_capacity, self.config.seed)
         self.gate = controllers.CriticGate(settings.gate, settings.gate_smoothing)
+        self.critic = self.engine
+        if settings.control == "frozen":
+            self.critic = dataclasses.replace(self.speaker, model=self.learner.reference).engine(self.config)
 
     def step(self, step: int) -> tuple[dict[str, float], list[dict]]:
         """One step of the game and one update. Returns its figures and the judged pairs, to be looked at."""
         settings, playing = self.config.raro, self.gate.open
-        self._clock = [0, 0.0]  # tokens written, and seconds
+        self.begin()
         tau_crit = controllers.ramp(step, self.gate.step_opened or 0, settings.tau_ramp, settings.tau_crit) if playing else 0.0
         answers = self.answer(self.draw(step), step)
         fresh = self.pair(answers, step)
@@ -87,54 +74,27 @@ class Raro:
         replayed = self.recall(step)
         judged = self.judge([*(fresh if playing else trained), *replayed], step)
         lessons = set(map(id, trained)) | set(map(id, replayed))
+        earned = self.earned(answers, judged, step)
         samples = [
-            *self.policy_samples(answers, judged, playing),
+            *(self.policy_samples(answers, earned) if playing else self.held_samples(answers)),
             *self.critic_samples([group for group in judged if id(group[0].pair) in lessons], tau_crit),
         ]
-        kl_pol = settings.kl_pol if playing else settings.kl_held
         streams = {
-            "policy": Stream(coefficient=settings.lambda_pol, kl=kl_pol, budget=self._budget("policy")),
-            "critic": Stream(coefficient=settings.lambda_crit, kl=settings.kl_crit, budget=self._budget("critic")),
+            "policy": self.stream("policy", settings.lambda_pol, settings.kl_pol if playing else settings.kl_held),
+            "critic": self.stream("critic", settings.lambda_crit, settings.kl_crit),
         }
-        learned = self._update(samples, streams, step)
+        learned = self.update(samples, streams, step)
         self.replay.add([Replayed(step, a.item, a.text) for a in answers if a.text is not None])
         named = [j.outcome for group in judged for j in group if j.pair.age == 0]
         self.gate.observe(step, named.count("expert"), named.count("policy"))
-        figures = step_figures(answers, judged, samples, settings.tau_pol, tau_crit) | learned
+        figures = policy_figures(answers, earned, samples) | critic_figures(judged, samples, tau_crit) | learned
         figures |= {
-            "engine/generate_tokens_per_second": self._clock[0] / self._clock[1],
             "game/gate_share": self.gate.share,
             "game/gate_open": float(playing),
             "game/tau_crit": tau_crit,
             "game/replay_size": float(len(self.replay)),
         }
         return figures, self.transcripts(step, answers, judged)
-
-    def draw(self, step: int) -> list[int]:
-        """Q demonstrations: whole shuffled epochs, one after another, so that the place in the data follows from the step
-        alone."""
-        n, start = len(self.demonstrations), step * self.config.raro.questions
-        epochs: dict[int, list[int]] = {}
-        for position in range(start, start + self.config.raro.questions):
-            if position // n not in epochs:
-                epochs[position // n] = random.Random(f"epoch-{self.config.seed}-{position // n}").sample(range(n), n)
-        return [epochs[p // n][p % n] for p in range(start, start + self.config.raro.questions)]
-
-    def answer(self, items: Sequence[int], step: int) -> list[Answer]:
-        """K policy rollouts for each question, read: Q * K answers, those of a question together."""
-        asked = [
-            self.speaker.prompt(
-                prompts.policy_messages(self.demonstrations[item].question, self.config.prompts.policy), "policy", group
-            )
-            for group, item in enumerate(items)
-        ]
-        written = self._write(asked, self.config.raro.rollouts, "policy", step)
-        answers = []
-        for item, prompt, completion in ((i, p, c) for i, p, cs in zip(items, asked, written, strict=True) for c in cs):
-            raw = self.speaker.text(completion.ids)
-            thought, text = (split_thought(raw) if completion.finish == "stop" else None) or (raw, None)
-            answers.append(Answer(item, prompt, completion, text, thought))
-        return answers
 
     def pair(self, answers: Sequence[Answer], step: int) -> list[Pair]:
         """Each well-formed answer beside its expert's."""
@@ -161,39 +121,50 @@ class Raro:
             self.speaker.prompt(prompts.critic_messages(pair, self.config.prompts.critic), "critic", group)
             for group, pair in enumerate(shown)
         ]
-        written = self._write(asked, self.config.raro.verdicts, "critic", step)
+        written = self.write(asked, self.config.raro.verdicts, "critic", step, self.critic)
         return [[self._read(pair, prompt, c) for c in cs] for pair, prompt, cs in zip(shown, asked, written, strict=True)]
 
-    def policy_samples(self, answers: Sequence[Answer], judged: Sequence[Sequence[Judgement]], playing: bool) -> list[Sample]:
-        """The policy's stream: what the critic said of each answer, less the mean over its question's answers.
-
-        While the gate is shut no answer earns anything: the samples only carry the KL that holds the policy where it is, since
-        training the critic alone moves the shared weights under it."""
-        if not playing and not self.config.raro.kl_held:
-            return []
+    def earned(self, answers: Sequence[Answer], judged: Sequence[Sequence[Judgement]], step: int) -> list[float | None]:
+        """What each answer earns: the mean over the verdicts on its pair, 0 where it is malformed; None where it is filtered or
+        was not judged."""
         said = said_of_rollouts(judged)
-        earned: list[float | None] = []
-        for i, answer in enumerate(answers):
-            if answer.completion.finish == "length" and self.config.raro.overlong == "filter":
-                earned.append(None)
-            elif not playing:
-                earned.append(0.0)
-            else:
-                earned.append(0.0 if answer.text is None else rewards.policy_reward(said[i], self.config.raro.tau_pol))
-        k = self.config.raro.rollouts
-        groups = [range(i, i + k) for i in range(0, len(answers), k)]
-        return [s for group in groups for s in self._centred([answers[i] for i in group], [earned[i] for i in group], "policy")]
+        if self.config.raro.control == "shuffled":
+            dealt = random.Random(f"shuffled-{self.config.seed}-{step}").sample(list(said.values()), len(said))
+            said = dict(zip(said, dealt, strict=True))
+
+        def reward(i: int, answer: Answer) -> float | None:
+            if self.filtered(answer):
+                return None
+            return 0.0 if answer.text is None else rewards.policy_reward(said.get(i, ()), self.config.raro.tau_pol)
+
+        return [reward(i, answer) for i, answer in enumerate(answers)]
+
+    def held_samples(self, answers: Sequence[Answer]) -> list[Sample]:
+        """The policy's stream while the gate is shut: no answer earns more than another, the samples only carry the KL that
+        holds the policy where it is, since training the critic alone moves the shared weights under it."""
+        if not self.config.raro.kl_held:
+            return []
+        return self.policy_samples(answers, [None if self.filtered(answer) else 0.0 for answer in answers])
 
     def critic_samples(self, judged: Sequence[Sequence[Judgement]], tau_crit: float) -> list[Sample]:
-        """The critic's stream: whether each verdict named the expert, less the mean over its pair's verdicts."""
-        drop = self.config.raro.overlong == "filter"
-        samples = []
-        for group in judged:
-            earned = [
-                None if drop and j.completion.finish == "length" else rewards.critic_reward(j.outcome, tau_crit) for j in group
-            ]
-            samples += self._centred(group, earned, "critic")
+        """The critic's stream: whether each verdict named the expert, less the mean over its group's verdicts."""
+        if not self.config.raro.lambda_crit:
+            return []
+        by_pair = self.config.raro.critic_group == "pair"
+        baseline = advantages.centred if by_pair else advantages.leave_one_out
+        samples: list[Sample] = []
+        for group in judged if by_pair else self._by_question(judged):
+            earned = [None if self.filtered(j) else rewards.critic_reward(j.outcome, tau_crit) for j in group]
+            samples += self.centred(group, earned, "critic", baseline)
         return samples
+
+    @staticmethod
+    def _by_question(judged: Sequence[Sequence[Judgement]]) -> list[list[Judgement]]:
+        """The verdicts on each question's fresh pairs together; those on replayed pairs, of many questions, in one group."""
+        groups: dict[str | None, list[Judgement]] = {}
+        for judgement in itertools.chain.from_iterable(judged):
+            groups.setdefault(judgement.pair.question if judgement.pair.age == 0 else None, []).append(judgement)
+        return list(groups.values())
 
     def transcripts(
         self, step: int, answers: Sequence[Answer], judged: Sequence[Sequence[Judgement]], most: int = 4
@@ -219,71 +190,25 @@ class Raro:
             )
         return rows
 
+    def select(
+        self, snapshots: Sequence[tuple[int, Path]], held_out: Sequence[Demonstration], progress: Callable | None = None
+    ) -> Selection | None:
+        """The snapshot that its worst frozen critic likes best, of those since the gate opened."""
+        opened = self.gate.step_opened or 0
+        known = [(step, path) for step, path in snapshots if step > opened]
+        return select(self.speaker, known, held_out, self.config, progress=progress) if held_out and len(known) > 1 else None
+
     def state(self) -> dict:
         """The game's state as plain JSON."""
-        return {"replay": self.replay.state(), "gate": {"share": self.gate.share, "step_opened": self.gate.step_opened}}
+        return super().state() | {"replay": self.replay.state(), "gate": {"share": self.gate.share, "step_opened": self.gate.step_opened}}
 
     def restore(self, state: dict) -> None:
+        super().restore(state)
         self.replay.restore(state["replay"])
         self.gate.share, self.gate.step_opened = state["gate"]["share"], state["gate"]["step_opened"]
-
-    def _write(self, asked: Sequence[Prompt], n: int, role: str, step: int) -> list[list[Completion]]:
-        """n completions for each prompt, and note of the time they took."""
-        started = time.perf_counter()
-        written = self.engine.generate(asked, n, self._sampling(role, step)) if asked else []
-        self._clock[0] += sum(len(c.ids) for completions in written for c in completions)
-        self._clock[1] += time.perf_counter() - started
-        return written
-
-    def _update(self, samples: Sequence[Sample], streams: dict[str, Stream], step: int) -> dict[str, float]:
-        settings = self.config.raro
-        rate = learning_rate(settings.learning_rate, step, settings.steps, settings.lr_warmup, settings.decay)
-        loss = on_policy if settings.updates == 1 else policy_gradient(settings.clip_low, settings.clip_high)
-        for _ in range(settings.updates):
-            learned = self.learner.update(samples, streams, loss, rate)
-        renamed = {"tokens": "learn/tokens", "tokens_per_second": "learn/tokens_per_second", "loss": "learn/loss"}
-        renamed |= {"grad_norm": "learn/grad_norm", "padding": "learn/padding"}
-        return {renamed.get(name, name): value for name, value in learned.items()} | {"learn/rate": rate}
 
     def _read(self, pair: Pair, prompt: Prompt, completion: Completion) -> Judgement:
         raw = self.speaker.text(completion.ids)
         verdict = read_verdict(raw, completion.finish == "stop")
         thought, _ = split_thought(raw) or (raw, "")
         return Judgement(pair, prompt, completion, verdict, outcome(verdict, pair), thought)
-
-    def _centred(self, group: Sequence[Answer | Judgement], earned: Sequence[float | None], stream: str) -> list[Sample]:
-        """Samples with group-relative advantages; None (filtered, or never judged) has weight 0 and no part in the mean."""
-        centred = iter(advantages.centred([reward for reward in earned if reward is not None]))
-        keep_logprobs = self.config.raro.updates > 1
-        return [
-            Sample(
-                member.prompt.ids,
-                member.completion.ids,
-                member.completion.logprobs if keep_logprobs else (),
-                0.0 if reward is None else next(centred),
-                0.0 if reward is None else 1.0,
-                stream,
-            )
-            for member, reward in zip(group, earned, strict=True)
-        ]
-
-    def _sampling(self, role: str, step: int) -> Sampling:
-        rollout = self.config.rollout
-        budget = rollout.policy_tokens if role == "policy" else rollout.critic_tokens
-        return Sampling(rollout.temperature, budget, self.config.seed, step)
-
-    def _budget(self, role: str) -> int:
-        rollout = self.config.rollout
-        return (
-            0
-            if self.config.raro.normalise == "tokens"
-            else rollout.policy_tokens
-            if role == "policy"
-            else rollout.critic_tokens
-        )
-
-
-def learning_rate(peak: float, step: int, steps: int, warmup: int, decay: str) -> float:
-    """The learning rate at `step`: linear warm-up, then constant or linear to a tenth of the peak at the last step."""
-    rate = peak * min(1.0, (step + 1) / warmup) if warmup else peak
-    return rate if decay == "constant" else rate * (1 - 0.9 * step / max(1, steps - 1))

@@ -1,9 +1,11 @@
-"""Supervised fine-tuning: the plainest rival, SFT on (question, answer), and the loop that the warm start shares with it."""
+"""Supervised fine-tuning: the plainest rival, SFT on (question, answer), without a thought; and the loop that the warm start
+shares with it."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from ..config import Config
 from ..game.prompts import policy_messages
@@ -11,6 +13,7 @@ from ..learning.losses import cross_entropy
 from ..learning.update import Learner, Optimisation, Stream
 from ..records import Demonstration, Sample
 from ..rollout.models import Speaker
+from .method import Method
 
 Report = Callable[[int, int, dict[str, float]], None]
 """Called after each update with (done, all, figures)."""
@@ -52,3 +55,21 @@ def answer_examples(speaker: Speaker, demonstrations: Sequence[Demonstration], c
         prompt = speaker.prompt(policy_messages(item.question, config.prompts.policy), "policy", group)
         examples.append(Sample(prompt.ids, speaker.completion(item.answer), (), 1.0, 1.0, "policy"))
     return examples
+
+
+@dataclass
+class Sft(Method):
+    """The rival on the loop: each step one update on Q demonstrations. Its tokens are those it was taught."""
+
+    examples: list[Sample] = field(init=False)
+    thinks = False
+
+    def __post_init__(self) -> None:
+        self.examples = answer_examples(self.speaker, self.demonstrations, self.config)
+
+    def step(self, step: int) -> tuple[dict[str, float], list[dict]]:
+        """One update on the next Q demonstrations."""
+        self.begin()
+        samples = [self.examples[item] for item in self.draw(step)]
+        self.written += sum(len(sample.completion_ids) for sample in samples)
+        return self.update(samples, {"policy": self.stream("policy", 1.0, 0.0)}, step, cross_entropy), []

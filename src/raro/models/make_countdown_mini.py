@@ -3,12 +3,11 @@
 The mini base stands in for a pretrained LLM. It is a 156-thousand-parameter Llama-like decoder, trained by language modelling
 on synthetic traces of both roles, imperfect in both:
 
-policy  random attempts at the problem, each worked out and flagged `ok` or `no`, until one hits or it gives up; then its last
-attempt
-        as the answer. The attempts are random, so its search is poor; a flag is wrong with probability FLAG_NOISE.
-critic  both answers worked out and flagged in the same way, then a verdict that follows the flags with probability FOLLOWS and
-is
-        drawn at random otherwise: a critic little above chance.
+policy  random attempts at the problem, none with the two signs of an earlier one, each worked out and flagged `ok` or `no`,
+        until one hits or it gives up; then its last attempt as the answer. The attempts are random, so its search is poor; a
+        flag is wrong with probability FLAG_NOISE.
+critic  both answers worked out and flagged in the same way, then a verdict that follows the flags with probability `follows`
+        and is drawn at random otherwise: a critic little above chance, or with 0 at chance.
 
 So the base already does arithmetic and compares a value with a target. What is left to learn is to search better, and which
 flags mark an expert. Numbers are split into four disjoint sets of triples: the base's own training, and the demonstrations'
@@ -39,9 +38,10 @@ from ..text import END_THINK, THINK
 LARGEST = 15
 SHARES = {"base": 0.27, "train": 0.34, "dev": 0.06, "test": 0.33}
 FLAG_NOISE = 0.04
-FOLLOWS = 0.1
 STOPS = 0.45
 """Probability of giving up after a missed attempt."""
+MOST = 7
+"""Attempts of a trace at most: what 80 tokens hold."""
 WRONG_NUMBERS = 0.2
 """Share of the critic's lessons in which the student's answer uses numbers it was not given; flagged `no`."""
 INSTRUCTIONS = {"policy": "solve", "critic": "judge"}
@@ -128,6 +128,7 @@ class Lessons:
     problems: list[Problem]
     speaker: Speaker
     rng: random.Random
+    follows: float
 
     def flag(self, problem: Problem, attempt: Attempt, numbers_right: bool = True) -> bool:
         """Whether the trace flags the attempt `ok`; wrong with probability FLAG_NOISE."""
@@ -137,12 +138,13 @@ class Lessons:
     def policy(self) -> Sample:
         """Random attempts until one is flagged ok or patience ends; the last one is the answer."""
         problem = self.rng.choice(self.problems)
-        worked = []
+        left, worked = list(attempts(problem.numbers)), []
         while True:
-            attempt = self.rng.choice(attempts(problem.numbers))
+            attempt = self.rng.choice(left)
+            left = [other for other in left if other.operators != attempt.operators]
             ok = self.flag(problem, attempt)
             worked.append(f"{attempt.worked} {'ok' if ok else 'no'}")
-            if ok or len(worked) == 7 or self.rng.random() < STOPS:
+            if ok or not left or len(worked) == MOST or self.rng.random() < STOPS:
                 break
         text = f"{THINK} {' '.join(worked)} {END_THINK} {attempt.answer}"
         return self._sample(policy_messages(problem.question, INSTRUCTIONS["policy"]), text, "policy")
@@ -166,7 +168,7 @@ class Lessons:
         flags = [self.flag(problem, attempt, right) for attempt, right in (order if pair.expert_first else order[::-1])]
         shown = (expert, student) if pair.expert_first else (student, expert)
         verdict = self.rng.choice(("first", "second", "tie"))
-        if self.rng.random() < FOLLOWS:
+        if self.rng.random() < self.follows:
             verdict = "tie" if flags[0] == flags[1] else "first" if flags[0] else "second"
         worked = " ".join(f"{a.worked} {'ok' if ok else 'no'}" for a, ok in zip(shown, flags, strict=True))
         return self._sample(critic_messages(pair, INSTRUCTIONS["critic"]), f"{THINK} {worked} {END_THINK} {verdict}", "critic")
@@ -175,11 +177,11 @@ class Lessons:
         return Sample(self.speaker.prompt(messages, stream, 0).ids, self.speaker.completion(text), (), 1.0, 1.0, stream)
 
 
-def train(speaker: Speaker, source: list[Problem], seed: int, steps: int, batch: int, rate: float) -> None:
+def train(lessons: Lessons, steps: int, batch: int, rate: float) -> None:
     """Language modelling on both roles' traces, with warm-up and a cosine's decay of the learning rate."""
-    lessons = Lessons(source, speaker, random.Random(f"lessons-{seed}"))
+    speaker = lessons.speaker
     learner = Learner(
-        speaker.model, None, Optimisation(learning_rate=rate, weight_decay=0.01, batch_tokens=8192), speaker.pad_id
+        speaker.model, None, Optimisation(learning_rate=rate, weight_decay=0.01, batch_tokens=2048), speaker.pad_id
     )
     streams = {"policy": Stream(coefficient=0.5), "critic": Stream(coefficient=0.5)}
     for step in track(range(steps), "training the mini base"):
@@ -197,6 +199,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1200)
     parser.add_argument("--batch", type=int, default=256, help="traces per step")
     parser.add_argument("--rate", type=float, default=4e-3, help="peak learning rate")
+    parser.add_argument("--follows", type=float, default=0.1, help="probability that a verdict in a trace follows its flags")
     parser.add_argument("--model", type=Path, default=package / "countdown-mini")
     parser.add_argument("--demonstrations", type=Path, default=package.parent / "data" / "countdown-mini.jsonl")
     given = parser.parse_args()
@@ -210,7 +213,8 @@ def main() -> None:
     model.generation_config.eos_token_id, model.generation_config.pad_token_id = words.eos_token_id, words.pad_token_id
     speaker = Speaker(model, words, (words.eos_token_id,), words.pad_token_id)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
-    train(speaker, splits["base"], given.seed, given.steps, given.batch, given.rate)
+    lessons = Lessons(splits["base"], speaker, random.Random(f"lessons-{given.seed}"), given.follows)
+    train(lessons, given.steps, given.batch, given.rate)
     save_model(speaker, given.model)
 
 

@@ -83,5 +83,7 @@ class Scoring:
         return score(self.model, prompts, completions, temperature, self.pad_id)
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Takes other weights of the same shape."""
-        self.model.load_state_dict(weights)
+        """Takes other weights of the same shape, by the parameters' names; tied ones come once."""
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                parameter.copy_(weights[name])

@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..config import Config, parse
 from ..errors import RaroError
@@ -24,7 +25,13 @@ from ..storage import write_atomic
 from ..tracking.events import Events
 from .harness import Step
 
+if TYPE_CHECKING:
+    from ..learning.update import Learner
+    from ..rollout.models import Speaker
+
 TRANSCRIPTS = "pairs.jsonl"
+SHOWN = 20
+"""Steps, evenly spaced, whose judged pairs are kept for people to read."""
 PLAY, ERROR = ".play.json", ".error.json"
 
 
@@ -90,26 +97,15 @@ def train(config: Config, play: Play) -> None:
     """The loop: the same in each process, where there are several; the first one writes."""
     from ..demonstrations import load_split
     from ..learning import checkpoints
-    from ..learning.update import Learner, Optimisation
-    from ..methods.raro import Raro
+    from ..methods import method_of
     from ..rollout.models import open_model, save_model
 
     settings, folder = config.raro, Path(play.run) / "checkpoints"
     speaker = open_model(Path(play.warm) / "model", config)
-    anchored = settings.kl_pol > 0 or settings.kl_crit > 0 or (settings.gate > 0 and settings.kl_held > 0)
-    reference = copy.deepcopy(speaker.model).requires_grad_(False).eval() if anchored else None
-    optimisation = Optimisation(
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        batch_tokens=config.resources.batch_tokens,
-        layout=config.resources.packing,
-        temperature=config.rollout.temperature,
-    )
-    learner = Learner(speaker.model, reference, optimisation, speaker.pad_id)
+    learner = _learner(speaker, config)
     writes, together = learner.accelerator.is_main_process, learner.accelerator.wait_for_everyone
-    game = Raro(config, speaker, speaker.engine(config), learner, load_split(Path(play.data), "train"))
-    dev = load_split(Path(play.data), "dev")[: config.evaluation.track_items]
+    train_split, dev = (load_split(Path(play.data), split) for split in ("train", "dev"))
+    game = method_of(config.method)(config, speaker, speaker.engine(config), learner, train_split)
     events = Events(play.run, "train")
     first, spent = 0, 0.0
     if found := checkpoints.newest(folder, play.identity):
@@ -122,35 +118,70 @@ def train(config: Config, play: Play) -> None:
     transcripts = Transcripts(folder / TRANSCRIPTS, first) if writes else None
     if writes:
         events.progress(first, settings.steps, "steps")
-    started = time.perf_counter() - spent
-    for number in range(first, settings.steps):
-        begun, done = time.perf_counter(), number + 1
-        figures, rows = game.step(number)
+    started, done = time.perf_counter() - spent, first
+    while (before := game.progress(done)) < 1:
+        begun = time.perf_counter()
+        figures, rows = game.step(done)
+        done += 1
+        progress = game.progress(done)
         figures["time/step"] = time.perf_counter() - begun
-        if config.evaluation.track_every and dev and (done % config.evaluation.track_every == 0 or number == 0):
-            figures |= look(speaker, dev, config)
+        if config.evaluation.track_every and dev and (done % config.evaluation.track_every == 0 or done == 1):
+            figures |= look(speaker, dev[: config.evaluation.track_items], config)
         if writes:
             events.metrics(done, figures)
-            events.progress(done, settings.steps, "steps")
-            if config.privacy.show_text and (number % max(1, settings.steps // 20) == 0 or done == settings.steps):
+            events.progress(done, max(done, round(done / progress)), "steps")
+            if config.privacy.show_text and _passed(before, progress, SHOWN):
                 transcripts.add(rows)
-            if done % settings.checkpoint_every == 0 or done == settings.steps:
+            if _passed(before, progress, settings.snapshots):
+                checkpoints.save_weights(folder, done, speaker.model)
+            if done % settings.checkpoint_every == 0 or progress >= 1:
                 state = {"game": game.state(), "seconds": time.perf_counter() - started}
                 checkpoints.save(
                     folder, done, speaker.model, learner.optimiser, state, play.identity, settings.keep_checkpoints
                 )
+    together()
+    tell = (lambda d, n: events.progress(d, n, "choosing the candidate")) if writes else None
+    selection = game.select(checkpoints.snapshots(folder), dev, tell)
     if writes:
         save_model(speaker, Path(play.folder) / "model")
         transcripts.copy(Path(play.folder) / TRANSCRIPTS)
         summary = {
-            "steps": settings.steps,
+            "method": config.method,
+            "steps": done,
+            "tokens": game.written,
             "seconds": time.perf_counter() - started,
-            "selected_step": settings.steps,
-            "gate_opened": game.gate.step_opened,
+            "selected_step": selection.chosen if selection else done,
+            "selection": dataclasses.asdict(selection) if selection else None,
+            "gate_opened": game.state().get("gate", {}).get("step_opened"),
             "processes": learner.accelerator.num_processes,
         }
         (Path(play.folder) / "train.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
     together()
+
+
+def _learner(speaker: Speaker, config: Config) -> Learner:
+    """The speaker's model with its optimiser, and a copy of it as reference where something is measured to it or judged by
+    it."""
+    from ..learning.update import Learner, Optimisation
+
+    settings = config.raro
+    held = settings.gate > 0 and settings.kl_held > 0
+    anchored = settings.kl_pol > 0 or settings.kl_crit > 0 or held or settings.control == "frozen"
+    reference = copy.deepcopy(speaker.model).requires_grad_(False).eval() if anchored else None
+    optimisation = Optimisation(
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        batch_tokens=config.resources.batch_tokens,
+        layout=config.resources.packing,
+        temperature=config.rollout.temperature,
+    )
+    return Learner(speaker.model, reference, optimisation, speaker.pad_id)
+
+
+def _passed(before: float, now: float, marks: int) -> bool:
+    """Whether training went past one of `marks` even marks on its way, the last of which is its end."""
+    return min(1.0, now) * marks // 1 > before * marks // 1
 
 
 def look(speaker, dev: list, config: Config) -> dict[str, float]:

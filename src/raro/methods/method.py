@@ -1,0 +1,186 @@
+"""What every method on the loop shares: questions drawn, answers written and read, group-relative samples, one update.
+
+A method is one file: a class with `step`, and whatever state it keeps between steps. docs/methods.md shows how to add one.
+Dimensions: Q questions a step, K rollouts each.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from ..config import Config
+from ..game import advantages, prompts
+from ..learning.losses import Loss, on_policy, policy_gradient
+from ..learning.update import Learner, Stream
+from ..records import Completion, Demonstration, Prompt, Sample, Sampling
+from ..rollout.engine import Engine
+from ..rollout.models import Speaker
+from ..text import split_thought
+from .selection import Selection
+
+FIGURES = ("tokens", "tokens_per_second", "loss", "grad_norm", "padding")
+"""What the learner tells of an update as a whole; shown as learn/NAME."""
+
+
+Baseline = Callable[[Sequence[float]], list[float]]
+"""Rewards of a group -> their advantages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One policy rollout, read. text, thought: None and the raw text where it is malformed."""
+
+    item: int
+    prompt: Prompt
+    completion: Completion
+    text: str | None
+    thought: str
+
+
+class Written(Protocol):
+    """A rollout of either role."""
+
+    prompt: Prompt
+    completion: Completion
+
+
+@dataclass
+class Method:
+    """A method's state between steps: what a checkpoint must hold beside weights and optimiser.
+
+    written: rollout tokens of all roles so far, the currency in which methods are compared. thinks: whether its model answers
+    after a thought; one that was taught to answer at once does not.
+    """
+
+    config: Config
+    speaker: Speaker
+    engine: Engine
+    learner: Learner
+    demonstrations: Sequence[Demonstration]
+    written: int = field(default=0, init=False)
+    thinks: ClassVar[bool] = True
+
+    def step(self, step: int) -> tuple[dict[str, float], list[dict]]:
+        """One step and its update. Returns its figures, and judged pairs to be looked at where the method has any."""
+        raise NotImplementedError
+
+    def progress(self, step: int) -> float:
+        """How much of the training lies behind before `step`, 0 to 1: of its steps, or of its tokens where they end first."""
+        settings = self.config.raro
+        return max(step / settings.steps, self.written / settings.tokens if settings.tokens else 0.0)
+
+    def draw(self, step: int) -> list[int]:
+        """Q demonstrations: whole shuffled epochs, one after another, so that the place in the data follows from the step
+        alone."""
+        n, start = len(self.demonstrations), step * self.config.raro.questions
+        epochs: dict[int, list[int]] = {}
+        for position in range(start, start + self.config.raro.questions):
+            if position // n not in epochs:
+                epochs[position // n] = random.Random(f"epoch-{self.config.seed}-{position // n}").sample(range(n), n)
+        return [epochs[p // n][p % n] for p in range(start, start + self.config.raro.questions)]
+
+    def answer(self, items: Sequence[int], step: int) -> list[Answer]:
+        """K policy rollouts for each question, read: Q * K answers, those of a question together."""
+        asked = [
+            self.speaker.prompt(
+                prompts.policy_messages(self.demonstrations[item].question, self.config.prompts.policy), "policy", group
+            )
+            for group, item in enumerate(items)
+        ]
+        completions = self.write(asked, self.config.raro.rollouts, "policy", step)
+        answers = []
+        for item, prompt, completion in ((i, p, c) for i, p, cs in zip(items, asked, completions, strict=True) for c in cs):
+            raw = self.speaker.text(completion.ids)
+            thought, text = (split_thought(raw) if completion.finish == "stop" else None) or (raw, None)
+            answers.append(Answer(item, prompt, completion, text, thought))
+        return answers
+
+    def write(self, asked: Sequence[Prompt], n: int, role: str, step: int, engine: Engine | None = None) -> list[list[Completion]]:
+        """n completions for each prompt, by this method's own engine or another; counts tokens and time."""
+        started = time.perf_counter()
+        completions = (engine or self.engine).generate(asked, n, self._sampling(role, step)) if asked else []
+        tokens = sum(len(c.ids) for group in completions for c in group)
+        self.written += tokens
+        self._clock[0] += tokens
+        self._clock[1] += time.perf_counter() - started
+        return completions
+
+    def policy_samples(self, answers: Sequence[Answer], earned: Sequence[float | None]) -> list[Sample]:
+        """The policy's stream: what each answer earned, less the mean over its question's answers."""
+        k = self.config.raro.rollouts
+        groups = [slice(i, i + k) for i in range(0, len(answers), k)]
+        return [sample for group in groups for sample in self.centred(answers[group], earned[group], "policy")]
+
+    def centred(
+        self, group: Sequence[Written], earned: Sequence[float | None], stream: str, baseline: Baseline = advantages.centred
+    ) -> list[Sample]:
+        """Samples with group-relative advantages; None (filtered, or never judged) has weight 0 and no part in the mean."""
+        centred = iter(baseline([reward for reward in earned if reward is not None]))
+        keep_logprobs = self.config.raro.updates > 1
+        return [
+            Sample(
+                member.prompt.ids,
+                member.completion.ids,
+                member.completion.logprobs if keep_logprobs else (),
+                0.0 if reward is None else next(centred),
+                0.0 if reward is None else 1.0,
+                stream,
+            )
+            for member, reward in zip(group, earned, strict=True)
+        ]
+
+    def filtered(self, written: Written) -> bool:
+        """Whether an over-long rollout is left out of the gradient."""
+        return self.config.raro.overlong == "filter" and written.completion.finish == "length"
+
+    def begin(self) -> None:
+        """Starts the clock of a step."""
+        self._clock = [0, 0.0]  # tokens written, and seconds
+
+    def update(
+        self, samples: Sequence[Sample], streams: Mapping[str, Stream], step: int, loss: Loss | None = None
+    ) -> dict[str, float]:
+        """The step's update (or updates), and the figures that every method has. loss: the policy gradient unless given."""
+        settings = self.config.raro
+        rate = learning_rate(settings.learning_rate, step, self.progress(step), settings.lr_warmup, settings.decay)
+        loss = loss or (on_policy if settings.updates == 1 else policy_gradient(settings.clip_low, settings.clip_high))
+        for _ in range(settings.updates):
+            learned = self.learner.update(samples, streams, loss, rate)
+        figures = {f"learn/{name}" if name in FIGURES else name: value for name, value in learned.items()}
+        tokens, seconds = self._clock
+        speed = {"engine/generate_tokens_per_second": tokens / seconds} if tokens else {}
+        return figures | speed | {"learn/rate": rate, "game/written": float(self.written)}
+
+    def stream(self, role: str, coefficient: float, kl: float) -> Stream:
+        """How a role's samples enter the update."""
+        budget = self._sampling(role, 0).max_new_tokens if self.config.raro.normalise == "constant" else 0
+        return Stream(coefficient=coefficient, kl=kl, budget=budget)
+
+    def select(
+        self, snapshots: Sequence[tuple[int, Path]], held_out: Sequence[Demonstration], progress: Callable | None = None
+    ) -> Selection | None:
+        """Chooses the candidate among (step, file of weights) and leaves the model with it. None: the last step's it is."""
+        return None
+
+    def state(self) -> dict:
+        """The method's state as plain JSON."""
+        return {"written": self.written}
+
+    def restore(self, state: dict) -> None:
+        self.written = state["written"]
+
+    def _sampling(self, role: str, step: int) -> Sampling:
+        rollout = self.config.rollout
+        budget = rollout.policy_tokens if role == "policy" else rollout.critic_tokens
+        return Sampling(rollout.temperature, budget, self.config.seed, step)
+
+
+def learning_rate(peak: float, step: int, progress: float, warmup: int, decay: str) -> float:
+    """The learning rate at `step`: linear warm-up, then constant or linear to a tenth of the peak. progress: 0 to 1."""
+    rate = peak * min(1.0, (step + 1) / warmup) if warmup else peak
+    return rate if decay == "constant" else rate * (1 - 0.9 * min(1.0, progress))

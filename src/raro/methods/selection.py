@@ -1,0 +1,110 @@
+"""Which of a run's snapshots becomes the candidate, without a verifier: the one whose worst win rate against frozen critics is best.
+
+The last step may have drifted, and the current critic flatters the policy it grew up with. So each snapshot's policy answers
+held-out questions, each of several frozen critics judges these answers beside the experts', in both orders, and a snapshot is
+as good as the critic that likes it least says (a minimax choice, after the duality gap of arXiv 1811.05512). Nothing here knows
+which answer is right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from ..config import Config
+from ..game.prompts import critic_messages, policy_messages
+from ..game.rewards import policy_reward
+from ..game.verdicts import outcome, read_verdict
+from ..records import Demonstration, Pair, Sampling
+from ..rollout.engine import Engine
+from ..rollout.models import Speaker
+from ..text import split_thought
+
+STEP = 2**31 + 1
+"""The selection's own place in the noise's key, apart from every step of the game."""
+EVEN = 0.5
+"""What a tie is worth in a win rate."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """win_rates[i][j]: the share of held-out questions that snapshot i's answers win before the critic of snapshot judges[j], a
+    tie and an unreadable verdict counting half, a malformed answer nothing. Steps count from 1."""
+
+    steps: list[int]
+    judges: list[int]
+    win_rates: list[list[float]]
+    chosen: int
+
+
+def select(
+    speaker: Speaker,
+    snapshots: Sequence[tuple[int, Path]],
+    held_out: Sequence[Demonstration],
+    config: Config,
+    judges: int = 3,
+    progress: Callable[[int, int], None] | None = None,
+) -> Selection:
+    """Chooses among (step, file of weights). judges: how many of them, the latest, serve as frozen critics. The speaker's model
+    is left with the chosen weights."""
+    engine = speaker.engine(config)
+    total, done = len(snapshots) * (1 + min(judges, len(snapshots))), 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        if progress:
+            progress(done, total)
+
+    answers = []
+    for _, path in snapshots:
+        engine.load(load_file(path))
+        answers.append(_answers(speaker, engine, held_out, config))
+        tick()
+    columns = []
+    for _, path in snapshots[-judges:]:
+        engine.load(load_file(path))
+        column = []
+        for given in answers:
+            column.append(_win_rate(speaker, engine, held_out, given, config))
+            tick()
+        columns.append(column)
+    rows = [list(row) for row in zip(*columns, strict=True)]
+    best = max(range(len(rows)), key=lambda i: (min(rows[i]), i))
+    engine.load(load_file(snapshots[best][1]))
+    steps = [step for step, _ in snapshots]
+    return Selection(steps, steps[-judges:], rows, steps[best])
+
+
+def _answers(speaker: Speaker, engine: Engine, items: Sequence[Demonstration], config: Config) -> list[str | None]:
+    asked = [speaker.prompt(policy_messages(d.question, config.prompts.policy), "selection", i) for i, d in enumerate(items)]
+    sampling = Sampling(config.rollout.temperature, config.rollout.policy_tokens, config.seed, STEP)
+    read = []
+    for (completion,) in engine.generate(asked, 1, sampling):
+        parts = split_thought(speaker.text(completion.ids)) if completion.finish == "stop" else None
+        read.append(parts[1] if parts else None)
+    return read
+
+
+def _win_rate(
+    speaker: Speaker, engine: Engine, items: Sequence[Demonstration], answers: Sequence[str | None], config: Config
+) -> float:
+    """Both orders of every pair, one greedy verdict each."""
+    pairs = [
+        Pair(d.question, d.answer, answer, expert_first, 0, i)
+        for i, (d, answer) in enumerate(zip(items, answers, strict=True))
+        if answer is not None
+        for expert_first in (True, False)
+    ]
+    asked = [speaker.prompt(critic_messages(p, config.prompts.critic), "selection-critic", i) for i, p in enumerate(pairs)]
+    sampling = Sampling(0.0, config.rollout.critic_tokens, config.seed, STEP)
+    written = engine.generate(asked, 1, sampling) if asked else []
+    won = 0.0
+    for pair, (completion,) in zip(pairs, written, strict=True):
+        said = outcome(read_verdict(speaker.text(completion.ids), completion.finish == "stop"), pair)
+        reward = policy_reward([said], EVEN)
+        won += EVEN if reward is None else reward
+    return won / (2 * len(items))
