@@ -83,12 +83,12 @@ def test_questions_read_back():
 def test_the_mini_splits_share_no_numbers_and_are_solved():
     from raro.models.make_countdown_mini import demonstrations, split_problems
 
-    splits = split_problems(0)
+    splits = split_problems()
     triples = {name: {p.numbers for p in found} for name, found in splits.items()}
     names = sorted(triples)
     assert all(not triples[a] & triples[b] for a in names for b in names if a < b)
     assert len(splits["test"]) >= 2000
-    rows = demonstrations(splits, 0)
+    rows = demonstrations(splits)
     assert all(correct(read_question(row["question"]), row["answer"]) for row in rows)
     assert len({row["question"] for row in rows}) == len(rows)
 

@@ -147,6 +147,38 @@ def _init(args: Arguments) -> int:
     return 0
 
 
+def _study_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "study", metavar="STUDY", nargs="?", default=DEFAULT, help=f"a YAML file or a packaged name (default: {DEFAULT})"
+    )
+    parser.add_argument("--methods", metavar="ARM,...", help="these arms only")
+    parser.add_argument("--seeds", metavar="N,...", help="these seeds instead of the file's")
+    parser.add_argument(
+        "--output", metavar="DIR", help="where the runs go; what has finished there is kept (default: runs/study-...)"
+    )
+    parser.add_argument("--table", metavar="FILE", help="where the table goes, as .json and .md (default: DIR/table)")
+    parser.add_argument("--side-by-side", metavar="N", type=int, default=2, help="runs at once, one thread each (default: 2)")
+
+
+def _study(args: Arguments) -> int:
+    from .study import plan, run, table
+
+    names = args.methods.split(",") if args.methods else None
+    if args.seeds and not all(part.strip().isdecimal() for part in args.seeds.split(",")):
+        raise BadInput(f"--seeds '{args.seeds}' is not a list of whole numbers", "write for example --seeds 0,1,2")
+    seeds = [int(part) for part in args.seeds.split(",")] if args.seeds else None
+    study = plan.read(args.study).narrowed(names, seeds)
+    output = Path(args.output or f"runs/study-{Path(args.study).stem}-{study.digest[:8]}")
+    jobs = run.run(study, output, args.side_by_side)
+    given = {"--methods": args.methods, "--seeds": args.seeds}
+    command = " ".join(["raro study", args.study, *(f"{key} {value}" for key, value in given.items() if value)])
+    target = Path(args.table) if args.table else output / "table"
+    content = table.write(study, jobs, command, target)
+    print(table.markdown(content))
+    print(target.with_suffix(".json"))
+    return 0
+
+
 def _bench_arguments(parser: argparse.ArgumentParser) -> None:
     _config_arguments(parser)
     parser.add_argument("--compare", action="store_true", help="beside the peers too")
@@ -176,6 +208,7 @@ COMMANDS: dict[str, dict[str, Command]] = {
             "the whole pipeline on this machine, from demonstrations to a registered model", _run_arguments, _run
         ),
         "step NAME [CONFIG]": Command("one step of it alone", _step_arguments, _step),
+        "study [STUDY]": Command("methods x seeds, each a run of its own, one table", _study_arguments, _study),
         "init": Command("a checked configuration for your own demonstrations and model", _init_arguments, _init),
     },
     "On a cluster": {

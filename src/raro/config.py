@@ -142,7 +142,9 @@ class Raro:
     lr_warmup: int = doc(0, "steps of linear warm-up of the learning rate (O)", low=0)
     weight_decay: float = doc(0.0, "AdamW (O)", low=0)
     max_grad_norm: float = doc(1.0, "gradient norm is clipped to this (O)", low=0)
-    tokens: int = doc(0, "rollout tokens of both roles after which training ends, for comparisons at equal cost; 0: none", low=0)
+    tokens: int = doc(
+        0, "rollout tokens of both roles after which training ends, for comparisons at equal cost; 0: none", low=0
+    )
     control: Literal["none", "shuffled", "frozen"] = doc(
         "none",
         "controls that must not learn. shuffled: what the policy is told of its answers is dealt among them at random; "
@@ -304,7 +306,8 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 def packaged_names() -> list[str]:
     """Names of the packaged configurations."""
-    return sorted(p.name.removesuffix(".yaml") for p in resources.files("raro.configs").iterdir() if p.name.endswith(".yaml"))
+    names = (path.name for path in resources.files("raro.configs").iterdir())
+    return sorted(n.removesuffix(".yaml") for n in names if n.endswith(".yaml") and not n.startswith("study-"))
 
 
 def parse(data: Mapping[str, Any] | str) -> Config:

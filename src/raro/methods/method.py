@@ -100,7 +100,9 @@ class Method:
             answers.append(Answer(item, prompt, completion, text, thought))
         return answers
 
-    def write(self, asked: Sequence[Prompt], n: int, role: str, step: int, engine: Engine | None = None) -> list[list[Completion]]:
+    def write(
+        self, asked: Sequence[Prompt], n: int, role: str, step: int, engine: Engine | None = None
+    ) -> list[list[Completion]]:
         """n completions for each prompt, by this method's own engine or another; counts tokens and time."""
         started = time.perf_counter()
         completions = (engine or self.engine).generate(asked, n, self._sampling(role, step)) if asked else []

@@ -22,11 +22,12 @@ import itertools
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ..game import advantages, controllers, pairs, prompts, rewards
 from ..game.replay import Replay, Replayed
 from ..game.verdicts import outcome, read_verdict
-from ..records import Completion, Outcome, Pair, Prompt, Sample, Verdict
+from ..records import Completion, Demonstration, Outcome, Pair, Prompt, Sample, Verdict
 from ..rollout.engine import Engine
 from ..text import split_thought
 from .figures import critic_figures, policy_figures, said_of_rollouts
@@ -200,7 +201,10 @@ class Raro(Method):
 
     def state(self) -> dict:
         """The game's state as plain JSON."""
-        return super().state() | {"replay": self.replay.state(), "gate": {"share": self.gate.share, "step_opened": self.gate.step_opened}}
+        return super().state() | {
+            "replay": self.replay.state(),
+            "gate": {"share": self.gate.share, "step_opened": self.gate.step_opened},
+        }
 
     def restore(self, state: dict) -> None:
         super().restore(state)

@@ -1,4 +1,4 @@
-"""Which of a run's snapshots becomes the candidate, without a verifier: the one whose worst win rate against frozen critics is best.
+"""Which of a run's snapshots becomes the candidate, without a verifier: the one that its worst frozen critic likes best.
 
 The last step may have drifted, and the current critic flatters the policy it grew up with. So each snapshot's policy answers
 held-out questions, each of several frozen critics judges these answers beside the experts', in both orders, and a snapshot is

@@ -37,8 +37,8 @@ from ..text import END_THINK, THINK
 
 LARGEST = 15
 SHARES = {"base": 0.27, "train": 0.34, "dev": 0.06, "test": 0.33}
-FLAG_NOISE = 0.04
-STOPS = 0.45
+FLAG_NOISE = 0.02
+STOPS = 0.55
 """Probability of giving up after a missed attempt."""
 MOST = 7
 """Attempts of a trace at most: what 80 tokens hold."""
@@ -95,11 +95,12 @@ def blank_model(seed: int, vocabulary: int) -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-def split_problems(seed: int) -> dict[str, list[Problem]]:
-    """All problems, split by their numbers, so that no triple of numbers stands in two splits."""
+def split_problems() -> dict[str, list[Problem]]:
+    """All problems, split by their numbers, so that no triple of numbers stands in two splits. The same for every seed of the
+    base: none of them may have met a held-out problem."""
     by_numbers = problems(LARGEST)
     triples = sorted(by_numbers)
-    random.Random(f"splits-{seed}").shuffle(triples)
+    random.Random("splits-0").shuffle(triples)
     result, start = {}, 0
     for i, (name, share) in enumerate(SHARES.items()):
         end = len(triples) if i == len(SHARES) - 1 else start + round(share * len(triples))
@@ -108,9 +109,9 @@ def split_problems(seed: int) -> dict[str, list[Problem]]:
     return result
 
 
-def demonstrations(splits: dict[str, list[Problem]], seed: int) -> list[dict[str, str]]:
+def demonstrations(splits: dict[str, list[Problem]]) -> list[dict[str, str]]:
     """One row per problem of train, dev and test: the question and one valid answer, drawn at random. No thought."""
-    rng = random.Random(f"experts-{seed}")
+    rng = random.Random("experts-0")
     rows = []
     for split in ("train", "dev", "test"):
         for problem in splits[split]:
@@ -156,15 +157,23 @@ class Lessons:
         changed[place] = numbers[other] if self.rng.random() < 0.5 else self.rng.randint(1, LARGEST)
         return tuple(sorted(changed))
 
+    def cheat(self, problem: Problem) -> Attempt:
+        """An attempt that hits the target with numbers it was not given, where a few tries find one: the value alone must not
+        tell the critic enough."""
+        for _ in range(10):
+            found = attempts(self.near(problem.numbers))
+            if hits := [attempt for attempt in found if attempt.value == problem.target]:
+                return self.rng.choice(hits)
+        return self.rng.choice(found)
+
     def critic(self) -> Sample:
         """An expert's and a student's answer worked out and flagged, and a verdict that seldom follows the flags."""
         problem = self.rng.choice(self.problems)
         expert = self.rng.choice([a for a in attempts(problem.numbers) if a.value == problem.target])
         numbers_right = self.rng.random() >= WRONG_NUMBERS
-        numbers = problem.numbers if numbers_right else self.near(problem.numbers)
-        student = self.rng.choice(attempts(numbers))
+        student = self.rng.choice(attempts(problem.numbers)) if numbers_right else self.cheat(problem)
         pair = Pair(problem.question, expert.answer, student.answer, self.rng.random() < 0.5, 0, -1)
-        order = [(expert, True), (student, numbers_right or numbers == problem.numbers)]
+        order = [(expert, True), (student, tuple(sorted(student.numbers)) == problem.numbers)]
         flags = [self.flag(problem, attempt, right) for attempt, right in (order if pair.expert_first else order[::-1])]
         shown = (expert, student) if pair.expert_first else (student, expert)
         verdict = self.rng.choice(("first", "second", "tie"))
@@ -201,12 +210,13 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=4e-3, help="peak learning rate")
     parser.add_argument("--follows", type=float, default=0.1, help="probability that a verdict in a trace follows its flags")
     parser.add_argument("--model", type=Path, default=package / "countdown-mini")
-    parser.add_argument("--demonstrations", type=Path, default=package.parent / "data" / "countdown-mini.jsonl")
+    parser.add_argument("--demonstrations", type=Path, help="where to write them, too (`make base`: beside the package's data)")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    splits = split_problems(given.seed)
-    with given.demonstrations.open("w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row) + "\n" for row in demonstrations(splits, given.seed))
+    splits = split_problems()
+    if given.demonstrations:
+        with given.demonstrations.open("w", encoding="utf-8") as file:
+            file.writelines(json.dumps(row) + "\n" for row in demonstrations(splits))
     print({name: len(found) for name, found in splits.items()}, flush=True)
     words = tokenizer()
     model = blank_model(given.seed, len(words))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import time
 from collections.abc import Iterator
@@ -12,7 +11,11 @@ from typing import TYPE_CHECKING
 
 from ..config import Config
 from ..storage import MANIFEST, fetch, read_json
+from ..tracking import server
 from .harness import Step
+
+UNTRAINED = ("base", "warmstart")
+"""Arms that think whatever the run's method is."""
 
 if TYPE_CHECKING:
     from ..registry.models import Champion
@@ -79,11 +82,12 @@ def run(config: Config, run: Path) -> dict:
 def _arms(folders: dict[str, Path], config: Config, data: Path, step: Step) -> Iterator[tuple]:
     """(arm, its speaker, whether it thinks), one model in memory at a time. The SFT rival is trained here, from the base."""
     from ..demonstrations import load_split
+    from ..methods import method_of
     from ..methods.sft import answer_examples, supervise
     from ..rollout.models import open_model
 
     for arm, folder in folders.items():
-        yield arm, open_model(folder, config), True
+        yield arm, open_model(folder, config), arm in UNTRAINED or method_of(config.method).thinks
     if config.evaluation.sft_steps:
         speaker = open_model(folders["base"], config)
         examples = answer_examples(speaker, load_split(data, "train"), config)
@@ -103,7 +107,7 @@ def _tick(step: Step, before: int, total: int, text: str, done: int, of: int) ->
 def _champion(config: Config, run: Path) -> Champion | None:
     """The champion that the candidate must beat; None where there is none, or no tracking store to ask. A run that is started
     again after it registered its own candidate does not meet itself."""
-    if importlib.util.find_spec("mlflow") is None:
+    if not server.installed():
         return None
     from ..registry.models import champion
 

@@ -53,8 +53,9 @@ def shown(uri: str) -> str:
 
 
 def installed() -> bool:
-    """Whether mlflow can be imported; it is not imported to find out."""
-    return importlib.util.find_spec("mlflow") is not None
+    """Whether mlflow can be imported, which is not done to find out, and is wanted: RARO_TRACKING=off in the environment does
+    without it (a study's many runs are no pipeline runs)."""
+    return os.environ.get("RARO_TRACKING") != "off" and importlib.util.find_spec("mlflow") is not None
 
 
 def check(config: Config) -> None:

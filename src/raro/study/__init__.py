@@ -1,0 +1,1 @@
+"""`raro study`: methods x seeds, each arm and seed a run of its own, one table of all."""

@@ -1,0 +1,114 @@
+"""What a study compares: a YAML file that names a configuration, and for each arm what it changes in it.
+
+config: countdown-mini          a packaged name, or a YAML file
+seeds: [0, 1, 2]
+budget: raro                    the other arms train until they have spent this arm's rollout tokens at the same seed
+set: {resources.processes: 1}   changed for every arm
+arms:
+  raro: {}
+  rlvr: {method: rlvr}
+  other: {base.uri: /models/other, seeds: [0]}      an arm may name seeds of its own
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..config import Config, load
+from ..errors import BadInput
+
+PREFIX = "study-"
+KEYS = {"config", "seeds", "budget", "set", "arms"}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One line of the table. changes: configuration keys and their values. seeds: its runs."""
+
+    name: str
+    changes: Mapping[str, Any]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Study:
+    """arms: in the order of the table. budget: name of the arm whose spent tokens the others get; None: each its own steps."""
+
+    name: str
+    config: str
+    arms: tuple[Arm, ...]
+    budget: str | None
+
+    @property
+    def digest(self) -> str:
+        """sha256 of what is compared."""
+        body = [self.config, self.budget, [[a.name, dict(a.changes), a.seeds] for a in self.arms]]
+        return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+    def configured(self, arm: Arm, seed: int, tokens: int = 0) -> Config:
+        """The configuration of one run. tokens: its budget; 0: none."""
+        changes = {**arm.changes, "seed": seed} | ({"raro.tokens": tokens} if tokens else {})
+        return load(self.config, [f"{key}={json.dumps(value)}" for key, value in changes.items()])
+
+    def narrowed(self, names: Sequence[str] | None, seeds: Sequence[int] | None) -> Study:
+        """The same with these arms and seeds only. Raises BadInput for an arm it lacks, or without the arm it takes its budget
+        from."""
+        known = {arm.name: arm for arm in self.arms}
+        if unknown := [name for name in names or () if name not in known]:
+            raise BadInput(f"study '{self.name}' has no arm '{unknown[0]}'", f"it has: {', '.join(known)}")
+        chosen = [arm for arm in self.arms if not names or arm.name in names]
+        if self.budget and self.budget not in [arm.name for arm in chosen]:
+            raise BadInput(f"the arms take their budget from '{self.budget}', which is left out", f"add {self.budget}")
+        return replace(self, arms=tuple(replace(arm, seeds=tuple(seeds)) for arm in chosen) if seeds else tuple(chosen))
+
+
+def packaged_studies() -> list[str]:
+    """Names of the packaged studies."""
+    names = (path.name for path in resources.files("raro.configs").iterdir())
+    return sorted(n.removeprefix(PREFIX).removesuffix(".yaml") for n in names if n.startswith(PREFIX))
+
+
+def read(name: str) -> Study:
+    """A study from a YAML file or a packaged name. Every arm's configuration is checked. Raises BadInput."""
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise BadInput(f"study file '{path}' does not exist", f"packaged ones: {', '.join(packaged_studies())}")
+        text = path.read_text(encoding="utf-8")
+    elif name in packaged_studies():
+        text = (resources.files("raro.configs") / f"{PREFIX}{name}.yaml").read_text(encoding="utf-8")
+    else:
+        raise BadInput(f"unknown study '{name}'", f"a YAML file, or one of: {', '.join(packaged_studies())}")
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise BadInput(f"study '{name}' is not valid YAML", str(error).splitlines()[0]) from None
+    return _study(name, data)
+
+
+def _study(name: str, data: Any) -> Study:
+    if not isinstance(data, dict) or not isinstance(data.get("arms"), dict) or not data["arms"]:
+        raise BadInput(f"study '{name}' has no arms", "see src/raro/study/plan.py for the layout")
+    if unknown := set(data) - KEYS:
+        raise BadInput(f"study '{name}': unknown key '{sorted(unknown)[0]}'", f"known: {', '.join(sorted(KEYS))}")
+    common, seeds = data.get("set") or {}, data.get("seeds", [0])
+    arms = []
+    for arm, changes in data["arms"].items():
+        own = dict(changes or {})
+        arms.append(Arm(arm, common | {k: v for k, v in own.items() if k != "seeds"}, tuple(own.get("seeds", seeds))))
+    study = Study(name, data.get("config", "countdown-mini"), tuple(arms), data.get("budget"))
+    if study.budget and study.budget not in data["arms"]:
+        raise BadInput(f"study '{name}': budget '{study.budget}' is no arm", "name one of its arms")
+    for arm in study.arms:
+        if not arm.seeds or not all(isinstance(seed, int) and seed >= 0 for seed in arm.seeds):
+            raise BadInput(f"study '{name}': the seeds of '{arm.name}' are not whole numbers", "write for example [0, 1, 2]")
+        study.configured(arm, arm.seeds[0])
+    return study

@@ -1,0 +1,136 @@
+"""A study's one table: accuracy by arm and seed, paired differences with intervals, what each arm spent. JSON and Markdown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..benchmarks.statistics import Interval, paired_over_seeds
+from ..config import parse
+from ..storage import MANIFEST, read_json, write_atomic, write_json
+from .plan import Study
+from .run import Job
+
+WAYS = ("sampled", "greedy")
+Scores = dict[str, list[list[float]]]
+"""way -> one list per seed of one score per test problem."""
+
+
+def write(study: Study, jobs: Sequence[Job], command: str, target: Path) -> dict[str, Any]:
+    """Writes TARGET.json and TARGET.md from finished runs and returns the content of the first. Raises ValueError where two
+    runs were not measured on the same problems."""
+    content = collect(study, jobs) | {"command": command}
+    write_json(target.with_suffix(".json"), content)
+    write_atomic(target.with_suffix(".md"), markdown(content))
+    return content
+
+
+def collect(study: Study, jobs: Sequence[Job]) -> dict[str, Any]:
+    """The table's content. Arms: those of the study; `base` and `warmstart` as the budget's arm (else the first) met them; and
+    `ARM: base` where an arm starts from another base."""
+    lead = study.budget or study.arms[0].name
+    scores: dict[str, Scores] = {}
+    seeds: dict[str, list[int]] = {}
+    for arm in study.arms:
+        own = [job for job in jobs if job.arm == arm]
+        names = {arm.name: "candidate"}
+        if arm.name == lead:
+            names |= {"base": "base", "warmstart": "warmstart"}
+        elif "base.uri" in arm.changes:
+            names[f"{arm.name}: base"] = "base"
+        for name, role in names.items():
+            scores[name] = {way: [_items(job, way, role) for job in own] for way in WAYS}
+            seeds[name] = [job.seed for job in own]
+    means = {
+        name: {way: [sum(items) / len(items) for items in by_seed] for way, by_seed in found.items()}
+        for name, found in scores.items()
+    }
+    leading = next(job for job in jobs if job.arm.name == lead)
+    return {
+        "study": study.name,
+        "study_digest": study.digest,
+        "n_test": len(_items(leading, "greedy", "base")),
+        "seeds": [job.seed for job in jobs if job.arm.name == lead],
+        "arms": {name: found | {"seeds": seeds[name]} for name, found in means.items()},
+        "paired": {
+            f"{lead}-{name}": {way: _paired(scores, seeds, lead, name, way) for way in WAYS}
+            for name in scores
+            if name != lead and set(seeds[name]) & set(seeds[lead])
+        },
+        "share_of_oracle": {way: _share(means, seeds, lead, way) for way in WAYS} if "rlvr" in scores else None,
+        "spent": {arm.name: _spent([job for job in jobs if job.arm == arm]) for arm in study.arms},
+        "training": {arm.name: [_training(job) for job in jobs if job.arm == arm] for arm in study.arms},
+        "digests": _digests(jobs),
+    }
+
+
+def _items(job: Job, way: str, role: str) -> list[float]:
+    path = job.folder / "evaluate" / "items.jsonl"
+    return [json.loads(line)[way][role] for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _paired(scores: dict[str, Scores], seeds: dict[str, list[int]], lead: str, other: str, way: str) -> Interval:
+    """Lead less other over the seeds that both have."""
+    both = [seed for seed in seeds[lead] if seed in seeds[other]]
+    ours = [scores[lead][way][seeds[lead].index(seed)] for seed in both]
+    theirs = [scores[other][way][seeds[other].index(seed)] for seed in both]
+    return paired_over_seeds(ours, theirs)
+
+
+def _share(means: dict, seeds: dict[str, list[int]], lead: str, way: str) -> float | None:
+    """What the lead gained over the base, as a share of what the oracle gained, over the oracle's seeds. None where it gained
+    nothing."""
+    both = [i for i, seed in enumerate(seeds[lead]) if seed in seeds["rlvr"]]
+    ours, base = (sum(means[name][way][i] for i in both) / len(both) for name in (lead, "base"))
+    oracle = sum(means["rlvr"][way]) / len(means["rlvr"][way])
+    return (ours - base) / (oracle - base) if oracle > base else None
+
+
+def _spent(jobs: Sequence[Job]) -> dict[str, float]:
+    """Means over the seeds: rollout tokens and steps of training, seconds of it."""
+    told = [read_json(job.folder / "train" / "train.json") for job in jobs]
+    return {key: sum(t[key] for t in told) / len(told) for key in ("tokens", "steps", "seconds")}
+
+
+def _training(job: Job) -> dict[str, Any]:
+    """What a run's training says of itself, for whoever looks for the selection and the gate."""
+    told = read_json(job.folder / "train" / "train.json")
+    return {"seed": job.seed} | {key: told[key] for key in ("steps", "tokens", "gate_opened", "selected_step", "selection")}
+
+
+def _digests(jobs: Sequence[Job]) -> dict[str, Any]:
+    """Configurations by arm and seed, data and bases by root."""
+    config = {job.name: parse((job.folder / "config.json").read_text(encoding="utf-8")).digest for job in jobs}
+    roots = lambda step: sorted({read_json(job.folder / step / MANIFEST)["root"] for job in jobs})  # noqa: E731
+    return {"config": config, "data": roots("ingest"), "warmstart": roots("warmstart")}
+
+
+def markdown(content: dict[str, Any]) -> str:
+    """The table for people: mean over the seeds, and the seeds' own figures."""
+    lines = [f"`{content['command']}`: {content['n_test']:,} test problems, accuracy in %, mean (one figure per seed).", ""]
+    lines += ["| arm | sampled | greedy | rollout tokens | seconds |", "|---|---|---|---|---|"]
+    for name, found in content["arms"].items():
+        spent = content["spent"].get(name)
+        cost = f"{spent['tokens'] / 1e6:.2f} M | {spent['seconds']:.0f}" if spent else "- | -"
+        lines.append(f"| {name} | {_cell(found['sampled'])} | {_cell(found['greedy'])} | {cost} |")
+    lines += ["", "Paired differences in points, 95 % intervals from a bootstrap over seeds and problems:", ""]
+    lines += ["| | sampled | greedy |", "|---|---|---|"]
+    for name, found in content["paired"].items():
+        lines.append(f"| {name} | {_difference(found['sampled'])} | {_difference(found['greedy'])} |")
+    if content["share_of_oracle"]:
+        known = {way: value for way, value in content["share_of_oracle"].items() if value is not None}
+        shares = ", ".join(f"{way} {100 * value:.0f} %" for way, value in known.items()) or "it gained nothing"
+        lines += ["", f"Share of the oracle's gain over the base: {shares}."]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(values: Sequence[float]) -> str:
+    each = ", ".join(f"{100 * value:.1f}" for value in values)
+    return f"{100 * sum(values) / len(values):.1f} ({each})"
+
+
+def _difference(interval: Interval) -> str:
+    mean, low, high = (100 * value for value in interval)
+    return f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"

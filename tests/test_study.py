@@ -1,0 +1,175 @@
+"""A study: arms and seeds as runs of their own, equal budgets, one table, resumable; and each method on the loop."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from raro.config import load
+from raro.errors import BadInput
+from raro.methods import METHODS
+from raro.study import plan, run, table
+
+SMALL = """
+config: countdown-mini
+seeds: [0, 1]
+budget: raro
+set:
+  resources.processes: 1
+  warmstart.steps: 1
+  warmstart.questions: 4
+  warmstart.thoughts: 2
+  raro.steps: 3
+  raro.questions: 4
+  raro.rollouts: 3
+  raro.pairs: 8
+  raro.verdicts: 2
+  raro.gate: 0.0
+  raro.tau_ramp: 0
+  raro.snapshots: 3
+  evaluation.sft_steps: 0
+  evaluation.track_every: 0
+  evaluation.track_items: 4
+  evaluation.max_items: 30
+  evaluation.samples: 2
+arms:
+  raro: {}
+  rlvr: {method: rlvr, raro.steps: 1000, seeds: [1]}
+  sft: {method: sft, warmstart.steps: 0, raro.questions: 8}
+  shuffled: {raro.control: shuffled, seeds: [0]}
+  frozen: {raro.control: frozen, raro.lambda_crit: 0.0, seeds: [0]}
+"""
+
+
+def studied(output: Path, source: Path, *more: str) -> str:
+    command = [sys.executable, "-m", "raro.cli", "study", str(source), "--output", str(output), *more]
+    done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> tuple[Path, Path, str]:
+    """(the study's file, its output, what it printed)."""
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "small.yaml").write_text(SMALL, encoding="utf-8")
+    return folder / "small.yaml", folder / "out", studied(folder / "out", folder / "small.yaml")
+
+
+def trained(output: Path, arm: str, seed: int) -> dict:
+    return json.loads((output / arm / f"seed-{seed}" / "train" / "train.json").read_text())
+
+
+def test_one_table_of_all_arms(study):
+    _, output, said = study
+    content = json.loads((output / "table.json").read_text())
+    assert list(content["arms"]) == ["raro", "base", "warmstart", "rlvr", "sft", "shuffled", "frozen"]
+    assert content["n_test"] == 30 and content["seeds"] == [0, 1]
+    for name, found in content["arms"].items():
+        assert len(found["sampled"]) == len(found["greedy"]) == len(found["seeds"]), name
+        assert all(0 <= value <= 1 for way in ("sampled", "greedy") for value in found[way])
+    assert content["arms"]["rlvr"]["seeds"] == [1]
+    for difference in content["paired"].values():
+        mean, low, high = difference["sampled"]
+        assert low <= mean <= high
+    assert (output / "table.md").read_text() in said
+    evaluation = json.loads((output / "raro" / "seed-1" / "evaluate" / "evaluation.json").read_text())
+    assert content["arms"]["raro"]["greedy"][1] == pytest.approx(evaluation["greedy"]["candidate"][0])
+    assert content["arms"]["base"]["sampled"][1] == pytest.approx(evaluation["sampled"]["base"][0])
+
+
+def test_budgets_are_equal(study):
+    _, output, _ = study
+    for arm, seed in (("rlvr", 1), ("sft", 0)):
+        told, budget = trained(output, arm, seed), trained(output, "raro", seed)["tokens"]
+        longest = 4 * 3 * 80 if arm == "rlvr" else 8 * 20
+        assert told["tokens"] <= budget + longest, "the last step may go over it, no other"
+        assert told["tokens"] >= budget or told["steps"] == 3
+
+
+def test_a_study_goes_on_where_it_was(study):
+    source, output, said = study
+    models = {path: path.stat().st_mtime_ns for path in output.rglob("model.safetensors")}
+    assert studied(output, source) == said
+    assert {path: path.stat().st_mtime_ns for path in output.rglob("model.safetensors")} == models
+
+
+def test_a_run_of_another_configuration_is_not_taken(study, tmp_path):
+    source, output, _ = study
+    other = tmp_path / "small.yaml"
+    other.write_text(SMALL.replace("raro.questions: 4", "raro.questions: 5"), encoding="utf-8")
+    with pytest.raises(BadInput, match="another configuration"):
+        run.run(plan.read(str(other)), output, 1)
+
+
+def test_the_candidate_is_chosen_among_snapshots_without_a_verifier(study):
+    _, output, _ = study
+    selection = trained(output, "raro", 0)["selection"]
+    assert selection["steps"] == [1, 2, 3] == selection["judges"]
+    assert len(selection["win_rates"]) == 3 and all(len(row) == 3 for row in selection["win_rates"])
+    worst = [min(row) for row in selection["win_rates"]]
+    assert worst[selection["steps"].index(selection["chosen"])] == max(worst)
+    assert trained(output, "sft", 0)["selection"] is None
+
+
+def test_the_selected_snapshot_is_the_model(study):
+    import torch
+    from safetensors.torch import load_file
+
+    _, output, _ = study
+    folder = output / "raro" / "seed-0"
+    chosen = trained(output, "raro", 0)["selected_step"]
+    ours = load_file(folder / "train" / "model" / "model.safetensors")
+    kept = load_file(folder / "checkpoints" / f"weights-{chosen:06d}.safetensors")
+    assert all(torch.equal(ours[name], kept[name]) for name in kept)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("arms: {}", "has no arms"),
+        ("arms: {a: {}}\ncolour: red", "unknown key 'colour'"),
+        ("arms: {a: {raro.stepz: 3}}", "unknown config key 'raro.stepz'"),
+        ("arms: {a: {}}\nbudget: b", "budget 'b' is no arm"),
+        ("arms: {a: {seeds: [x]}}", "not whole numbers"),
+        ("arms: [", "not valid YAML"),
+    ],
+)
+def test_a_bad_study_is_refused_in_one_line(text, line, tmp_path):
+    (tmp_path / "bad.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(BadInput, match=line):
+        plan.read(str(tmp_path / "bad.yaml"))
+
+
+def test_arms_and_seeds_can_be_narrowed():
+    whole = plan.read("countdown-mini")
+    some = whole.narrowed(["raro", "sft"], [3])
+    assert [(arm.name, arm.seeds) for arm in some.arms] == [("raro", (3,)), ("sft", (3,))]
+    with pytest.raises(BadInput, match="no arm 'gan'"):
+        whole.narrowed(["gan"], None)
+    with pytest.raises(BadInput, match="budget from 'raro'"):
+        whole.narrowed(["sft"], None)
+
+
+def test_every_method_has_its_place_in_the_configuration():
+    for name in METHODS:
+        assert load("countdown-mini", [f"method={name}"]).method == name
+
+
+def test_the_table_is_readable():
+    content = {
+        "command": "raro study x",
+        "n_test": 10,
+        "share_of_oracle": {"sampled": 0.9, "greedy": None},
+        "arms": {"raro": {"sampled": [0.5, 0.3], "greedy": [0.4, 0.4]}, "base": {"sampled": [0.1], "greedy": [0.2]}},
+        "spent": {"raro": {"tokens": 2_500_000, "seconds": 61.2}},
+        "paired": {"raro-base": dict.fromkeys(table.WAYS, (0.3, 0.1, 0.5))},
+    }
+    text = table.markdown(content)
+    assert "| raro | 40.0 (50.0, 30.0) | 40.0 (40.0, 40.0) | 2.50 M | 61 |" in text
+    assert "| raro-base | +30.0 (+10.0 to +50.0) |" in text and "base: sampled 90 %." in text
