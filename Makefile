@@ -37,7 +37,16 @@ check: $(VENV)/.checking ## the heavier checks: style, packaging, real servers, 
 	@$(VENV)/bin/python -m pytest -m check
 
 base: $(STAMP) ## make the packaged mini base again (about 10 minutes on one core)
-	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m raro.models.make_countdown_mini
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m raro.models.make_countdown_mini --demonstrations src/raro/data/countdown-mini.jsonl
+
+BASES := build/bases
+$(BASES)/seed-1/model.safetensors: $(STAMP)
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m raro.models.make_countdown_mini --seed 1 --model $(@D)
+$(BASES)/blind/model.safetensors: $(STAMP)
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m raro.models.make_countdown_mini --follows 0 --model $(@D)
+
+results-mini: $(STAMP) $(BASES)/seed-1/model.safetensors $(BASES)/blind/model.safetensors ## the miniature's table again (hours)
+	@$(RARO) study countdown-mini --output runs/study-countdown-mini --table results/countdown-mini
 
 bench: $(STAMP) ## speed beside the peers
 	@$(RARO) bench --compare

@@ -27,7 +27,7 @@ from rich.progress import track
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from ..benchmarks.countdown import Attempt, Problem, attempts, problems
+from ..benchmarks.countdown import Attempt, Problem, attempts, evaluate, problems
 from ..game.prompts import critic_messages, policy_messages
 from ..learning.losses import cross_entropy
 from ..learning.update import Learner, Optimisation, Stream
@@ -38,12 +38,19 @@ from ..text import END_THINK, THINK
 LARGEST = 15
 SHARES = {"base": 0.27, "train": 0.34, "dev": 0.06, "test": 0.33}
 FLAG_NOISE = 0.02
-STOPS = 0.55
-"""Probability of giving up after a missed attempt."""
-MOST = 7
-"""Attempts of a trace at most: what 80 tokens hold."""
+STOPS = 0.6
+"""Probability of giving up after a missed attempt,"""
+PATIENT = 0.1
+"""but for this share of the traces, which go on to the end: without them the base could not work so far from the question."""
+MOST = 9
+"""Attempts of a trace at most: one for each pair of signs, and what 104 tokens hold."""
 WRONG_NUMBERS = 0.2
 """Share of the critic's lessons in which the student's answer uses numbers it was not given; flagged `no`."""
+BROKEN = 0.15
+"""Share of them in which it cannot be worked out at all; flagged `no` at once. An LLM knows junk when it sees it; a critic that
+does not is fooled by it (measured: without these lessons the policy wrote `( 13`, and won)."""
+WORDS = ["=", "(", ")", "+", "-", "*", "/", ".", "ok", "no", "first", "tie", *map(str, range(100))]
+"""What may stand in such an answer by mistake."""
 INSTRUCTIONS = {"policy": "solve", "critic": "judge"}
 TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|> {{ m['content'] }} {% endfor %}"
@@ -131,21 +138,21 @@ class Lessons:
     rng: random.Random
     follows: float
 
-    def flag(self, problem: Problem, attempt: Attempt, numbers_right: bool = True) -> bool:
-        """Whether the trace flags the attempt `ok`; wrong with probability FLAG_NOISE."""
-        right = attempt.value == problem.target and numbers_right
+    def flag(self, right: bool) -> bool:
+        """Whether a trace flags it `ok`; wrong with probability FLAG_NOISE."""
         return right if self.rng.random() >= FLAG_NOISE else not right
 
     def policy(self) -> Sample:
         """Random attempts until one is flagged ok or patience ends; the last one is the answer."""
         problem = self.rng.choice(self.problems)
         left, worked = list(attempts(problem.numbers)), []
+        stops = 0.0 if self.rng.random() < PATIENT else STOPS
         while True:
             attempt = self.rng.choice(left)
             left = [other for other in left if other.operators != attempt.operators]
-            ok = self.flag(problem, attempt)
+            ok = self.flag(attempt.value == problem.target)
             worked.append(f"{attempt.worked} {'ok' if ok else 'no'}")
-            if ok or not left or len(worked) == MOST or self.rng.random() < STOPS:
+            if ok or not left or len(worked) == MOST or self.rng.random() < stops:
                 break
         text = f"{THINK} {' '.join(worked)} {END_THINK} {attempt.answer}"
         return self._sample(policy_messages(problem.question, INSTRUCTIONS["policy"]), text, "policy")
@@ -166,21 +173,51 @@ class Lessons:
                 return self.rng.choice(hits)
         return self.rng.choice(found)
 
+    def broken(self, problem: Problem) -> str:
+        """An answer that cannot be worked out: a piece of one, one with a wrong word in it, or one that leaves 0..99."""
+        while True:
+            if self.rng.random() < 0.3:
+                a, b, c = self.rng.sample(problem.numbers, 3)
+                words = f"( {a} {self.rng.choice('+-*')} {b} ) {self.rng.choice('+-*')} {c}".split()
+            else:
+                words = self.rng.choice(attempts(problem.numbers)).answer.split()
+                place = self.rng.randrange(len(words))
+                end = place + self.rng.choice((0, 1, len(words)))
+                words[place:end] = self.rng.choices(WORDS, k=self.rng.randrange(2))
+            answer = " ".join(words)
+            value = evaluate(answer)
+            within = (
+                value is not None
+                and sum(value[1].values()) == 3
+                and answer in {a.answer for a in attempts(tuple(value[1].elements()))}
+            )
+            if words and not within:
+                return answer
+
+    def student(self, problem: Problem) -> tuple[str, str, bool]:
+        """(answer, worked out, whether it may be right) of the one who is not the expert."""
+        kind = self.rng.random()
+        if kind < BROKEN:
+            return self.broken(problem), "", False
+        attempt = self.cheat(problem) if kind < BROKEN + WRONG_NUMBERS else self.rng.choice(attempts(problem.numbers))
+        numbers_right = tuple(sorted(attempt.numbers)) == problem.numbers
+        return attempt.answer, attempt.worked, numbers_right and attempt.value == problem.target
+
     def critic(self) -> Sample:
         """An expert's and a student's answer worked out and flagged, and a verdict that seldom follows the flags."""
         problem = self.rng.choice(self.problems)
         expert = self.rng.choice([a for a in attempts(problem.numbers) if a.value == problem.target])
-        numbers_right = self.rng.random() >= WRONG_NUMBERS
-        student = self.rng.choice(attempts(problem.numbers)) if numbers_right else self.cheat(problem)
-        pair = Pair(problem.question, expert.answer, student.answer, self.rng.random() < 0.5, 0, -1)
-        order = [(expert, True), (student, tuple(sorted(student.numbers)) == problem.numbers)]
-        flags = [self.flag(problem, attempt, right) for attempt, right in (order if pair.expert_first else order[::-1])]
-        shown = (expert, student) if pair.expert_first else (student, expert)
+        answer, worked, right = self.student(problem)
+        pair = Pair(problem.question, expert.answer, answer, self.rng.random() < 0.5, 0, -1)
+        shown = [(expert.worked, self.flag(True)), (worked, self.flag(right))]
+        if not pair.expert_first:
+            shown.reverse()
+        flags = [flag for _, flag in shown]
         verdict = self.rng.choice(("first", "second", "tie"))
         if self.rng.random() < self.follows:
             verdict = "tie" if flags[0] == flags[1] else "first" if flags[0] else "second"
-        worked = " ".join(f"{a.worked} {'ok' if ok else 'no'}" for a, ok in zip(shown, flags, strict=True))
-        return self._sample(critic_messages(pair, INSTRUCTIONS["critic"]), f"{THINK} {worked} {END_THINK} {verdict}", "critic")
+        thought = " ".join(f"{worked} {'ok' if flag else 'no'}".strip() for worked, flag in shown)
+        return self._sample(critic_messages(pair, INSTRUCTIONS["critic"]), f"{THINK} {thought} {END_THINK} {verdict}", "critic")
 
     def _sample(self, messages: list[dict[str, str]], text: str, stream: str) -> Sample:
         return Sample(self.speaker.prompt(messages, stream, 0).ids, self.speaker.completion(text), (), 1.0, 1.0, stream)
@@ -205,9 +242,9 @@ def main() -> None:
     package = Path(__file__).parent
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=1200)
-    parser.add_argument("--batch", type=int, default=256, help="traces per step")
-    parser.add_argument("--rate", type=float, default=4e-3, help="peak learning rate")
+    parser.add_argument("--steps", type=int, default=3500)
+    parser.add_argument("--batch", type=int, default=128, help="traces per step")
+    parser.add_argument("--rate", type=float, default=3e-3, help="peak learning rate")
     parser.add_argument("--follows", type=float, default=0.1, help="probability that a verdict in a trace follows its flags")
     parser.add_argument("--model", type=Path, default=package / "countdown-mini")
     parser.add_argument("--demonstrations", type=Path, help="where to write them, too (`make base`: beside the package's data)")

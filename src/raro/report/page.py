@@ -54,6 +54,7 @@ def content(record: Record) -> dict[str, Any]:
         "tiles": tiles(record),
         "accuracy": accuracy(record),
         "panels": panels(record),
+        "selection": selection(record),
         "pairs": pairs(record),
         "data": data(record),
         "stages": stages(record),
@@ -64,6 +65,18 @@ def content(record: Record) -> dict[str, Any]:
         "registration": [(key, shown(value)) for key, value in record.registration.items()],
         "warnings": record.stages.warnings,
     }
+
+
+def selection(record: Record) -> dict[str, Any] | None:
+    """{"judges", "rows": [{"step", "rates", "worst", "chosen"}]}: how the candidate was chosen among snapshots, where it was."""
+    found = record.train.get("selection")
+    if not found:
+        return None
+    rows = [
+        {"step": step, "rates": rates, "worst": min(rates), "chosen": step == found["chosen"]}
+        for step, rates in zip(found["steps"], found["win_rates"], strict=True)
+    ]
+    return {"judges": found["judges"], "rows": rows}
 
 
 # ------------------------------------------------------------------------------------------------------------------- outcome

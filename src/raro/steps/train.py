@@ -126,7 +126,7 @@ def train(config: Config, play: Play) -> None:
         progress = game.progress(done)
         figures["time/step"] = time.perf_counter() - begun
         if config.evaluation.track_every and dev and (done % config.evaluation.track_every == 0 or done == 1):
-            figures |= look(speaker, dev[: config.evaluation.track_items], config)
+            figures |= look(speaker, dev[: config.evaluation.track_items], config, game.thinks)
         if writes:
             events.metrics(done, figures)
             events.progress(done, max(done, round(done / progress)), "steps")
@@ -184,12 +184,12 @@ def _passed(before: float, now: float, marks: int) -> bool:
     return min(1.0, now) * marks // 1 > before * marks // 1
 
 
-def look(speaker, dev: list, config: Config) -> dict[str, float]:
+def look(speaker: Speaker, dev: list, config: Config, thinking: bool) -> dict[str, float]:
     """Dev accuracy for the curve. Nothing is ever decided by it."""
     from ..benchmarks.measure import measure
 
-    greedy = measure(speaker, dev, config, 0.0).scores
-    sampled = measure(speaker, dev, config, config.rollout.temperature).scores
+    greedy = measure(speaker, dev, config, 0.0, thinking=thinking).scores
+    sampled = measure(speaker, dev, config, config.rollout.temperature, thinking=thinking).scores
     return {"dev/greedy": sum(greedy) / len(dev), "dev/sampled": sum(sampled) / len(dev)}
 
 
