@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 
@@ -125,6 +126,25 @@ def test_the_gate_opens_on_accuracy_and_stays_open():
     gate.observe(3, 0, 10)
     assert gate.open
     assert controllers.CriticGate(0.0, 0.9).open
+
+
+def test_the_gate_shuts_again_where_it_is_told_to():
+    gate = controllers.CriticGate(0.6, 0.5, 0.4)
+    for step, expert in enumerate((9, 9, 5, 0)):
+        gate.observe(step, expert, 10 - expert)
+    assert not gate.open and gate.step_opened == 0
+    gate.observe(4, 10, 0)
+    assert gate.open and gate.step_opened == 0
+    again = controllers.CriticGate(**dataclasses.asdict(gate))
+    assert again == gate
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=20))
+def test_leaving_one_out_measures_each_by_the_others(values):
+    for i, advantage in enumerate(advantages.leave_one_out(values)):
+        others = values[:i] + values[i + 1 :]
+        assert advantage == pytest.approx(values[i] - sum(others) / len(others), abs=1e-9)
+    assert advantages.leave_one_out(values[:1]) == [0.0]
 
 
 def test_the_ramp():

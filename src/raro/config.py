@@ -122,6 +122,12 @@ class Raro:
     gate: float = doc(
         0.0, "the policy waits until the critic's smoothed accuracy passes this; 0: never waits (P has none)", low=0, high=1
     )
+    gate_shut: float = doc(
+        0.0,
+        "it waits again when that accuracy falls below this: it has found what the critic cannot judge; 0: never (M)",
+        low=0,
+        high=1,
+    )
     gate_smoothing: float = doc(0.9, "of that accuracy, per step (O)", low=0, high=0.999)
     lambda_pol: float = doc(1 / 9, "weight of the policy's stream (P)", low=0)
     lambda_crit: float = doc(8 / 9, "weight of the critic's stream (P)", low=0)
@@ -320,6 +326,8 @@ def parse(data: Mapping[str, Any] | str) -> Config:
     config = _build(Config, data, "")
     if config.raro.lambda_pol == config.raro.lambda_crit == 0:
         raise BadInput("raro.lambda_pol and raro.lambda_crit are both 0", "give at least one role a weight")
+    if config.raro.gate_shut > config.raro.gate:
+        raise BadInput("raro.gate_shut is above raro.gate, so the gate could never stay open", "lower raro.gate_shut")
     if config.demonstrations.dev_share + config.demonstrations.test_share >= 1:
         raise BadInput("demonstrations.dev_share and test_share leave nothing to train on", "lower them")
     return config

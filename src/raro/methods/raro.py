@@ -59,7 +59,7 @@ class Raro(Method):
     def __post_init__(self) -> None:
         settings = self.config.raro
         self.replay = Replay(settings.replay_capacity, self.config.seed)
-        self.gate = controllers.CriticGate(settings.gate, settings.gate_smoothing)
+        self.gate = controllers.CriticGate(settings.gate, settings.gate_smoothing, settings.gate_shut)
         self.critic = self.engine
         if settings.control == "frozen":
             self.critic = dataclasses.replace(self.speaker, model=self.learner.reference).engine(self.config)
@@ -201,15 +201,12 @@ class Raro(Method):
 
     def state(self) -> dict:
         """The game's state as plain JSON."""
-        return super().state() | {
-            "replay": self.replay.state(),
-            "gate": {"share": self.gate.share, "step_opened": self.gate.step_opened},
-        }
+        return super().state() | {"replay": self.replay.state(), "gate": dataclasses.asdict(self.gate)}
 
     def restore(self, state: dict) -> None:
         super().restore(state)
         self.replay.restore(state["replay"])
-        self.gate.share, self.gate.step_opened = state["gate"]["share"], state["gate"]["step_opened"]
+        self.gate = controllers.CriticGate(**state["gate"])
 
     def _read(self, pair: Pair, prompt: Prompt, completion: Completion) -> Judgement:
         raw = self.speaker.text(completion.ids)

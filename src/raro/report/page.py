@@ -68,7 +68,8 @@ def content(record: Record) -> dict[str, Any]:
 
 
 def selection(record: Record) -> dict[str, Any] | None:
-    """{"judges", "rows": [{"step", "rates", "worst", "chosen"}]}: how the candidate was chosen among snapshots, where it was."""
+    """{"judges", "rows": [{"step", "rates", "worst", "chosen"}]}: how the candidate was chosen; None where it was the
+    last step's."""
     found = record.train.get("selection")
     if not found:
         return None
