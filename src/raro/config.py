@@ -156,6 +156,8 @@ class Raro:
         "controls that must not learn. shuffled: what the policy is told of its answers is dealt among them at random; "
         "frozen: the warm start judges for ever",
     )
+    dpo_beta: float = doc(0.1, "of the method dpo: how far a preference may lead from the round's start (DPO)", low=0)
+    dpo_rounds: int = doc(3, "of the method dpo: rounds, each from where the last one ended (P)", low=1)
     snapshots: int = doc(
         8, "weights kept on the way, evenly spaced, among which the candidate is chosen; 0: the last step's (O)", low=0
     )
@@ -250,7 +252,9 @@ class Config:
     schema: int = doc(SCHEMA, "version of this layout", low=SCHEMA, high=SCHEMA)
     name: str = doc("raro", "what this configuration is for")
     seed: int = doc(0, "of everything random", low=0, high=2**31 - 1)
-    method: Literal["raro", "rlvr", "sft"] = doc("raro", "what trains: raro, or a rival on the same loop")
+    method: Literal["raro", "sft", "rationalization", "dpo", "rl_logit", "similarity", "rlvr"] = doc(
+        "raro", "what trains: raro, or a rival on the same loop (docs/methods.md)"
+    )
     base: Base = doc(Base(), "the model the run starts from")
     demonstrations: Demonstrations = doc(Demonstrations(), "the experts' work")
     prompts: Prompts = doc(Prompts(), "system texts of both roles")

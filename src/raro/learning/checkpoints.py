@@ -39,14 +39,18 @@ def save(
     state: Mapping,
     identity: Mapping,
     keep: int,
+    reference: torch.nn.Module | None = None,
 ) -> Path:
-    """Writes checkpoint `step` under `folder`, atomically, and deletes all but the newest `keep`."""
+    """Writes checkpoint `step` under `folder`, atomically, and deletes all but the newest `keep`. reference: given where it
+    moves during training, and so cannot be had from the warm start again."""
     final = folder / f"step-{step:06d}"
     partial = folder / f".step-{step:06d}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     names = {id(p): name for name, p in model.named_parameters()}
-    save_file({name: p.detach().contiguous() for name, p in model.named_parameters()}, partial / "weights.safetensors")
+    save_file(_weights(model), partial / "weights.safetensors")
+    if reference is not None:
+        save_file(_weights(reference), partial / "reference.safetensors")
     moments: dict[str, Tensor] = {}
     for parameter, values in optimiser.state.items():
         for key, value in values.items():
@@ -65,7 +69,7 @@ def save_weights(folder: Path, step: int, model: torch.nn.Module) -> None:
     """Writes the weights alone to `folder/weights-NNNNNN.safetensors`, atomically: one snapshot among which to choose later."""
     partial = folder / f".weights-{step:06d}.partial"
     folder.mkdir(parents=True, exist_ok=True)
-    save_file({name: p.detach().contiguous() for name, p in model.named_parameters()}, partial)
+    save_file(_weights(model), partial)
     partial.rename(folder / f"weights-{step:06d}.safetensors")
 
 
@@ -94,8 +98,17 @@ def newest(folder: Path, identity: Mapping[str, str]) -> Checkpoint | None:
     return Checkpoint(body["step"], found[-1], body["state"], body["identity"])
 
 
-def restore(checkpoint: Checkpoint, model: torch.nn.Module, optimiser: torch.optim.Optimizer) -> None:
-    """Puts weights and optimiser back exactly as they were."""
+def _weights(model: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: parameter.detach().contiguous() for name, parameter in model.named_parameters()}
+
+
+def restore(
+    checkpoint: Checkpoint,
+    model: torch.nn.Module,
+    optimiser: torch.optim.Optimizer,
+    reference: torch.nn.Module | None = None,
+) -> None:
+    """Puts weights and optimiser back exactly as they were, and a reference that moves."""
     weights = load_file(checkpoint.folder / "weights.safetensors")
     moments = load_file(checkpoint.folder / "optimiser.safetensors")
     by_parameter: dict[str, dict[str, Tensor]] = {}
@@ -107,3 +120,7 @@ def restore(checkpoint: Checkpoint, model: torch.nn.Module, optimiser: torch.opt
             parameter.copy_(weights[name])
             if name in by_parameter:
                 optimiser.state[parameter] = {moment: v.to(parameter.device) for moment, v in by_parameter[name].items()}
+        if reference is not None:
+            kept = load_file(checkpoint.folder / "reference.safetensors")
+            for name, parameter in reference.named_parameters():
+                parameter.copy_(kept[name])

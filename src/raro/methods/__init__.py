@@ -14,8 +14,12 @@ if TYPE_CHECKING:
 
 METHODS: Mapping[str, tuple[str, str]] = {
     "raro": ("raro", "Raro"),
-    "rlvr": ("rlvr", "Rlvr"),
     "sft": ("sft", "Sft"),
+    "rationalization": ("rationalization", "Rationalization"),
+    "dpo": ("dpo", "Dpo"),
+    "rl_logit": ("rl_logit", "RlLogit"),
+    "similarity": ("similarity", "Similarity"),
+    "rlvr": ("rlvr", "Rlvr"),
 }
 """Its name in a configuration: (module, class)."""
 

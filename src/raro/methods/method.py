@@ -54,7 +54,8 @@ class Method:
     """A method's state between steps: what a checkpoint must hold beside weights and optimiser.
 
     written: rollout tokens of all roles so far, the currency in which methods are compared. thinks: whether its model answers
-    after a thought; one that was taught to answer at once does not.
+    after a thought; one that was taught to answer at once does not. moves_reference: whether it replaces the weights that KL is
+    measured to.
     """
 
     config: Config
@@ -63,7 +64,9 @@ class Method:
     learner: Learner
     demonstrations: Sequence[Demonstration]
     written: int = field(default=0, init=False)
+    _clock: list = field(default_factory=lambda: [0, 0.0], init=False, repr=False)  # tokens written in this step, and seconds
     thinks: ClassVar[bool] = True
+    moves_reference: ClassVar[bool] = False
 
     def step(self, step: int) -> tuple[dict[str, float], list[dict]]:
         """One step and its update. Returns its figures, and judged pairs to be looked at where the method has any."""
@@ -142,7 +145,7 @@ class Method:
 
     def begin(self) -> None:
         """Starts the clock of a step."""
-        self._clock = [0, 0.0]  # tokens written, and seconds
+        self._clock = [0, 0.0]
 
     def update(
         self, samples: Sequence[Sample], streams: Mapping[str, Stream], step: int, loss: Loss | None = None

@@ -106,10 +106,11 @@ def train(config: Config, play: Play) -> None:
     writes, together = learner.accelerator.is_main_process, learner.accelerator.wait_for_everyone
     train_split, dev = (load_split(Path(play.data), split) for split in ("train", "dev"))
     game = method_of(config.method)(config, speaker, speaker.engine(config), learner, train_split)
+    moving = learner.reference if game.moves_reference else None
     events = Events(play.run, "train")
     first, spent = 0, 0.0
     if found := checkpoints.newest(folder, play.identity):
-        checkpoints.restore(found, speaker.model, learner.optimiser)
+        checkpoints.restore(found, speaker.model, learner.optimiser, moving)
         game.restore(found.state["game"])
         first, spent = found.step, found.state["seconds"]
         if writes:
@@ -137,7 +138,7 @@ def train(config: Config, play: Play) -> None:
             if done % settings.checkpoint_every == 0 or progress >= 1:
                 state = {"game": game.state(), "seconds": time.perf_counter() - started}
                 checkpoints.save(
-                    folder, done, speaker.model, learner.optimiser, state, play.identity, settings.keep_checkpoints
+                    folder, done, speaker.model, learner.optimiser, state, play.identity, settings.keep_checkpoints, moving
                 )
     together()
     tell = (lambda d, n: events.progress(d, n, "choosing the candidate")) if writes else None
@@ -166,7 +167,7 @@ def _learner(speaker: Speaker, config: Config) -> Learner:
 
     settings = config.raro
     held = settings.gate > 0 and settings.kl_held > 0
-    anchored = settings.kl_pol > 0 or settings.kl_crit > 0 or held or settings.control == "frozen"
+    anchored = settings.kl_pol > 0 or settings.kl_crit > 0 or held or settings.control == "frozen" or config.method == "dpo"
     reference = copy.deepcopy(speaker.model).requires_grad_(False).eval() if anchored else None
     optimisation = Optimisation(
         learning_rate=settings.learning_rate,
