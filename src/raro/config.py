@@ -191,6 +191,9 @@ class Evaluation:
         0, "steps between looks at dev accuracy, for the curve only, never for selection; 0: none (O)", low=0
     )
     track_items: int = doc(200, "dev problems of such a look (O)", low=1)
+    critic_items: int = doc(
+        500, "of the candidate's errors on test that its critic is asked about, where a checker tells them (O)", low=1
+    )
     bootstrap: int = doc(2000, "resamples of an interval (O)", low=100)
 
 

@@ -25,13 +25,18 @@ def countdown_score(item: Demonstration, answer: str) -> float:
 SCORERS: dict[str, Scorer] = {"countdown": countdown_score, "held_out": lambda item, answer: token_f1(answer, item.answer)}
 
 
+CHECKED = ("countdown",)
+"""Benchmarks whose score says right or wrong."""
+
+
 @dataclass(frozen=True)
 class Measured:
-    """One arm's answers. scores: one per item, the mean over its samples. answers: one per item, of its first sample, '' where
-    malformed. well_formed: share of rollouts that could be read. tokens: written in all."""
+    """One arm's answers. scores: one per item, the mean over its samples. answers, first: answer and score of each item's first
+    sample, '' and 0 where malformed. well_formed: share of rollouts that could be read. tokens: written in all."""
 
     scores: list[float]
     answers: list[str]
+    first: list[float]
     well_formed: float
     tokens: int
 
@@ -56,14 +61,16 @@ def measure(
     sampling = Sampling(temperature, config.rollout.policy_tokens, config.seed, 0)
     written = speaker.engine(config).generate(asked, samples if temperature else 1, sampling, progress)
     score = SCORERS[config.evaluation.benchmark]
-    scores, answers, readable, tokens = [], [], 0, 0
+    scores, answers, first, readable, tokens = [], [], [], 0, 0
     for item, completions in zip(items, written, strict=True):
         read = [_answer(speaker, c.ids, c.finish == "stop", thinking) for c in completions]
         readable += sum(answer is not None for answer in read)
         tokens += sum(len(c.ids) for c in completions)
-        scores.append(sum(score(item, answer) for answer in read if answer is not None) / len(read))
+        given = [0.0 if answer is None else score(item, answer) for answer in read]
+        scores.append(sum(given) / len(read))
         answers.append(read[0] or "")
-    return Measured(scores, answers, readable / max(1, sum(map(len, written))), tokens)
+        first.append(given[0])
+    return Measured(scores, answers, first, readable / max(1, sum(map(len, written))), tokens)
 
 
 def _answer(speaker: Speaker, ids: Sequence[int], finished: bool, thinking: bool) -> str | None:

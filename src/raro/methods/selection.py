@@ -14,11 +14,11 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
+from ..benchmarks.judging import verdicts
 from ..config import Config
-from ..game.prompts import critic_messages, policy_messages
+from ..game.prompts import policy_messages
 from ..game.rewards import policy_reward
-from ..game.verdicts import outcome, read_verdict
-from ..records import Demonstration, Pair, Sampling
+from ..records import Demonstration, Sampling
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
 from ..text import split_thought
@@ -92,19 +92,5 @@ def _answers(speaker: Speaker, engine: Engine, items: Sequence[Demonstration], c
 def _win_rate(
     speaker: Speaker, engine: Engine, items: Sequence[Demonstration], answers: Sequence[str | None], config: Config
 ) -> float:
-    """Both orders of every pair, one greedy verdict each."""
-    pairs = [
-        Pair(d.question, d.answer, answer, expert_first, 0, i)
-        for i, (d, answer) in enumerate(zip(items, answers, strict=True))
-        if answer is not None
-        for expert_first in (True, False)
-    ]
-    asked = [speaker.prompt(critic_messages(p, config.prompts.critic), "selection-critic", i) for i, p in enumerate(pairs)]
-    sampling = Sampling(0.0, config.rollout.critic_tokens, config.seed, STEP)
-    written = engine.generate(asked, 1, sampling) if asked else []
-    won = 0.0
-    for pair, (completion,) in zip(pairs, written, strict=True):
-        said = outcome(read_verdict(speaker.text(completion.ids), completion.finish == "stop"), pair)
-        reward = policy_reward([said], EVEN)
-        won += EVEN if reward is None else reward
-    return won / (2 * len(items))
+    rewards = [policy_reward([said], EVEN) for said in verdicts(speaker, engine, items, answers, config)]
+    return sum(EVEN if reward is None else reward for reward in rewards) / (2 * len(items))

@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..storage import write_atomic
 from . import charts, reading
+from .critics import on_errors, selection
 from .curves import panels
 from .pairs import cut, pairs
 from .provenance import digests, settings, shown
@@ -54,6 +55,7 @@ def content(record: Record) -> dict[str, Any]:
         "tiles": tiles(record),
         "accuracy": accuracy(record),
         "panels": panels(record),
+        "critics": on_errors(record),
         "selection": selection(record),
         "pairs": pairs(record),
         "data": data(record),
@@ -65,19 +67,6 @@ def content(record: Record) -> dict[str, Any]:
         "registration": [(key, shown(value)) for key, value in record.registration.items()],
         "warnings": record.stages.warnings,
     }
-
-
-def selection(record: Record) -> dict[str, Any] | None:
-    """{"judges", "rows": [{"step", "rates", "worst", "chosen"}]}: how the candidate was chosen; None where it was the
-    last step's."""
-    found = record.train.get("selection")
-    if not found:
-        return None
-    rows = [
-        {"step": step, "rates": rates, "worst": min(rates), "chosen": step == found["chosen"]}
-        for step, rates in zip(found["steps"], found["win_rates"], strict=True)
-    ]
-    return {"judges": found["judges"], "rows": rows}
 
 
 # ------------------------------------------------------------------------------------------------------------------- outcome

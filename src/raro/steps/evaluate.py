@@ -18,6 +18,7 @@ UNTRAINED = ("base", "warmstart")
 """Arms that think whatever the run's method is."""
 
 if TYPE_CHECKING:
+    from ..benchmarks.measure import Measured
     from ..registry.models import Champion
 
 
@@ -27,7 +28,7 @@ def run(config: Config, run: Path) -> dict:
     with Step("evaluate", config, run, given=lambda: _given(previous, run)) as step:
         if step.skipped:
             return step.outputs
-        from ..benchmarks.measure import Measured, measure
+        from ..benchmarks.measure import measure
         from ..benchmarks.statistics import mean_interval, paired_difference
         from ..demonstrations import load_split
 
@@ -66,6 +67,7 @@ def run(config: Config, run: Path) -> dict:
         }
         report["well_formed"] = {arm: found["sampled"].well_formed for arm, found in results.items()}
         report["tokens"] = {arm: sum(m.tokens for m in found.values()) for arm, found in results.items()}
+        report["critic"] = _critics(results["candidate"]["sampled"], items, folders, config, step)
         report["seconds"] = time.perf_counter() - started
         (step.folder / "evaluation.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
         with (step.folder / "items.jsonl").open("w", encoding="utf-8") as file:
@@ -98,6 +100,28 @@ def _arms(folders: dict[str, Path], config: Config, data: Path, step: Step) -> I
         batch = config.raro.questions * config.raro.rollouts
         supervise(speaker, examples, config, config.evaluation.sft_steps, batch, config.evaluation.sft_learning_rate, tick)
         yield "sft", speaker, False
+
+
+def _critics(own: Measured, items: list, folders: dict[str, Path], config: Config, step: Step) -> dict[str, dict]:
+    """What the critics of warm start and candidate say of the candidate's errors, its sampled answers that the benchmark's
+    checker finds wrong, beside the experts'. Empty where nothing can say what an error is, or there is none."""
+    from ..benchmarks.judging import accuracy, verdicts
+    from ..benchmarks.measure import CHECKED
+    from ..rollout.models import open_model
+
+    if config.evaluation.benchmark not in CHECKED:
+        return {}
+    wrong = [(item, answer) for item, answer, score in zip(items, own.answers, own.first, strict=True) if answer and not score]
+    wrong = wrong[: config.evaluation.critic_items]
+    if not wrong:
+        return {}
+    found = {}
+    for done, arm in enumerate(("warmstart", "candidate")):
+        step.events.progress(done, 2, "the critics, on the candidate's errors")
+        speaker = open_model(folders[arm], config)
+        asked, answers = [item for item, _ in wrong], [answer for _, answer in wrong]
+        found[arm] = accuracy(verdicts(speaker, speaker.engine(config), asked, answers, config))
+    return found
 
 
 def _tick(step: Step, before: int, total: int, text: str, done: int, of: int) -> None:

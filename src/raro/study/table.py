@@ -61,6 +61,7 @@ def collect(study: Study, jobs: Sequence[Job]) -> dict[str, Any]:
         },
         "share_of_oracle": {way: _share(means, seeds, lead, way) for way in WAYS} if "rlvr" in scores else None,
         "spent": {arm.name: _spent([job for job in jobs if job.arm == arm]) for arm in study.arms},
+        "critic_on_errors": {arm.name: [_critic(job) for job in jobs if job.arm == arm] for arm in study.arms},
         "training": {arm.name: [_training(job) for job in jobs if job.arm == arm] for arm in study.arms},
         "digests": _digests(jobs),
     }
@@ -92,6 +93,13 @@ def _spent(jobs: Sequence[Job]) -> dict[str, float]:
     """Means over the seeds: rollout tokens and steps of training, seconds of it."""
     told = [read_json(job.folder / "train" / "train.json") for job in jobs]
     return {key: sum(t[key] for t in told) / len(told) for key in ("tokens", "steps", "seconds")}
+
+
+def _critic(job: Job) -> dict[str, float | None]:
+    """Of the decided verdicts on the candidate's errors, the share that names the expert: by warm start's and candidate's
+    critic."""
+    found = read_json(job.folder / "evaluate" / "evaluation.json")["critic"]
+    return {arm: told["accuracy"] for arm, told in found.items()}
 
 
 def _training(job: Job) -> dict[str, Any]:
