@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from raro.game import advantages, controllers, pairs, rewards
 from raro.game.prompts import critic_messages
 from raro.game.replay import Replay, Replayed
-from raro.game.verdicts import outcome, read_verdict
+from raro.game.verdicts import consistent, outcome, read_verdict
 from raro.records import Pair
 
 PAIR = Pair("q", "expert's", "policy's", True, 0, 0)
@@ -83,6 +83,19 @@ def test_order_is_balanced(n, seed, step):
 def test_malformed_answers_never_reach_the_critic():
     found = pairs.fresh_pairs(["q"] * 3, ["e"] * 3, ["a", None, "b"], 0, 0)
     assert [(p.policy, p.rollout_id) for p in found] == [("a", 0), ("b", 2)]
+
+
+def test_both_orders_of_a_pair_and_what_they_say_together():
+    found = pairs.fresh_pairs(["q"] * 3, ["e"] * 3, ["a", None, "b"], 0, 0, both=True)
+    assert [(p.policy, p.rollout_id) for p in found] == [("a", 0), ("a", 0), ("b", 2), ("b", 2)]
+    assert all(one.expert_first != other.expert_first for one, other in zip(found[::2], found[1::2], strict=True))
+    assert [consistent(*both) for both in (("expert", "expert"), ("expert", "policy"), ("tie", "policy"))] == [
+        "expert",
+        "tie",
+        "tie",
+    ]
+    assert consistent("malformed", "policy") == consistent("policy", "malformed") == "policy"
+    assert consistent("malformed", "malformed") == "malformed"
 
 
 def test_the_critic_sees_both_answers_whole_and_not_who_wrote_them():

@@ -106,6 +106,10 @@ class Raro:
     questions: int = doc(32, "questions per step (O)", low=1)
     rollouts: int = doc(16, "policy rollouts per question (P)", low=2)
     verdicts: int = doc(4, "critic rollouts per pair (O)", low=1)
+    orders: Literal["one", "both"] = doc(
+        "one",
+        "order in which a fresh pair is judged: one, balanced over the step, or both, a contradiction being a tie (O)",
+    )
     critic_group: Literal["pair", "question"] = doc(
         "pair",
         "whose mean a verdict is measured by: the verdicts on its own pair, or (leave-one-out) those on its question's pairs, "

@@ -24,15 +24,20 @@ def balanced_order(n: int, seed: int, step: int, what: str) -> list[bool]:
 
 
 def fresh_pairs(
-    questions: Sequence[str], experts: Sequence[str], answers: Sequence[str | None], seed: int, step: int
+    questions: Sequence[str], experts: Sequence[str], answers: Sequence[str | None], seed: int, step: int, both: bool = False
 ) -> list[Pair]:
-    """One pair per well-formed policy answer; None (malformed, never shown to the critic) gives none.
+    """One pair per well-formed policy answer, or with `both` one in either order; None (malformed, never shown to the critic)
+    gives none.
 
     questions, experts, answers: one entry per rollout; the entry's index becomes the pair's rollout_id.
     """
     shown = [i for i, answer in enumerate(answers) if answer is not None]
     order = balanced_order(len(shown), seed, step, "fresh")
-    return [Pair(questions[i], experts[i], answers[i], first, 0, i) for i, first in zip(shown, order, strict=True)]
+    return [
+        Pair(questions[i], experts[i], answers[i], expert_first, 0, i)
+        for i, first in zip(shown, order, strict=True)
+        for expert_first in ((first, not first) if both else (first,))
+    ]
 
 
 def replayed_pairs(

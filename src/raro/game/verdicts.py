@@ -25,6 +25,14 @@ def read_verdict(text: str, finished: bool, reasoned: bool = True) -> Verdict:
     return word if word in WORDS else "malformed"
 
 
+def consistent(one: Outcome, other: Outcome) -> Outcome:
+    """What two verdicts on one pair, the expert first and second, say together: what both say; a tie where they contradict each
+    other; the readable one where the other is not."""
+    if "malformed" in (one, other):
+        return other if one == "malformed" else one
+    return one if one == other else "tie"
+
+
 def outcome(verdict: Verdict, pair: Pair) -> Outcome:
     """Whom the verdict names: the expert, the policy, neither (tie), or nothing readable."""
     if verdict in ("tie", "malformed"):

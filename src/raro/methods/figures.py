@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial, reduce
 from typing import Any
 
 from ..game.rewards import critic_reward
+from ..game.verdicts import consistent
 from ..records import Outcome, Sample
 
 
@@ -22,8 +24,13 @@ def mean(values: Iterable[float]) -> float | None:
 
 
 def said_of_rollouts(judged: Sequence[Sequence]) -> dict[int, list[Outcome]]:
-    """What the critic said of each fresh rollout, by its index: the outcomes of its pair's verdicts."""
-    return {group[0].pair.rollout_id: [j.outcome for j in group] for group in judged if group[0].pair.age == 0}
+    """What the critic said of each fresh rollout, by its index: the outcomes of its pair's verdicts; where both orders were
+    judged, what the two say together."""
+    orders: dict[int, list[list[Outcome]]] = {}
+    for group in judged:
+        if group[0].pair.age == 0:
+            orders.setdefault(group[0].pair.rollout_id, []).append([j.outcome for j in group])
+    return {i: list(reduce(partial(map, consistent), found)) for i, found in orders.items()}
 
 
 def policy_figures(answers: Sequence, earned: Sequence[float | None], samples: Sequence[Sample]) -> dict[str, float]:

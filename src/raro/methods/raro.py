@@ -100,8 +100,8 @@ class Raro(Method):
     def pair(self, answers: Sequence[Answer], step: int) -> list[Pair]:
         """Each well-formed answer beside its expert's."""
         shown = [self.demonstrations[a.item] for a in answers]
-        texts = [a.text for a in answers]
-        return pairs.fresh_pairs([d.question for d in shown], [d.answer for d in shown], texts, self.config.seed, step)
+        questions, experts, texts = [d.question for d in shown], [d.answer for d in shown], [a.text for a in answers]
+        return pairs.fresh_pairs(questions, experts, texts, self.config.seed, step, self.config.raro.orders == "both")
 
     def chosen(self, fresh: Sequence[Pair], step: int) -> list[Pair]:
         """The fresh pairs that the critic is trained on: all, or `pairs` less the replayed."""
