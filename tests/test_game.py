@@ -164,6 +164,7 @@ def test_the_ramp():
     assert controllers.ramp(5, None, 10, 1.0) == 0
     assert [controllers.ramp(s, 10, 4, 1.0) for s in (9, 10, 12, 14, 99)] == [0, 0, 0.5, 1, 1]
     assert controllers.ramp(10, 10, 0, 0.55) == 0.55
+    assert [controllers.ramp(s, 10, 4, 0.7, 0.5) for s in (9, 10, 12, 14)] == pytest.approx([0.5, 0.5, 0.6, 0.7])
 
 
 def test_the_game_stands_without_torch():

@@ -122,7 +122,13 @@ class Raro:
     replay_capacity: int = doc(10_000, "policy answers remembered (O)", low=2)
     tau_pol: float = doc(0.6, "the policy's reward for a tie (P)", low=0, high=1)
     tau_crit: float = doc(0.55, "the critic's reward for a tie (P)", low=0, high=1)
-    tau_ramp: int = doc(0, "steps over which tau_crit rises from 0 once the gate is open (O)", low=0)
+    tau_start: float = doc(
+        0.0,
+        "the critic's reward for a tie before the gate first opens; below one half a critic at chance does not take to it (M)",
+        low=0,
+        high=1,
+    )
+    tau_ramp: int = doc(0, "steps over which it rises from there to tau_crit once the gate is open (O)", low=0)
     gate: float = doc(
         0.0, "the policy waits until the critic's smoothed accuracy passes this; 0: never waits (P has none)", low=0, high=1
     )
@@ -176,6 +182,7 @@ class Rollout:
     engine: Literal["slots", "plain"] = doc("slots", "slots: our slot engine; plain: transformers' generate, its slow twin")
     slots: int = doc(256, "sequences decoded at once (M: memory permitting, more is faster)", low=1)
     temperature: float = doc(1.0, "of both roles' samples (O)", low=0, high=10)
+    critic_temperature: float = doc(0.0, "of the critic's, where it differs; 0: the same (O)", low=0, high=10)
     policy_tokens: int = doc(2048, "budget of a policy rollout (P)", low=1)
     critic_tokens: int = doc(2048, "budget of a critic rollout (P)", low=1)
 

@@ -38,8 +38,8 @@ class CriticGate:
             self.step_opened = step if self.step_opened is None else self.step_opened
 
 
-def ramp(step: int, start: int | None, length: int, value: float) -> float:
-    """0 until `start` (None: not yet), then linear to `value` over `length` steps; length 0 gives `value` at once."""
+def ramp(step: int, start: int | None, length: int, value: float, before: float = 0.0) -> float:
+    """`before` until `start` (None: not yet), then linear to `value` over `length` steps; length 0 gives `value` at once."""
     if start is None or step < start:
-        return 0.0
-    return value if length <= 0 else value * min(1.0, (step - start) / length)
+        return before
+    return value if length <= 0 else before + (value - before) * min(1.0, (step - start) / length)

@@ -29,11 +29,12 @@ from .losses import Loss, kl_to_reference
 @dataclass(frozen=True, kw_only=True)
 class Stream:
     """How one stream enters the update. coefficient: its lambda. kl: beta of its KL to the reference. budget: tokens a sample
-    may have; 0 normalises by the tokens there are, anything else by samples x budget."""
+    may have; 0 normalises by the tokens there are, anything else by samples x budget. temperature: of its samples."""
 
     coefficient: float = 1.0
     kl: float = 0.0
     budget: int = 0
+    temperature: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,20 +46,20 @@ class Optimisation:
     max_grad_norm: float = 1.0
     batch_tokens: int = 16_384
     layout: Layout = "rows"
-    temperature: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Weights:
     """What each of N samples brings to the sum, one tensor [N] each, made once for all micro-batches of an update.
 
-    share: weight * coefficient / normaliser. advantage. beta: of its KL. stream: its number in `streams`. off_policy: whether
-    every sample brings its rollout's log-probabilities.
+    share: weight * coefficient / normaliser. advantage. beta: of its KL. temperature. stream: its number in `streams`.
+    off_policy: whether every sample brings its rollout's log-probabilities.
     """
 
     share: Tensor
     advantage: Tensor
     beta: Tensor
+    temperature: Tensor
     stream: Tensor
     streams: tuple[str, ...]
     off_policy: bool
@@ -75,6 +76,7 @@ class _Weights:
             column([s.weight * streams[s.stream].coefficient / normaliser[s.stream] for s in samples]),
             column([s.advantage for s in samples]),
             column([streams[s.stream].kl for s in samples]),
+            column([streams[s.stream].temperature for s in samples]),
             torch.tensor([names.index(s.stream) for s in samples], device=device),
             names,
             all(s.rollout_logprobs for s in samples),
@@ -134,7 +136,8 @@ class Learner:
 
     def _accumulate(self, rows: Rows, samples: Sequence[Sample], weights: _Weights, loss: Loss, figures: dict) -> None:
         """Adds one micro-batch's gradient, and its figures."""
-        logprobs, entropy = token_logprobs(self.model, rows, self.settings.temperature)
+        temperature = weights.temperature[rows.owner]
+        logprobs, entropy = token_logprobs(self.model, rows, temperature)
         rollout = logprobs.detach()
         if weights.off_policy:
             given = [samples[o].rollout_logprobs[p] for o, p in zip(rows.owner.tolist(), rows.place.tolist(), strict=True)]
@@ -144,7 +147,7 @@ class Learner:
         kl = torch.zeros_like(losses)
         if self.reference is not None and bool((beta > 0).any()):
             with torch.no_grad():
-                reference, _ = token_logprobs(self.reference, rows, self.settings.temperature)
+                reference, _ = token_logprobs(self.reference, rows, temperature)
             kl = kl_to_reference(logprobs, reference)
             losses = losses + beta * kl
         total = (weights.share[rows.owner] * losses).sum()

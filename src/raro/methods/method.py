@@ -163,8 +163,9 @@ class Method:
 
     def stream(self, role: str, coefficient: float, kl: float) -> Stream:
         """How a role's samples enter the update."""
-        budget = self._sampling(role, 0).max_new_tokens if self.config.raro.normalise == "constant" else 0
-        return Stream(coefficient=coefficient, kl=kl, budget=budget)
+        sampling = self._sampling(role, 0)
+        budget = sampling.max_new_tokens if self.config.raro.normalise == "constant" else 0
+        return Stream(coefficient=coefficient, kl=kl, budget=budget, temperature=sampling.temperature)
 
     def select(
         self, snapshots: Sequence[tuple[int, Path]], held_out: Sequence[Demonstration], progress: Callable | None = None
@@ -181,8 +182,10 @@ class Method:
 
     def _sampling(self, role: str, step: int) -> Sampling:
         rollout = self.config.rollout
-        budget = rollout.policy_tokens if role == "policy" else rollout.critic_tokens
-        return Sampling(rollout.temperature, budget, self.config.seed, step)
+        if role == "critic":
+            temperature = rollout.critic_temperature or rollout.temperature
+            return Sampling(temperature, rollout.critic_tokens, self.config.seed, step)
+        return Sampling(rollout.temperature, rollout.policy_tokens, self.config.seed, step)
 
 
 def learning_rate(peak: float, step: int, progress: float, warmup: int, decay: str) -> float:

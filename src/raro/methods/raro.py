@@ -68,7 +68,8 @@ class Raro(Method):
         """One step of the game and one update. Returns its figures and the judged pairs, to be looked at."""
         settings, playing = self.config.raro, self.gate.open
         self.begin()
-        tau_crit = controllers.ramp(step, self.gate.step_opened or 0, settings.tau_ramp, settings.tau_crit) if playing else 0.0
+        opened = 0 if settings.gate <= 0 else self.gate.step_opened
+        tau_crit = controllers.ramp(step, opened, settings.tau_ramp, settings.tau_crit, settings.tau_start)
         answers = self.answer(self.draw(step), step)
         fresh = self.pair(answers, step)
         trained = self.chosen(fresh, step)

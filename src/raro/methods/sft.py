@@ -33,7 +33,6 @@ def supervise(
         learning_rate=learning_rate,
         batch_tokens=config.resources.batch_tokens,
         layout=config.resources.packing,
-        temperature=1.0,
     )
     learner = Learner(speaker.model, None, settings, speaker.pad_id)
     streams = {stream: Stream() for stream in sorted({s.stream for s in examples})}

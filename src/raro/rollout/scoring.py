@@ -19,9 +19,9 @@ CHUNK = 2**27
 """Logits (tokens x vocabulary) above which they are computed in chunks: 512 MiB in float32."""
 
 
-def token_logprobs(model: torch.nn.Module, rows: Rows, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
+def token_logprobs(model: torch.nn.Module, rows: Rows, temperature: float | Tensor = 1.0) -> tuple[Tensor, Tensor]:
     """(log-probabilities [N], entropies [N]) of the micro-batch's completion tokens, in nats, under softmax(logits /
-    temperature).
+    temperature); temperature: one for all, or [N].
 
     Entropies carry no gradient.
     """
@@ -29,20 +29,26 @@ def token_logprobs(model: torch.nn.Module, rows: Rows, temperature: float = 1.0)
     hidden = model.get_decoder()(input_ids=rows.input_ids, use_cache=False, **positions).last_hidden_state
     hidden = hidden.flatten(0, 1)[rows.predictors]
     head = model.get_output_embeddings()
+    temperature = torch.as_tensor(temperature, device=hidden.device).expand(len(hidden))
     per_chunk = max(1, CHUNK // head.weight.shape[0])
     if len(hidden) <= per_chunk:
         return _from_hidden(head, hidden, rows.target_ids, temperature)
     parts = [
         checkpoint(
-            _from_hidden, head, hidden[i : i + per_chunk], rows.target_ids[i : i + per_chunk], temperature, use_reentrant=False
+            _from_hidden,
+            head,
+            hidden[i : i + per_chunk],
+            rows.target_ids[i : i + per_chunk],
+            temperature[i : i + per_chunk],
+            use_reentrant=False,
         )
         for i in range(0, len(hidden), per_chunk)
     ]
     return torch.cat([p for p, _ in parts]), torch.cat([e for _, e in parts])
 
 
-def _from_hidden(head: torch.nn.Module, hidden: Tensor, target_ids: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    logprobs = torch.log_softmax(head(hidden).float() / temperature, dim=-1)
+def _from_hidden(head: torch.nn.Module, hidden: Tensor, target_ids: Tensor, temperature: Tensor) -> tuple[Tensor, Tensor]:
+    logprobs = torch.log_softmax(head(hidden).float() / temperature[:, None], dim=-1)
     with torch.no_grad():
         entropy = -(logprobs.exp() * logprobs).sum(-1)
     return logprobs.gather(-1, target_ids.unsqueeze(-1)).squeeze(-1), entropy

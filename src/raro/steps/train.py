@@ -175,7 +175,6 @@ def _learner(speaker: Speaker, config: Config) -> Learner:
         max_grad_norm=settings.max_grad_norm,
         batch_tokens=config.resources.batch_tokens,
         layout=config.resources.packing,
-        temperature=config.rollout.temperature,
     )
     return Learner(speaker.model, reference, optimisation, speaker.pad_id)
 
