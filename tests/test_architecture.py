@@ -13,7 +13,7 @@ ROOT = Path(raro.__file__).parent
 FLOORS = [
     {"errors"},
     {"records", "config"},
-    {"text", "storage", "data"},
+    {"text", "storage", "data", "solver"},
     {"rollout"},
     {"game", "learning", "demonstrations"},
     {"tracking"},

@@ -24,6 +24,7 @@ from .errors import BadInput
 
 SCHEMA = 1
 T = TypeVar("T")
+Reader = Literal["auto", "columns", "chat", "stackexchange", "squad", "choice", "countdown"]
 
 
 def doc(default: Any, text: str, *, low: float | None = None, high: float | None = None) -> Any:
@@ -49,16 +50,33 @@ class Base:
 class Demonstrations:
     """Where the experts' work lies, and how it is cut."""
 
-    source: str = doc("package://countdown-mini.jsonl", "file, folder, glob or URI of JSONL, CSV or Parquet")
+    source: str = doc(
+        "package://countdown-mini.jsonl", "file, folder, glob or URI of JSONL, CSV, Parquet, SQuAD JSON or a Posts.xml"
+    )
+    reader: Reader = doc(
+        "auto", "what a row means (docs/data.md); auto: question and answer columns, and in .xml a Stack Exchange dump's posts"
+    )
     question: str = doc("question", "name of the column that holds the question")
-    answer: str = doc("answer", "name of the column that holds the expert's answer")
+    answer: str = doc("answer", "name of the column that holds the expert's answer; reader choice: that names the right choice")
+    template: str = doc("", "the question's text, {column} standing for a column's value; empty: the question column as it is")
+    filters: tuple[str, ...] = doc((), "rows to take, all must hold: `column OP value`, OP one of == != < <= > >=")
+    max_rows: int = doc(0, "rows read at most, in their order, for a first trial; 0: all", low=0)
+    messages: str = doc("messages", "reader chat: column of the messages")
+    choices: str = doc("choices", "reader choice: column of the choices, a list or an object of letters")
+    window: int = doc(3000, "reader squad: characters of the context shown around the answer (O)", low=200)
+    min_score: int = doc(1, "reader stackexchange: least score of a best answer where none was accepted (O)")
+    site: str = doc("", "reader stackexchange: the site's host, for the address of each post, which attribution asks for")
     group: str = doc("", "name of the column whose equal values must stay in one split; empty: the question itself")
     licence: str = doc("unknown", "SPDX id of the demonstrations' licence")
+    licence_column: str = doc("", "name of a column with each row's own licence; empty: `licence` for all")
     split: str = doc("", "name of a column that names the split (train, dev, test); empty: by hash of the group")
     dev_share: float = doc(0.05, "share of groups held out for tuning (O)", low=0, high=0.5)
     test_share: float = doc(0.10, "share of groups held out for the one last reading (O)", low=0, high=0.5)
     max_question_chars: int = doc(20_000, "longer questions are quarantined (O)", low=1)
     max_answer_chars: int = doc(20_000, "longer answers are quarantined (O)", low=1)
+    leak_chars: int = doc(
+        20, "longer answers must not stand in their question; shorter ones may by chance (yes, 42); 0: not screened (O)", low=0
+    )
     max_quarantined_share: float = doc(0.05, "above it the run stops before training (O)", low=0, high=1)
     min_train: int = doc(16, "fewer demonstrations stop the run before training (O)", low=1)
 
@@ -357,6 +375,10 @@ def _coerce(value: Any, kind: Any, metadata: Mapping[str, Any], path: str) -> An
     """Value as `kind`. Some runners turn every int into a float: 3.0 is taken for 3, 3.5 is not."""
     if dataclasses.is_dataclass(kind):
         return _build(kind, value, f"{path}.")
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise BadInput(f"config key '{path}' must be a list, not {_shown(value)}", "write [first, second]")
+        return tuple(_coerce(one, typing.get_args(kind)[0], {}, f"{path}[{i}]") for i, one in enumerate(value))
     if typing.get_origin(kind) is Literal:
         if value not in typing.get_args(kind):
             raise BadInput(

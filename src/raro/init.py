@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .config import Config, load, parse
-from .demonstrations import SPLITS, Card, Source, collect, read, sources
+from .demonstrations import SPLITS, Card, Reading, Source, collect, sources
 from .demonstrations.readers import missing
 from .errors import BadInput
 from .steps.preflight import check_base
@@ -70,7 +70,8 @@ def columns(files: Sequence[Source], question: str | None, answer: str | None) -
     pairs = [(question or q, answer or a) for q, a in COLUMNS]
     for pair in dict.fromkeys(pairs):
         try:
-            first = next((row.values for row in read(files[0], pair) if row.values), {})
+            asked = parse({"demonstrations": {"question": pair[0], "answer": pair[1]}}).demonstrations
+            first = next((row.values for row in Reading(asked).rows(files[0]) if row.values), {})
         except BadInput as error:
             if "column" not in error.line:
                 raise

@@ -1,6 +1,7 @@
 """Demonstrations: from the experts' files to train, dev and test, with a quarantine and a data card.
 
-files -> readers -> screens -> splits -> card, drawn together by `collect`; `load_split` gives later steps what ingest wrote.
+files -> readers -> shapes -> screens -> splits -> card, drawn together by `collect`; `load_split` gives later steps what
+ingest wrote.
 """
 
 from __future__ import annotations
@@ -13,17 +14,21 @@ from ..records import Demonstration
 from .card import Card, read_card, source_digest
 from .collect import QUARANTINE, collect
 from .files import Source, sources
-from .readers import READERS, Row, read
+from .readers import READERS, Row
 from .screens import REASONS, Duplicates, Refusal, Screened, screen
+from .shapes import LEFT_OUT, READINGS, Reading
 from .splits import SPLITS, Splits, hashed_split
 
 __all__ = [
+    "LEFT_OUT",
     "QUARANTINE",
     "READERS",
+    "READINGS",
     "REASONS",
     "SPLITS",
     "Card",
     "Duplicates",
+    "Reading",
     "Refusal",
     "Row",
     "Screened",
@@ -32,7 +37,6 @@ __all__ = [
     "collect",
     "hashed_split",
     "load_split",
-    "read",
     "read_card",
     "screen",
     "source_digest",

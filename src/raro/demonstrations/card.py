@@ -31,6 +31,7 @@ class Card:
     def __init__(self) -> None:
         self.rows = 0
         self.reasons: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()
         self.splits: Counter[str] = Counter()
         self.licences: Counter[str] = Counter()
         self._lengths = {"question": array("L"), "answer": array("L")}
@@ -50,6 +51,11 @@ class Card:
         """Counts a row that was quarantined."""
         self.rows += 1
         self.reasons[reason] += 1
+
+    def leave_out(self, reason: str) -> None:
+        """Counts a row that the settings do not ask for."""
+        self.rows += 1
+        self.left_out[reason] += 1
 
     @property
     def kept(self) -> int:
@@ -73,6 +79,7 @@ class Card:
             "kept": self.kept,
             "quarantined": self.quarantined,
             "reasons": dict(sorted(self.reasons.items())),
+            "left_out": dict(sorted(self.left_out.items())),
             "splits": {split: self.splits[split] for split in SPLITS},
             "digest": self.digest(),
             "licences": dict(sorted(self.licences.items())),

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 
 from ..config import Demonstrations
@@ -14,8 +15,9 @@ from ..records import Demonstration
 from ..storage import writing
 from .card import Card
 from .files import Source
-from .readers import EXCERPT, Row, missing, read
+from .readers import EXCERPT, Row, missing
 from .screens import Duplicates, Refusal, Screened, screen
+from .shapes import LEFT_OUT, Reading
 from .splits import SPLITS, Splits
 
 QUARANTINE = "quarantine.jsonl"
@@ -35,7 +37,7 @@ def collect(
     read, bytes in all, and words. Raises BadInput for a file that is not what it claims, a column that no row has, a group in
     two splits, no rows at all.
     """
-    columns = _columns(settings)
+    reading = Reading(settings)
     sizes = [source.path.stat().st_size for source in found]
     card, names, told = Card(), {}, time.monotonic()
     one_row = _Pass(settings)
@@ -46,9 +48,11 @@ def collect(
         }
         for i, source in enumerate(found):
             before = source.path.stat()
-            for row in read(source, columns):
+            for row in islice(reading.rows(source), settings.max_rows - card.rows if settings.max_rows else None):
                 result = one_row(row)
-                if isinstance(result, Refusal):
+                if isinstance(result, Refusal) and result.reason in LEFT_OUT:
+                    card.leave_out(result.reason)
+                elif isinstance(result, Refusal):
                     card.refuse(result.reason)
                     pens[QUARANTINE].write(_quarantined(row, result, settings, show_text))
                     if result.reason == "missing_column" and card.reasons["missing_column"] <= LOOKED_AT:
@@ -66,7 +70,7 @@ def collect(
     where = found[0].uri if len(found) == 1 else f"{found[0].uri}' and {len(found) - 1} more files, '{found[-1].uri}"
     if not card.rows:
         raise BadInput(f"'{where}' holds no rows", "give questions and answers")
-    if card.reasons["missing_column"] == one_row.whole and (error := missing(where, columns, names)):
+    if card.reasons["missing_column"] == one_row.whole and (error := missing(where, reading.columns, names)):
         raise error
     if progress:
         progress(sum(sizes), sum(sizes), f"{card.rows:,} rows")
@@ -91,18 +95,10 @@ class _Pass:
         return self._duplicates.refuse(screened.demonstration) or (screened.demonstration, split)
 
 
-def _columns(settings: Demonstrations) -> list[str]:
-    """The wanted columns, each once. Raises BadInput where one column would be both question and answer."""
-    if settings.question == settings.answer:
-        raise BadInput(f"demonstrations.question and .answer both name column '{settings.question}'", "name two columns")
-    for key in ("question", "answer"):
-        if not getattr(settings, key):
-            raise BadInput(f"demonstrations.{key} is empty", "name the column that holds it")
-    return list(dict.fromkeys(name for name in (settings.question, settings.answer, settings.group, settings.split) if name))
-
-
 def _line(demonstration: Demonstration) -> str:
     fields = {name: getattr(demonstration, name) for name in ("question", "answer", "source", "licence", "group")}
+    if demonstration.attribution:
+        fields["attribution"] = demonstration.attribution
     return _ENCODER.encode(fields) + "\n"
 
 

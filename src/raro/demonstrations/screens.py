@@ -25,6 +25,10 @@ REASONS: Mapping[str, str] = {
     "duplicate_key": "name each column once per row",
     "not_csv": "quote fields that hold the delimiter, a quote or a line break, and double the quotes inside",
     "missing_column": "fill the column in every row",
+    "not_a_chat": "write messages as [{role, content}], text only, an assistant's after a user's",
+    "no_choice": "give a list or an object of choices, and an answer that names one of them",
+    "not_squad": "give question, context and answers as {text, answer_start}, each answer where its start says",
+    "not_countdown": "give nums, a list of whole numbers above 0, and target, one more",
     "not_text": "write questions and answers as text, numbers in quotes",
     "encoding": "convert the file to UTF-8, for example: iconv -f LATIN1 -t UTF-8 FILE > NEW",
     "empty": "remove rows without a question or an answer",
@@ -36,7 +40,6 @@ REASONS: Mapping[str, str] = {
     "split_leak": "give equal questions one group",
 }
 RAW = 8  # times the allowed length that a text may have before it is normalised: blanks may go
-LEAK_CHARS = 20  # answers up to this length may stand in the question by chance ("yes", "42")
 
 _CONTROL = re.compile(r"<\|[^\s<>|]{1,40}\|>")
 _UNDECODED = re.compile("[\ud800-\udfff\ufffd]")  # lone surrogates: bytes that were not UTF-8; U+FFFD: lost earlier
@@ -58,7 +61,7 @@ class Screened(NamedTuple):
 
 def screen(row: Row, settings: Demonstrations) -> Screened | Refusal:
     """The row as a demonstration, or the first reason against it. Looks at this row alone."""
-    if row.values is None:
+    if row.reason:
         return Refusal(row.reason, row.detail)
     texts = {}
     limits = {"question": settings.max_question_chars, "answer": settings.max_answer_chars}
@@ -80,7 +83,9 @@ def screen(row: Row, settings: Demonstrations) -> Screened | Refusal:
         if len(texts[part]) > limit:
             return too_long
     question, answer = texts["question"], texts["answer"]
-    if len(answer) > LEAK_CHARS and answer.casefold() in question.casefold():
+    # In a contract or an article that is read for an answer, the answer stands: that is no leak.
+    asked_alone = settings.leak_chars and settings.reader != "squad"
+    if asked_alone and len(answer) > settings.leak_chars and answer.casefold() in question.casefold():
         return Refusal("answer_in_question", f"the question holds the whole answer of {len(answer):,} characters")
     group, split = _key(question), ""
     if settings.group:
@@ -93,9 +98,16 @@ def screen(row: Row, settings: Demonstrations) -> Screened | Refusal:
         if isinstance(value, Refusal):
             return value
         split = value
-    return Screened(
-        Demonstration(question=question, answer=answer, source=row.source, licence=settings.licence, group=group), split
+    licence = row.licence or settings.licence
+    if settings.licence_column:
+        value = _label(row.values, settings.licence_column)
+        if isinstance(value, Refusal):
+            return value
+        licence = value
+    made = Demonstration(
+        question=question, answer=answer, source=row.source, licence=licence, group=group, attribution=row.attribution
     )
+    return Screened(made, split)
 
 
 class Duplicates:
