@@ -24,6 +24,10 @@ from .errors import BadInput
 
 SCHEMA = 1
 T = TypeVar("T")
+PersonalKind = Literal[
+    "name", "address", "date", "age", "phone", "email", "national_id", "record_number", "account", "url", "ip", "device"
+]
+PersonalAction = Literal["drop", "mask", "keep"]
 Reader = Literal["auto", "columns", "chat", "stackexchange", "squad", "choice", "countdown"]
 
 
@@ -77,6 +81,21 @@ class Demonstrations:
     leak_chars: int = doc(
         20, "longer answers must not stand in their question; shorter ones may by chance (yes, 42); 0: not screened (O)", low=0
     )
+    licences: tuple[str, ...] = doc((), "SPDX ids that are allowed; rows of another are quarantined; empty: all (O)")
+    languages: tuple[str, ...] = doc((), "ISO 639-1 codes that are allowed, such as en; empty: not screened (O)")
+    personal_data: dict[PersonalKind, PersonalAction] = doc(
+        {}, "for each kind: drop the row, mask the place, or keep and count it; a kind that is not named is not looked for"
+    )
+    phone_region: str = doc("US", "ISO country whose phone numbers are known without a country code")
+    near_duplicates: float = doc(
+        0.0,
+        "rows are quarantined whose question and answer are this alike to an earlier row's (Jaccard); 0: off (O: .8)",
+        low=0,
+        high=1,
+    )
+    benchmarks: tuple[str, ...] = doc((), "test sets that must not be trained on, each FILE#COLUMN (any source) (O)")
+    benchmark_words: int = doc(13, "a run of so many words shared with a benchmark's question (O: as for GPT-3)", low=4)
+    benchmark_similarity: float = doc(0.8, "or so alike to one (Jaccard of word triples) (O)", low=0.5, high=1)
     max_quarantined_share: float = doc(0.05, "above it the run stops before training (O)", low=0, high=1)
     min_train: int = doc(16, "fewer demonstrations stop the run before training (O)", low=1)
 
@@ -379,6 +398,11 @@ def _coerce(value: Any, kind: Any, metadata: Mapping[str, Any], path: str) -> An
         if not isinstance(value, (list, tuple)):
             raise BadInput(f"config key '{path}' must be a list, not {_shown(value)}", "write [first, second]")
         return tuple(_coerce(one, typing.get_args(kind)[0], {}, f"{path}[{i}]") for i, one in enumerate(value))
+    if typing.get_origin(kind) is dict:
+        if not isinstance(value, Mapping):
+            raise BadInput(f"config key '{path}' must be a mapping, not {_shown(value)}", "write {key: value}")
+        keys, values = typing.get_args(kind)
+        return {_coerce(key, keys, {}, path): _coerce(one, values, {}, f"{path}.{key}") for key, one in value.items()}
     if typing.get_origin(kind) is Literal:
         if value not in typing.get_args(kind):
             raise BadInput(

@@ -14,8 +14,8 @@ from ..records import Demonstration
 from .card import Card, read_card, source_digest
 from .collect import QUARANTINE, collect
 from .files import Source, sources
-from .readers import READERS, Row
-from .screens import REASONS, Duplicates, Refusal, Screened, screen
+from .readers import READERS, Refusal, Row
+from .screens import REASONS, Duplicates, Screened, screen
 from .shapes import LEFT_OUT, READINGS, Reading
 from .splits import SPLITS, Splits, hashed_split
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from array import array
+import bisect
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -15,6 +16,7 @@ from ..records import Demonstration
 from ..storage import canonical, digest_file, digest_text, read_json, write_json
 from .files import Source
 from .screens import REASONS
+from .seen import Sorted
 from .splits import SPLITS
 
 FILE = "data.json"
@@ -26,7 +28,7 @@ def described(found: Sequence[Source]) -> list[dict[str, Any]]:
 
 
 class Card:
-    """Counts while the rows pass by. About 40 bytes of memory per kept row."""
+    """Counts while the rows pass by. Its memory does not grow with them."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -34,18 +36,20 @@ class Card:
         self.left_out: Counter[str] = Counter()
         self.splits: Counter[str] = Counter()
         self.licences: Counter[str] = Counter()
-        self._lengths = {"question": array("L"), "answer": array("L")}
-        self._digests = bytearray()
+        self.personal: Counter[str] = Counter()
+        self.benchmarks: list[dict[str, Any]] = []
+        self._lengths: dict[str, Counter[int]] = {"question": Counter(), "answer": Counter()}
+        self._digests = Sorted()
 
     def keep(self, demonstration: Demonstration, split: str) -> None:
         """Counts a row that became a demonstration."""
         self.rows += 1
         self.splits[split] += 1
         self.licences[demonstration.licence] += 1
-        self._lengths["question"].append(len(demonstration.question))
-        self._lengths["answer"].append(len(demonstration.answer))
+        self._lengths["question"][len(demonstration.question)] += 1
+        self._lengths["answer"][len(demonstration.answer)] += 1
         parts = (split, demonstration.licence, demonstration.group, demonstration.question, demonstration.answer)
-        self._digests += sha256("\0".join(parts).encode()).digest()  # normalised text has no \0
+        self._digests.add(sha256("\0".join(parts).encode()).digest())  # normalised text has no \0
 
     def refuse(self, reason: str) -> None:
         """Counts a row that was quarantined."""
@@ -68,8 +72,10 @@ class Card:
     def digest(self) -> str:
         """sha256 over the kept rows' own digests in sorted order: the same for the same demonstrations and splits, wherever
         they lie and in whatever order they come."""
-        whole = bytes(self._digests)
-        return sha256(b"".join(sorted(whole[i : i + 32] for i in range(0, len(whole), 32)))).hexdigest()
+        whole = sha256()
+        for one in self._digests:
+            whole.update(one)
+        return whole.hexdigest()
 
     def write(self, path: Path, files: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Writes data.json and returns what it says. files: of `described`."""
@@ -80,6 +86,8 @@ class Card:
             "quarantined": self.quarantined,
             "reasons": dict(sorted(self.reasons.items())),
             "left_out": dict(sorted(self.left_out.items())),
+            "personal_data": dict(sorted(self.personal.items())),
+            "benchmarks": self.benchmarks,
             "splits": {split: self.splits[split] for split in SPLITS},
             "digest": self.digest(),
             "licences": dict(sorted(self.licences.items())),
@@ -115,10 +123,12 @@ def source_digest(found: Sequence[Source]) -> str:
     return digest_text(canonical(described(found)))
 
 
-def _summary(lengths: array) -> dict[str, float]:
+def _summary(lengths: Counter[int]) -> dict[str, float]:
     """Characters: mean, median, 95th percentile, longest."""
-    ordered = sorted(lengths)
-    if not ordered:
+    count, ordered = lengths.total(), sorted(lengths)
+    if not count:
         return {"mean": 0, "median": 0, "p95": 0, "longest": 0}
-    at = lambda share: ordered[min(len(ordered) - 1, int(share * len(ordered)))]  # noqa: E731
-    return {"mean": round(sum(ordered) / len(ordered), 1), "median": at(0.5), "p95": at(0.95), "longest": ordered[-1]}
+    upto = list(itertools.accumulate(lengths[length] for length in ordered))
+    at = lambda share: ordered[bisect.bisect_right(upto, min(count - 1, int(share * count)))]  # noqa: E731
+    mean = sum(length * many for length, many in lengths.items()) / count
+    return {"mean": round(mean, 1), "median": at(0.5), "p95": at(0.95), "longest": ordered[-1]}

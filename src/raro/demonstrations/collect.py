@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from itertools import islice
@@ -14,9 +15,13 @@ from ..errors import BadInput
 from ..records import Demonstration
 from ..storage import writing
 from .card import Card
+from .contamination import Benchmarks
 from .files import Source
-from .readers import EXCERPT, Row, missing
-from .screens import Duplicates, Refusal, Screened, screen
+from .language import Languages
+from .likeness import NearDuplicates
+from .personal import PersonalData
+from .readers import EXCERPT, Refusal, Row, missing
+from .screens import Duplicates, Screened, screen
 from .shapes import LEFT_OUT, Reading
 from .splits import SPLITS, Splits
 
@@ -67,6 +72,8 @@ def collect(
             after = source.path.stat()
             if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
                 raise BadInput(f"'{source.uri}' changed while it was read", "start again when nobody writes to it")
+    card.personal = one_row.personal
+    card.benchmarks = one_row.benchmarks.report if one_row.benchmarks else []
     where = found[0].uri if len(found) == 1 else f"{found[0].uri}' and {len(found) - 1} more files, '{found[-1].uri}"
     if not card.rows:
         raise BadInput(f"'{where}' holds no rows", "give questions and answers")
@@ -82,17 +89,32 @@ class _Pass:
 
     def __init__(self, settings: Demonstrations):
         self.settings, self.whole = settings, 0
+        self.personal: Counter[str] = Counter()
         self._splits, self._duplicates = Splits(settings), Duplicates()
+        # Each of these costs time or a library, and is made only where it is asked for.
+        self._personal = PersonalData(settings.personal_data, settings.phone_region) if settings.personal_data else None
+        self._languages = Languages(settings.languages) if settings.languages else None
+        self._near = NearDuplicates(settings.near_duplicates) if settings.near_duplicates else None
+        self.benchmarks = Benchmarks(settings) if settings.benchmarks else None
 
     def __call__(self, row: Row) -> tuple[Demonstration, str] | Refusal:
         self.whole += row.values is not None
-        screened = screen(row, self.settings)
+        screened = screen(row, self.settings, self._personal)
         if not isinstance(screened, Screened):
             return screened
-        split = self._splits.place(screened.demonstration, screened.split)
+        one = screened.demonstration
+        refusal = (self._languages and self._languages.refuse(one)) or (self.benchmarks and self.benchmarks.refuse(one))
+        if refusal:
+            return refusal
+        split = self._splits.place(one, screened.split)
         if isinstance(split, Refusal):
             return split
-        return self._duplicates.refuse(screened.demonstration) or (screened.demonstration, split)
+        # Last, for they remember the row: one that is refused elsewhere must not refuse another.
+        refusal = self._duplicates.refuse(one) or (self._near and self._near.refuse(one, split))
+        if refusal:
+            return refusal
+        self.personal.update(screened.personal)
+        return one, split
 
 
 def _line(demonstration: Demonstration) -> str:

@@ -1,7 +1,7 @@
 """Filters: which rows of a data set are taken, written as `column OP value`, for example `difficulty >= 5`.
 
 Both sides are compared as numbers where both are numbers, and as text otherwise; no text is less or more than a number. `null`
-is the value of an empty cell, and no other comparison holds for one. Nothing is evaluated: a filter is read by one regular expression.
+is the value of an empty cell, and no other comparison holds for one. Nothing is evaluated.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import BadInput
 from .files import Source, opened, printable
@@ -43,6 +43,14 @@ class Row:
     @property
     def source(self) -> str:
         return f"{self.uri}#{self.number}"
+
+
+class Refusal(NamedTuple):
+    """Why a row is quarantined or left out. reason: a key of REASONS or LEFT_OUT. detail: for a person, without the row's
+    text."""
+
+    reason: str
+    detail: str
 
 
 def _lines(source: Source) -> Iterator[tuple[int, int, bytes, bool]]:

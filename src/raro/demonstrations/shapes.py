@@ -18,7 +18,7 @@ from ..solver import Problem, solve
 from .documents import read_posts, read_squad
 from .files import SQUAD, Source, check, format_of, told
 from .filters import filters
-from .readers import READERS, Row
+from .readers import READERS, Refusal, Row
 from .windows import windowed
 
 # Rows that are whole but not asked for: counted in the data card, never quarantined. reason: what it means
@@ -32,21 +32,13 @@ LARGEST_PROBLEM = 6  # numbers that the solver takes
 Pair = tuple[Any, Any]  # question and answer; screens hold that both are text
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """Why a row has no question and answer. reason: a key of REASONS or LEFT_OUT."""
-
-    reason: str
-    detail: str
-
-
 # -------------------------------------------------------------------------------------------------------- plain and choice
 
 _PLACE = re.compile(r"\{([^{}]+)\}")
 
 
 def _asked(values: Mapping[str, Any], settings: Demonstrations) -> Any:
-    """The question column, or the template with its places filled; Refused where a place has nothing to fill it."""
+    """The question column, or the template with its places filled; Refusal where a place has nothing to fill it."""
     if not settings.template:
         return values.get(settings.question, _absent(settings.question))
     filled = {}
@@ -55,29 +47,29 @@ def _asked(values: Mapping[str, Any], settings: Demonstrations) -> Any:
         if isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value):
             value = ", ".join(value)
         if isinstance(value, bool) or not isinstance(value, (str, int, float)) or value != value or value == "":
-            return _absent(name) if name not in values else Refused("not_text", f"column '{name}' has nothing for the template")
+            return _absent(name) if name not in values else Refusal("not_text", f"column '{name}' has nothing for the template")
         filled[name] = str(value)
     return _PLACE.sub(lambda match: filled[match[1]], settings.template)
 
 
-def _absent(column: str) -> Refused:
-    return Refused("missing_column", f"the row has no column '{column}'")
+def _absent(column: str) -> Refusal:
+    return Refusal("missing_column", f"the row has no column '{column}'")
 
 
-def columns(values: Mapping[str, Any], settings: Demonstrations) -> Pair | Refused:
+def columns(values: Mapping[str, Any], settings: Demonstrations) -> Pair | Refusal:
     """One column, or a template of several, asks; another answers."""
     asked = _asked(values, settings)
-    return asked if isinstance(asked, Refused) else (asked, values.get(settings.answer, _absent(settings.answer)))
+    return asked if isinstance(asked, Refusal) else (asked, values.get(settings.answer, _absent(settings.answer)))
 
 
-def choice(values: Mapping[str, Any], settings: Demonstrations) -> Pair | Refused:
+def choice(values: Mapping[str, Any], settings: Demonstrations) -> Pair | Refusal:
     """Multiple choice to free form: the right choice's text is the answer, the other choices are not shown.
 
     Choices: a list, an object of letters, or a list of {"key", "value"}. The answer names one by its place from 0, by its
     letter, or by its text (CaseHOLD, MedQA).
     """
     asked, named = _asked(values, settings), values.get(settings.answer)
-    if isinstance(asked, Refused):
+    if isinstance(asked, Refusal):
         return asked
     offered = values.get(settings.choices)
     if (
@@ -89,7 +81,7 @@ def choice(values: Mapping[str, Any], settings: Demonstrations) -> Pair | Refuse
     if isinstance(offered, list):
         offered = {"ABCDEFGHIJKLMNOPQRSTUVWXYZ"[place]: text for place, text in enumerate(offered[:26])}
     if not isinstance(offered, Mapping) or not offered:
-        return Refused("no_choice", f"column '{settings.choices}' holds no list or object of choices")
+        return Refusal("no_choice", f"column '{settings.choices}' holds no list or object of choices")
     texts = list(offered.values())
     if isinstance(named, str) and named.strip() in offered:
         return asked, offered[named.strip()]
@@ -98,7 +90,7 @@ def choice(values: Mapping[str, Any], settings: Demonstrations) -> Pair | Refuse
     place = int(named) if isinstance(named, str) and re.fullmatch(r"\d{1,2}", named.strip()) else named
     if isinstance(place, int) and not isinstance(place, bool) and 0 <= place < len(texts):
         return asked, texts[place]
-    return Refused("no_choice", f"column '{settings.answer}' names none of {len(texts)} choices")
+    return Refusal("no_choice", f"column '{settings.answer}' names none of {len(texts)} choices")
 
 
 # ------------------------------------------------------------------------------------------------------------------- chat
@@ -106,7 +98,7 @@ def choice(values: Mapping[str, Any], settings: Demonstrations) -> Pair | Refuse
 _ROLES = {"user": "User", "human": "User", "prompter": "User", "assistant": "Assistant", "gpt": "Assistant", "bot": "Assistant"}
 
 
-def chat(values: Mapping[str, Any], settings: Demonstrations) -> Pair | Refused:
+def chat(values: Mapping[str, Any], settings: Demonstrations) -> Pair | Refusal:
     """A conversation: the last assistant's message is the answer, what was said before it the question.
 
     Messages are {"role", "content"} or ShareGPT's {"from", "value"}; content is text or a list of text parts. A system message
@@ -116,19 +108,19 @@ def chat(values: Mapping[str, Any], settings: Demonstrations) -> Pair | Refused:
         return _absent(settings.messages)
     messages, turns = values[settings.messages], []
     if not isinstance(messages, list):
-        return Refused("not_a_chat", f"column '{settings.messages}' holds no list of messages")
+        return Refusal("not_a_chat", f"column '{settings.messages}' holds no list of messages")
     for number, message in enumerate(messages, 1):
         role = (message.get("role") or message.get("from")) if isinstance(message, Mapping) else None
         if role in ("system", "developer"):
             continue
         text = _content(message) if role in _ROLES else None
         if text is None:
-            return Refused("not_a_chat", f"message {number} is not text of a user or an assistant")
+            return Refusal("not_a_chat", f"message {number} is not text of a user or an assistant")
         turns.append((_ROLES[role], text))
     while turns and turns[-1][0] == "User":
         turns.pop()  # a question that nobody answered
     if len(turns) < 2 or turns[0][0] != "User" or turns[-2][0] != "User":
-        return Refused("not_a_chat", "no assistant's message follows a user's")
+        return Refusal("not_a_chat", "no assistant's message follows a user's")
     asked = turns[0][1] if len(turns) == 2 else "\n\n".join(f"{who}: {text}" for who, text in turns[:-1])
     return asked, turns[-1][1]
 
@@ -144,29 +136,29 @@ def _content(message: Mapping[str, Any]) -> str | None:
 # ------------------------------------------------------------------------------------------------------ squad and countdown
 
 
-def squad(values: Mapping[str, Any], settings: Demonstrations) -> Pair | Refused:
+def squad(values: Mapping[str, Any], settings: Demonstrations) -> Pair | Refusal:
     """SQuAD's rows (question, context, answers): the part of the context around the answer, then the question (CUAD)."""
     for name in ("question", "context"):
         if name not in values:
             return _absent(name)
         if not isinstance(values[name], str):
-            return Refused("not_text", f"column '{name}' holds no text")
+            return Refusal("not_text", f"column '{name}' holds no text")
     answers = values.get("answers")
     if not isinstance(answers, Mapping):
-        return Refused("not_squad", "column 'answers' holds no {text, answer_start}")
+        return Refusal("not_squad", "column 'answers' holds no {text, answer_start}")
     texts, starts = answers.get("text"), answers.get("answer_start")
     if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
-        return Refused("not_squad", "column 'answers' holds no lists of text and answer_start of one length")
+        return Refusal("not_squad", "column 'answers' holds no lists of text and answer_start of one length")
     if not texts:
-        return Refused("unanswered", "marked as impossible")
+        return Refusal("unanswered", "marked as impossible")
     found = windowed(values["context"], texts, starts, settings.window)
     if found is None:
-        return Refused("not_squad", "an answer does not stand in the context where answer_start says")
+        return Refusal("not_squad", "an answer does not stand in the context where answer_start says")
     shown, answer = found
     return f"{shown}\n\n{values['question']}", answer
 
 
-def countdown(values: Mapping[str, Any], settings: Demonstrations) -> Pair | Refused:
+def countdown(values: Mapping[str, Any], settings: Demonstrations) -> Pair | Refusal:
     """A Countdown problem (`nums` and `target`) without its solution: the exact solver is the expert."""
     for name in ("nums", "target"):
         if name not in values:
@@ -174,11 +166,11 @@ def countdown(values: Mapping[str, Any], settings: Demonstrations) -> Pair | Ref
     numbers, target = values["nums"], values["target"]
     whole = lambda value: isinstance(value, int) and not isinstance(value, bool) and 0 < value < 10**9  # noqa: E731
     if not isinstance(numbers, list) or not 1 <= len(numbers) <= LARGEST_PROBLEM or not all(map(whole, [*numbers, target])):
-        return Refused("not_countdown", f"nums holds no 1 to {LARGEST_PROBLEM} whole numbers above 0, or target none")
+        return Refusal("not_countdown", f"nums holds no 1 to {LARGEST_PROBLEM} whole numbers above 0, or target none")
     problem = Problem(tuple(sorted(numbers)), target)
     # Uncached: the parts of problems repeat and are cached, whole problems rarely do and would fill the memory.
     answer = solve.__wrapped__(problem.numbers).get(target)
-    return (problem.question, answer) if answer else Refused("unsolvable", "no expression reaches the target")
+    return (problem.question, answer) if answer else Refusal("unsolvable", "no expression reaches the target")
 
 
 # ------------------------------------------------------------------------------------------------------------------ reading
@@ -188,7 +180,7 @@ def countdown(values: Mapping[str, Any], settings: Demonstrations) -> Pair | Ref
 class Meaning:
     """A reader: its function, and the columns it wants of a file."""
 
-    read: Callable[[Mapping[str, Any], Demonstrations], Pair | Refused]
+    read: Callable[[Mapping[str, Any], Demonstrations], Pair | Refusal]
     wants: Callable[[Demonstrations], Sequence[str]]
 
 
@@ -255,8 +247,8 @@ class Reading:
         if row.values is None or row.reason:
             return row
         pair = self.meaning.read(row.values, self.settings)
-        for part in [pair] if isinstance(pair, Refused) else pair:
-            if isinstance(part, Refused):
+        for part in [pair] if isinstance(pair, Refusal) else pair:
+            if isinstance(part, Refusal):
                 return replace(row, reason=part.reason, detail=part.detail)
         return replace(row, values={**row.values, self.settings.question: pair[0], self.settings.answer: pair[1]})
 
