@@ -98,6 +98,10 @@ class Demonstrations:
     benchmark_similarity: float = doc(0.8, "or so alike to one (Jaccard of word triples) (O)", low=0.5, high=1)
     max_quarantined_share: float = doc(0.05, "above it the run stops before training (O)", low=0, high=1)
     min_train: int = doc(16, "fewer demonstrations stop the run before training (O)", low=1)
+    drift_against: str = doc("champion", "data.json to compare with: champion (that of its run), or a URI; empty: none")
+    max_length_drift: float = doc(0.5, "change of the mean length of questions or answers that stops the run (O)", low=0)
+    max_vocabulary_drift: float = doc(0.3, "Jensen-Shannon distance of the words that stops the run (O)", low=0, high=1)
+    max_source_drift: float = doc(1.0, "share of rows from other files than before that stops the run; 1: any (O)", low=0, high=1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import BadInput
 from ..records import Demonstration
-from .card import Card, read_card, source_digest
+from .card import Card, read_card, source_digest, write_manifest
 from .collect import QUARANTINE, collect
 from .files import Source, sources
 from .readers import READERS, Refusal, Row
@@ -41,6 +41,7 @@ __all__ = [
     "screen",
     "source_digest",
     "sources",
+    "write_manifest",
 ]
 
 

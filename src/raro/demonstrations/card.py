@@ -1,9 +1,15 @@
-"""The data card: what was read, what was kept, why the rest was not, and one digest for all that was kept (data.json)."""
+"""The manifest of the data (data.json): what was read, what was kept, why the rest was not, one digest for all kept."""
 
 from __future__ import annotations
 
 import bisect
+import contextlib
+import dataclasses
+import importlib.metadata
 import itertools
+import platform
+import unicodedata
+import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -11,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import Demonstrations
-from ..errors import BadInput
+from ..errors import GateRefused
 from ..records import Demonstration
 from ..storage import canonical, digest_file, digest_text, read_json, write_json
 from .files import Source
@@ -20,6 +26,13 @@ from .seen import Sorted
 from .splits import SPLITS
 
 FILE = "data.json"
+WORDS = 256  # buckets of the vocabulary: enough to see it change, too few to read a word from them
+LOOKED_AT = 400  # characters of each text whose words are counted
+SAMPLES = 10
+LIBRARIES = (
+    "raro-pipelines", "pyarrow", "defusedxml", "selectolax", "ijson", "backports-zstd", "datasketch", "py3langid",
+    "phonenumbers", "python-stdnum",
+)  # fmt: skip
 
 
 def described(found: Sequence[Source]) -> list[dict[str, Any]]:
@@ -38,6 +51,9 @@ class Card:
         self.licences: Counter[str] = Counter()
         self.personal: Counter[str] = Counter()
         self.benchmarks: list[dict[str, Any]] = []
+        self.vocabulary = [0] * WORDS
+        self.kept_of: Counter[str] = Counter()
+        self._samples: list[tuple[int, Demonstration]] = []
         self._lengths: dict[str, Counter[int]] = {"question": Counter(), "answer": Counter()}
         self._digests = Sorted()
 
@@ -49,7 +65,28 @@ class Card:
         self._lengths["question"][len(demonstration.question)] += 1
         self._lengths["answer"][len(demonstration.answer)] += 1
         parts = (split, demonstration.licence, demonstration.group, demonstration.question, demonstration.answer)
-        self._digests.add(sha256("\0".join(parts).encode()).digest())  # normalised text has no \0
+        digest = sha256("\0".join(parts).encode()).digest()  # normalised text has no \0
+        self._digests.add(digest)
+        self.kept_of[demonstration.source.rpartition("#")[0]] += 1
+        for text in (demonstration.question, demonstration.answer):
+            for word in text[:LOOKED_AT].casefold().split():
+                self.vocabulary[zlib.crc32(word.encode()) % WORDS] += 1
+        if split == "train":
+            self._sample(int.from_bytes(digest, "big"), demonstration)
+
+    def _sample(self, number: int, demonstration: Demonstration) -> None:
+        """Keeps the rows with the highest digests: the same ten for the same rows, whatever their order."""
+        entry = (-number, demonstration)
+        if len(self._samples) < SAMPLES:
+            bisect.insort(self._samples, entry, key=lambda one: one[0])
+        elif entry[0] < self._samples[-1][0]:
+            bisect.insort(self._samples, entry, key=lambda one: one[0])
+            self._samples.pop()
+
+    @property
+    def samples(self) -> list[Demonstration]:
+        """Ten demonstrations of the train split, picked by their digests."""
+        return [one for _, one in self._samples]
 
     def refuse(self, reason: str) -> None:
         """Counts a row that was quarantined."""
@@ -77,9 +114,10 @@ class Card:
             whole.update(one)
         return whole.hexdigest()
 
-    def write(self, path: Path, files: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Writes data.json and returns what it says. files: of `described`."""
-        content = {
+    def content(self, files: Sequence[Mapping[str, Any]], settings: Demonstrations) -> dict[str, Any]:
+        """What data.json says. files: of `described`. settings: what the rows were read and screened with; they and the
+        libraries' versions are what a second reading needs to come to the same digest."""
+        return {
             "sources": list(files),
             "rows": self.rows,
             "kept": self.kept,
@@ -92,25 +130,33 @@ class Card:
             "digest": self.digest(),
             "licences": dict(sorted(self.licences.items())),
             "lengths": {part: _summary(lengths) for part, lengths in self._lengths.items()},
+            "kept_of": dict(sorted(self.kept_of.items())),
+            "vocabulary": self.vocabulary,
+            "settings": dataclasses.asdict(settings),
+            "versions": versions(),
         }
-        write_json(path, content)
-        return content
 
-    def stop(self, settings: Demonstrations, quarantine: Path) -> BadInput | None:
-        """The reason to stop before training, if there is one. quarantine: where a person can read which rows and why."""
+    def stop(self, settings: Demonstrations, quarantine: Path) -> GateRefused | None:
+        """The data gate: the reason to stop before training, if there is one. quarantine: where a person can read which rows and
+        why."""
         share = self.quarantined / max(1, self.rows)
         most = self.reasons.most_common(1)[0] if self.reasons else ("", 0)
         seen = f"{self.quarantined:,} of {self.rows:,} rows are quarantined, most as {most[0]} ({most[1]:,})"
         if share > settings.max_quarantined_share:
-            return BadInput(
+            return GateRefused(
                 f"{seen}: {share:.1%}, more than {settings.max_quarantined_share:.1%}; see '{quarantine}'",
                 f"{REASONS[most[0]]}; or raise demonstrations.max_quarantined_share",
             )
         if self.splits["train"] < settings.min_train:
             line = f"only {self.splits['train']:,} demonstrations are left to train on, {settings.min_train:,} are needed"
             remedy = "give more rows, or lower demonstrations.min_train, dev_share or test_share"
-            return BadInput(f"{line}; {seen}; see '{quarantine}'" if self.reasons else line, remedy)
+            return GateRefused(f"{line}; {seen}; see '{quarantine}'" if self.reasons else line, remedy)
         return None
+
+
+def write_manifest(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes data.json."""
+    write_json(path, content)
 
 
 def read_card(folder: str | Path) -> dict[str, Any]:
@@ -121,6 +167,15 @@ def read_card(folder: str | Path) -> dict[str, Any]:
 def source_digest(found: Sequence[Source]) -> str:
     """One digest for the files as they lie, read or not."""
     return digest_text(canonical(described(found)))
+
+
+def versions() -> dict[str, str]:
+    """Versions of whatever has a say in what a row becomes; an optional library that is not installed is left away."""
+    found = {"python": platform.python_version(), "unicode": unicodedata.unidata_version}
+    for name in LIBRARIES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def _summary(lengths: Counter[int]) -> dict[str, float]:
