@@ -85,17 +85,17 @@ def test_a_question_alike_to_one_in_another_split_is_a_leak(tmp_path):
 def test_benchmarks_are_kept_out_and_reported(tmp_path):
     exam = [{"problem": LONG}, {"problem": "What is 6 times 7?"}, {"problem": " ".join(f"word{i}" for i in range(40))}]
     write_jsonl(tmp_path / "exam.jsonl", exam)
-    reworded = LONG.replace("farmer", "grower").replace("autumn", "fall").replace("evening", "dusk").replace("strong", "firm")
+    reworded = LONG.replace("autumn", "fall").replace("as strong", "as firm")
     rows = [
         {"question": "Consider this case. " + LONG, "answer": "a"},
         {"question": "what is  6 TIMES 7?", "answer": "42"},
-        {"question": " ".join(f"word{i}" + (", " if i % 12 == 11 else "") for i in range(40)), "answer": "b"},
+        {"question": " ".join(f"word{i}" + (", " if i % 24 == 23 else "") for i in range(40)), "answer": "b"},
         {"question": "What is 6 times 8?", "answer": "48"},
         {"question": reworded, "answer": "c"},
     ]
     path = write_jsonl(tmp_path / "a.jsonl", rows)
     named = f"{tmp_path}/exam.jsonl#problem"
-    card, kept, quarantine = gather(path, tmp_path / "out", benchmarks=(named,), benchmark_similarity=0.5, benchmark_words=16)
+    card, kept, quarantine = gather(path, tmp_path / "out", benchmarks=(named,), benchmark_similarity=0.6, benchmark_words=25)
     assert kept == {("What is 6 times 8?", "48")} and [one["reason"] for one in quarantine] == ["contaminated"] * 4
     (report,) = card.benchmarks
     assert (report["rows"], report["same_words"], report["alike"]) == (3, 3, 1) and len(report["files"][0]["sha256"]) == 64

@@ -137,8 +137,8 @@ class Card:
         }
 
     def stop(self, settings: Demonstrations, quarantine: Path) -> GateRefused | None:
-        """The data gate: the reason to stop before training, if there is one. quarantine: where a person can read which rows and
-        why."""
+        """The data gate: the reason to stop before training, if there is one. quarantine: where a person can read which rows
+        and why."""
         share = self.quarantined / max(1, self.rows)
         most = self.reasons.most_common(1)[0] if self.reasons else ("", 0)
         seen = f"{self.quarantined:,} of {self.rows:,} rows are quarantined, most as {most[0]} ({most[1]:,})"

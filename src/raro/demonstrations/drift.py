@@ -1,8 +1,8 @@
 """Drift: how far the data has moved from the data of an earlier manifest, in three figures, each with its threshold.
 
-lengths: relative change of the mean length, the larger of question's and answer's. vocabulary: Jensen-Shannon distance, base 2, of
-the words' counts in 256 buckets (0: the same, 1: nothing in common). sources: share of the rows that would have to come from
-another file for the shares per file to be as before (total variation).
+lengths: relative change of the mean length, the larger of question's and answer's. vocabulary: Jensen-Shannon distance, base 2,
+of the words' counts in 256 buckets (0: the same, 1: nothing in common). sources: share of the rows that would have to come
+from another file for the shares per file to be as before (total variation).
 """
 
 from __future__ import annotations
@@ -32,17 +32,14 @@ def drift(now: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, float]
 
 def refusal(figures: Mapping[str, float], settings: Demonstrations, against: str) -> GateRefused | None:
     """The reason to stop, where a figure passes its threshold. against: what the data was compared with, in words."""
-    passed = [
-        (name, value, getattr(settings, key)) for name, key in FIGURES.items() if (value := figures.get(name)) is not None
-    ]
-    passed = [one for one in passed if one[1] > one[2]]
+    limits = {name: getattr(settings, key) for name, key in FIGURES.items()}
+    passed = [(name, value, limits[name]) for name, value in figures.items() if value > limits[name]]
     if not passed:
         return None
     told = ", ".join(f"{name} {value:.2f} (at most {most:g})" for name, value, most in passed)
     keys = " and ".join(f"demonstrations.{FIGURES[name]}" for name, _, _ in passed)
-    return GateRefused(
-        f"the data has drifted from that of {against}: {told}", f"look at the data card; if it is meant, raise {keys}"
-    )
+    line = f"the data has drifted from that of {against}: {told}"
+    return GateRefused(line, f"look at the new files; if it is meant, raise {keys}")
 
 
 def distance(one: Sequence[int], other: Sequence[int]) -> float:

@@ -15,8 +15,8 @@ MANIFEST = "ingest/data.json"
 
 
 def manifest_of(version: Champion, config: Config, run: Path) -> dict[str, Any] | None:
-    """The data manifest of a registered version, from a run folder beside this one or from its run in MLflow; None where neither
-    holds it any more. Raises ServiceFailed where the server fails."""
+    """The data manifest of a registered version, from a run folder beside this one or from its run in MLflow; None where
+    neither holds it any more. Raises ServiceFailed where the server fails."""
     for path in sorted(run.resolve().parent.glob(f"*/{MANIFEST}")):
         if (found := read_json(path))["digest"] == version.data_digest:
             return found

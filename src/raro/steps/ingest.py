@@ -1,8 +1,8 @@
 """Ingest: the experts' files become train, dev and test, a quarantine, a manifest and a data card; the data gate looks at them,
 and the pipeline learns whether there is anything new to train on.
 
-What is read is remembered by digest: the step runs again where a source or a benchmark has changed, and not otherwise. Where too
-much is quarantined, too little is left, or the data has drifted, the run stops here, before any GPU is asked for, and
+What is read is remembered by digest: the step runs again where a source or a benchmark has changed, and not otherwise. Where
+too much is quarantined, too little is left, or the data has drifted, the run stops here, before any GPU is asked for, and
 RUN/quarantine.jsonl tells which rows and why.
 """
 
@@ -96,8 +96,8 @@ def _nothing_new(champion: Any, config: Config, digest: str) -> bool:
 
 
 def _drifted(content: dict[str, Any], config: Config, run: Path, champion: Any) -> Exception | None:
-    """Compares with the earlier manifest that the settings name, notes the figures in `content`, and returns the reason to stop,
-    if there is one."""
+    """Compares with the earlier manifest that the settings name, notes the figures in `content`, and returns the reason to
+    stop, if there is one."""
     named, before = config.demonstrations.drift_against, None
     if named == "champion" and champion is not None:
         from ..registry.data import manifest_of
