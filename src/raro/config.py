@@ -93,6 +93,7 @@ class Demonstrations:
         low=0,
         high=1,
     )
+    forget: str = doc("", "file of digests that `raro forget` wrote: those rows are never taken again")
     benchmarks: tuple[str, ...] = doc((), "test sets that must not be trained on, each FILE#COLUMN (any source) (O)")
     benchmark_words: int = doc(13, "a run of so many words shared with a benchmark's question (O: as for GPT-3)", low=4)
     benchmark_similarity: float = doc(0.8, "or so alike to one (Jaccard of word triples) (O)", low=0.5, high=1)

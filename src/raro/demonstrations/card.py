@@ -19,6 +19,7 @@ from typing import Any
 from ..config import Demonstrations
 from ..errors import GateRefused
 from ..records import Demonstration
+from ..s3 import origin
 from ..storage import canonical, digest_file, digest_text, read_json, write_json
 from .files import Source
 from .screens import REASONS
@@ -36,8 +37,10 @@ LIBRARIES = (
 
 
 def described(found: Sequence[Source]) -> list[dict[str, Any]]:
-    """{"uri", "size", "sha256"} of each file."""
-    return [{"uri": one.uri, "size": one.path.stat().st_size, "sha256": digest_file(one.path)} for one in found]
+    """{"uri", "size", "sha256"} of each file; of one from S3 its etag too, and its version where the bucket keeps versions."""
+    return [
+        {"uri": one.uri, "size": one.path.stat().st_size, "sha256": digest_file(one.path), **origin(one.path)} for one in found
+    ]
 
 
 class Card:
@@ -165,8 +168,9 @@ def read_card(folder: str | Path) -> dict[str, Any]:
 
 
 def source_digest(found: Sequence[Source]) -> str:
-    """One digest for the files as they lie, read or not."""
-    return digest_text(canonical(described(found)))
+    """One digest for the files as they lie, read or not; a new version of the same bytes is no new file."""
+    kept = [{key: one[key] for key in ("uri", "size", "sha256")} for one in described(found)]
+    return digest_text(canonical(kept))
 
 
 def versions() -> dict[str, str]:

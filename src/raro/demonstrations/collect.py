@@ -17,11 +17,12 @@ from ..storage import writing
 from .card import Card
 from .contamination import Benchmarks
 from .files import Source
+from .forgotten import read_forgotten
 from .language import Languages
 from .likeness import NearDuplicates
 from .personal import PersonalData
 from .readers import EXCERPT, Refusal, Row, missing
-from .screens import Duplicates, Screened, screen
+from .screens import Duplicates, Screened, pair_digest, screen
 from .shapes import LEFT_OUT, Reading
 from .splits import SPLITS, Splits
 
@@ -92,6 +93,7 @@ class _Pass:
         self.personal: Counter[str] = Counter()
         self._splits, self._duplicates = Splits(settings), Duplicates()
         # Each of these costs time or a library, and is made only where it is asked for.
+        self._forgotten = read_forgotten(settings.forget) if settings.forget else frozenset()
         self._personal = PersonalData(settings.personal_data, settings.phone_region) if settings.personal_data else None
         self._languages = Languages(settings.languages) if settings.languages else None
         self._near = NearDuplicates(settings.near_duplicates) if settings.near_duplicates else None
@@ -103,6 +105,8 @@ class _Pass:
         if not isinstance(screened, Screened):
             return screened
         one = screened.demonstration
+        if self._forgotten and pair_digest(one) in self._forgotten:
+            return Refusal("forgotten", "withdrawn")
         refusal = (self._languages and self._languages.refuse(one)) or (self.benchmarks and self.benchmarks.refuse(one))
         if refusal:
             return refusal

@@ -44,7 +44,6 @@ REASONS: Mapping[str, str] = {
     "language": "give rows in the languages wanted, or name more in demonstrations.languages",
     "licence": "give rows you may use, or name their licence in demonstrations.licences",
     "contaminated": "remove questions of the benchmarks",
-    "forgotten": "nothing: these rows were withdrawn (demonstrations.forget)",
     "unknown_split": "name the splits train, dev and test",
     "split_leak": "give equal questions one group",
 }
@@ -132,10 +131,14 @@ class Duplicates:
 
     def refuse(self, demonstration: Demonstration) -> Refusal | None:
         """A refusal where the pair was seen before; otherwise it is remembered."""
-        key = short_digest(f"{demonstration.question}\0{demonstration.answer}")
-        if self._seen.first("pairs", key) is None:
+        if self._seen.first("pairs", pair_digest(demonstration)) is None:
             return None
         return Refusal("duplicate", "question and answer equal those of an earlier row")
+
+
+def pair_digest(demonstration: Demonstration) -> bytes:
+    """15 bytes that stand for question and answer together."""
+    return short_digest(f"{demonstration.question}\0{demonstration.answer}")
 
 
 def short_digest(text: str) -> bytes:

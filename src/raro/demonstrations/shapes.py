@@ -25,6 +25,7 @@ from .windows import windowed
 LEFT_OUT: Mapping[str, str] = {
     "filter": "a condition of demonstrations.filters does not hold",
     "unanswered": "no accepted answer, none with enough score, or marked as impossible",
+    "forgotten": "withdrawn: its digest is in the file of demonstrations.forget",
     "unsolvable": "the solver proves that no expression reaches the target",
 }
 LARGEST_PROBLEM = 6  # numbers that the solver takes

@@ -17,7 +17,7 @@ from ..config import Config
 from ..demonstrations import drift, sheet
 from ..demonstrations.card import FILE, described
 from ..demonstrations.contamination import benchmark_sources
-from ..storage import fetch, read_json, writing
+from ..storage import digest_file, fetch, read_json, writing
 from ..tracking import server
 from .harness import Step
 
@@ -65,6 +65,8 @@ def _given(config: Config) -> dict[str, str]:
     """What is read besides the configuration, by digest."""
     settings = config.demonstrations
     given = {"sources": data.source_digest(data.sources(settings.source))}
+    if settings.forget:
+        given["forget"] = digest_file(fetch(settings.forget))
     for written, _, files in benchmark_sources(settings):
         given[written] = data.source_digest(files)
     return given
