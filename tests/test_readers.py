@@ -41,7 +41,7 @@ def as_parquet(name: str, folder: Path) -> Path:
 
 def configured(name: str, source: Path, folder: Path):
     """(card, demonstrations by question) of a packaged configuration's own settings on another source."""
-    settings = load(name, [f"demonstrations.source={source}"]).demonstrations
+    settings = load(name, [f"demonstrations.source={source}", "demonstrations.benchmarks=[]"]).demonstrations
     folder.mkdir(exist_ok=True)
     card = collect(settings, sources(settings.source), folder)
     return card, {d.question: d for split in ("train", "dev", "test") for d in load_split(folder, split)}
@@ -97,7 +97,11 @@ def test_every_packaged_configuration_is_valid():
     for name in ("countdown", "deepmath", "legal", "medical", "poetry", "stackexchange"):
         config = load(name)
         assert config.name == config.registry.model == name and config.base.licence == "Apache-2.0"
-    assert not load("medical").privacy.show_text and load("legal").gate.require_approval
+    assert (
+        load("deepmath").demonstrations.benchmarks
+        and not load("medical").privacy.show_text
+        and load("legal").gate.require_approval
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------- Stack Exchange

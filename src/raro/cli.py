@@ -150,7 +150,7 @@ def _init(args: Arguments) -> int:
 def _bench_arguments(parser: argparse.ArgumentParser) -> None:
     _config_arguments(parser)
     parser.add_argument("--compare", action="store_true", help="beside the peers too")
-    parser.add_argument("--data", action="store_true", help="of reading and screening demonstrations instead: rows/s and memory")
+    parser.add_argument("--data", action="store_true", help="of reading demonstrations instead: rows/s and memory")
     parser.add_argument("--rows", metavar="N,N", default="10000,100000", help="sizes for --data (default: 10000,100000)")
     parser.add_argument("--rounds", metavar="N", type=int, default=5, help="times each contender is timed (default: 5)")
 
@@ -200,7 +200,7 @@ COMMANDS: dict[str, dict[str, Command]] = {
         "init": Command("a checked configuration for your own demonstrations and model", _init_arguments, _init),
     },
     "Data": {
-        "forget": Command("which data sets, runs and models hold given rows, and the list that keeps them out", _forget_arguments, _forget),
+        "forget": Command("which data sets, runs and models hold given rows", _forget_arguments, _forget),
     },
     "On a cluster": {
         "compile": Command("the same pipeline as YAML for Kubeflow", _compile_arguments, _compile),
