@@ -1,8 +1,9 @@
 """`raro bench --data`: rows per second and peak memory of ingest, for each format and size, each in a process of its own.
 
 The rows are made up: a question of about 300 characters and an answer of about 400, seeded, no two alike. `all screens` adds
-near-duplicates, language, licences and personal data to JSONL. Growth is the peak memory of the largest size beside that of
-the smallest. The last line is one JSON object.
+near-duplicates, language, licences and personal data to JSONL. One process, one thread: per second of CPU is what an idle
+machine would do per second, and the figure to compare on a busy one. Growth is the peak memory of the largest size beside that
+of the smallest. The last line is one JSON object.
 """
 
 from __future__ import annotations
@@ -34,13 +35,13 @@ from raro.config import parse
 from raro.demonstrations import collect, sources
 settings = parse({"demonstrations": json.loads(sys.argv[1])}).demonstrations
 folder = Path(sys.argv[2])
-started = time.perf_counter()
+started, cpu = time.perf_counter(), time.process_time()
 card = collect(settings, sources(settings.source), folder)
 card.digest()
-seconds = time.perf_counter() - started
+seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
 status = Path("/proc/self/status")
 peak = int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1]) / 1024 if status.exists() else 0
-print(json.dumps({"rows": card.rows, "kept": card.kept, "seconds": seconds, "peak_mib": peak}))
+print(json.dumps({"rows": card.rows, "kept": card.kept, "seconds": seconds, "cpu": cpu, "peak_mib": peak}))
 """
 
 
@@ -54,7 +55,7 @@ def main(sizes: str) -> dict[str, Any]:
         raise BadInput(f"--rows '{sizes}' is no list of sizes", "write for example 10000,100000,1000000")
     counts = sorted(set(map(int, sizes.split(","))))
     kinds = {"jsonl": {}, "parquet": {}, "xml": {"reader": "stackexchange"}, "all screens": SCREENS}
-    table = Table("what", "rows", "rows/s", "MB/s", "peak memory, MiB")
+    table = Table("what", "rows", "rows/s", "rows/s of CPU", "MB/s of CPU", "peak memory, MiB")
     result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="raro-bench-") as place:
         work = [(kind, count) for kind in kinds for count in counts]
@@ -62,11 +63,11 @@ def main(sizes: str) -> dict[str, Any]:
             path = _made(Path(place), kind, count)
             told = _measured({"source": str(path), **kinds[kind]}, Path(place))
             rate, size = told["rows"] / told["seconds"], path.stat().st_size / 1e6
-            figures = {"rows_per_second": round(rate), "mb_per_second": round(size / told["seconds"], 1)}
+            figures = {"rows_per_second": round(rate), "rows_per_cpu_second": round(told["rows"] / told["cpu"])}
+            figures["mb_per_cpu_second"] = round(size / told["cpu"], 1)
             figures["peak_mib"] = round(told["peak_mib"])
             result.setdefault(kind, {})[str(count)] = figures
-            cells = (f"{count:,}", f"{rate:,.0f}", f"{figures['mb_per_second']:,}", f"{figures['peak_mib']:,}")
-            table.add_row(kind, *cells)
+            table.add_row(kind, f"{count:,}", *(f"{value:,}" for value in figures.values()))
             path.unlink()
     for figures in result.values():
         peaks = [figures[str(count)]["peak_mib"] for count in (counts[0], counts[-1])]
