@@ -80,7 +80,8 @@ def wanted(**keys) -> config.Demonstrations:
 def gather(source, folder: Path, show_text: bool = True, **keys):
     """(card, {(question, answer)} kept, quarantine) of one pass."""
     folder.mkdir(parents=True, exist_ok=True)
-    card = collect(wanted(source=str(source), **keys), sources(str(source)), folder, show_text)
+    shown = config.ShowText.full if show_text else config.ShowText.none
+    card = collect(wanted(source=str(source), **keys), sources(str(source)), folder, shown)
     kept = {(d.question, d.answer) for split in ("train", "dev", "test") for d in load_split(folder, split)}
     quarantine = [json.loads(line) for line in (folder / "quarantine.jsonl").read_text("utf-8").splitlines()]
     return card, kept, quarantine

@@ -7,7 +7,7 @@ import json
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_demonstrations import gather, many, write_jsonl
+from test_demonstrations import gather, ingest, many, write_jsonl
 
 from raro.config import parse
 from raro.demonstrations import load_split
@@ -251,3 +251,29 @@ def test_the_default_writes_what_it_always_wrote(tmp_path):
     gather(write_jsonl(tmp_path / "a.jsonl", many(5)), tmp_path / "out")
     lines = [line for path in (tmp_path / "out").glob("t*.jsonl") for line in path.read_text().splitlines()]
     assert set(json.loads(lines[0])) == {"question", "answer", "source", "licence", "group"}
+
+
+@pytest.mark.parametrize(
+    ("told", "seen", "screened"),
+    [("full", True, False), ("masked", False, False), ("none", False, False), (True, True, False), ("full", False, True)],
+)
+def test_what_people_may_see_of_personal_data(told, seen, screened, tmp_path):
+    rows = [{"question": f"Mail ann{i}@x.org?", "answer": "Yes, mail her."} for i in range(30)]
+    rows += [{"question": "To bob@x.org?", "answer": 7}, "broken bob@x.org"]
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    data = {"source": str(path), "max_quarantined_share": 1, "personal_data": {"phone": "drop"} if screened else {}}
+    config = parse({"demonstrations": data, "privacy": {"show_text": told}})
+    ingest(config, tmp_path / "run")
+    folder = tmp_path / "run" / "ingest"
+    for name in ("quarantine.jsonl", "data-card.md", "data-card.html", "data.json"):
+        text = (folder / name).read_text(encoding="utf-8").replace("\\", "")
+        assert ("@x.org" in text) == (seen and name != "data.json"), name
+        assert ("[email]" in text) == (not seen and told != "none" and name != "data.json"), name
+    assert parse(config.canonical()) == config and bool(config.privacy.show_text) == (told in ("full", True))
+
+
+def test_show_text_takes_three_words_and_the_old_two():
+    assert parse({"privacy": {"show_text": False}}).privacy.show_text == "none"
+    for wrong in ("all", 1, None, ["full"]):
+        with pytest.raises(BadInput, match="must be one of full, masked, none"):
+            parse({"privacy": {"show_text": wrong}})

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import enum
 import hashlib
 import json
 import typing
@@ -23,6 +24,19 @@ import yaml
 from .errors import BadInput
 
 SCHEMA = 1
+
+
+class ShowText(enum.StrEnum):
+    """What may be shown of questions and answers. Only `full` counts as true: whoever cannot mask shows nothing."""
+
+    full = "full"
+    masked = "masked"
+    none = "none"
+
+    def __bool__(self) -> bool:
+        return self is ShowText.full
+
+
 T = TypeVar("T")
 PersonalKind = Literal[
     "name", "address", "date", "age", "phone", "email", "national_id", "record_number", "account", "url", "ip", "device"
@@ -102,7 +116,7 @@ class Demonstrations:
     drift_against: str = doc("champion", "data.json to compare with: champion (that of its run), or a URI; empty: none")
     max_length_drift: float = doc(0.5, "change of the mean length of questions or answers that stops the run (O)", low=0)
     max_vocabulary_drift: float = doc(0.3, "Jensen-Shannon distance of the words that stops the run (O)", low=0, high=1)
-    max_source_drift: float = doc(1.0, "share of rows from other files than before that stops the run; 1: any (O)", low=0, high=1)
+    max_source_drift: float = doc(1.0, "share of rows from other files than before that stops it; 1: any (O)", low=0, high=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,7 +274,11 @@ class Tracking:
 class Privacy:
     """What may be shown."""
 
-    show_text: bool = doc(True, "whether reports and MLflow may hold questions and answers; False: figures only")
+    show_text: ShowText = doc(
+        ShowText.full,
+        "full: report, MLflow, quarantine and data card may hold questions and answers; masked: the last two, personal data "
+        "masked, the others figures only; none: figures only. true and false mean full and none",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -415,6 +433,11 @@ def _coerce(value: Any, kind: Any, metadata: Mapping[str, Any], path: str) -> An
                 "choose one",
             )
         return value
+    if kind is ShowText:
+        value = {True: "full", False: "none"}.get(value, value) if isinstance(value, bool) else value
+        if value not in list(ShowText):
+            raise BadInput(f"config key '{path}' must be one of {', '.join(ShowText)}, not {_shown(value)}", "choose one")
+        return ShowText(value)
     wanted = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
     if isinstance(value, str) and kind in (int, float):  # YAML 1.1 reads 1e-6 as text
         try:

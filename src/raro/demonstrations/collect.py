@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 
-from ..config import Demonstrations
+from ..config import Demonstrations, ShowText
 from ..errors import BadInput
 from ..records import Demonstration
 from ..storage import writing
@@ -20,7 +20,7 @@ from .files import Source
 from .forgotten import read_forgotten
 from .language import Languages
 from .likeness import NearDuplicates
-from .personal import PersonalData
+from .personal import PersonalData, Shown
 from .readers import EXCERPT, Refusal, Row, missing
 from .screens import Duplicates, Screened, pair_digest, screen
 from .shapes import LEFT_OUT, Reading
@@ -35,18 +35,22 @@ Progress = Callable[[int, int, str], None]
 
 
 def collect(
-    settings: Demonstrations, found: Sequence[Source], folder: Path, show_text: bool = True, progress: Progress | None = None
+    settings: Demonstrations,
+    found: Sequence[Source],
+    folder: Path,
+    show_text: ShowText = ShowText.full,
+    progress: Progress | None = None,
 ) -> Card:
     """Writes train.jsonl, dev.jsonl, test.jsonl and quarantine.jsonl into `folder` and returns the card.
 
-    show_text: whether the quarantine may hold the beginning of a row's text; with personal_data it never does. progress: called about twice a second with bytes
-    read, bytes in all, and words. Raises BadInput for a file that is not what it claims, a column that no row has, a group in
-    two splits, no rows at all.
+    show_text: whether the quarantine may hold the beginning of a row's text; masked, where demonstrations.personal_data asks
+    for anything. progress: called about twice a second with bytes read, bytes in all, and words. Raises BadInput for a file
+    that is not what it claims, a column that no row has, a group in two splits, no rows at all.
     """
     reading = Reading(settings)
     sizes = [source.path.stat().st_size for source in found]
     card, names, told = Card(), {}, time.monotonic()
-    one_row = _Pass(settings)
+    one_row, shown = _Pass(settings), Shown(settings, show_text)
     with writing(folder), ExitStack() as stack:
         pens = {
             name: stack.enter_context(open(folder / name, "w", encoding="utf-8", errors="backslashreplace", newline="\n"))
@@ -60,7 +64,7 @@ def collect(
                     card.leave_out(result.reason)
                 elif isinstance(result, Refusal):
                     card.refuse(result.reason)
-                    pens[QUARANTINE].write(_quarantined(row, result, settings, show_text))
+                    pens[QUARANTINE].write(_quarantined(row, result, settings, shown))
                     if result.reason == "missing_column" and card.reasons["missing_column"] <= LOOKED_AT:
                         names |= dict.fromkeys(row.values)
                 else:
@@ -128,10 +132,10 @@ def _line(demonstration: Demonstration) -> str:
     return _ENCODER.encode(fields) + "\n"
 
 
-def _quarantined(row: Row, refusal: Refusal, settings: Demonstrations, show_text: bool) -> str:
+def _quarantined(row: Row, refusal: Refusal, settings: Demonstrations, shown: Shown) -> str:
     record = {"row": row.number, "reason": refusal.reason, "detail": refusal.detail, "source": row.source}
-    # Whoever screens for personal data must not find it again among what was refused for it.
-    if show_text and not settings.personal_data:
-        shown = {name: row.values.get(name) for name in (settings.question, settings.answer)} if row.values else row.text
-        record["text"] = shown if isinstance(shown, str) else {name: str(value)[:EXCERPT] for name, value in shown.items()}
+    if shown:
+        names = (settings.question, settings.answer)
+        text = {name: shown(str(row.values.get(name)))[:EXCERPT] for name in names} if row.values else shown(row.text)
+        record["text"] = text
     return _ENCODER.encode(record) + "\n"

@@ -9,6 +9,7 @@ RUN/quarantine.jsonl tells which rows and why.
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from ..config import Config
 from ..demonstrations import drift, sheet
 from ..demonstrations.card import FILE, described
 from ..demonstrations.contamination import benchmark_sources
+from ..demonstrations.personal import Shown
+from ..records import Demonstration
 from ..storage import digest_file, fetch, read_json, writing
 from ..tracking import server
 from .harness import Step
@@ -45,7 +48,7 @@ def run(config: Config, run: Path) -> dict[str, Any]:
             _copy(step.folder / data.QUARANTINE, kept)
             raise stop
         data.write_manifest(step.folder / FILE, content)
-        sheet.write(step.folder, content, card.samples if config.privacy.show_text else (), config.name)
+        sheet.write(step.folder, content, _samples(card, config), config.name)
         for split in ("dev", "test"):
             if not content["splits"][split]:
                 events.note(f"the {split} split is empty", "warning")
@@ -59,6 +62,12 @@ def run(config: Config, run: Path) -> dict[str, Any]:
             "quarantined": card.quarantined,
         }
         return step.outputs
+
+
+def _samples(card: data.Card, config: Config) -> list[Demonstration]:
+    """What the data card may show."""
+    shown = Shown(config.demonstrations, config.privacy.show_text)
+    return [replace(one, question=shown(one.question), answer=shown(one.answer)) for one in card.samples] if shown else []
 
 
 def _given(config: Config) -> dict[str, str]:
