@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import tracemalloc
 from pathlib import Path
 
@@ -312,6 +313,29 @@ def test_a_filter_that_cannot_be_read_or_a_column_that_is_not_there(tmp_path):
         gather(path, tmp_path / "out", filters=("level",))
     with pytest.raises(BadInput, match="has no column 'level'"):
         gather(write_csv(tmp_path / "a.csv", [{"question": "q", "answer": "a"}]), tmp_path / "out", filters=("level > 1",))
+
+
+def test_a_dump_has_no_columns_to_filter_by(tmp_path):
+    for keys in ({"filters": ("Score > 3",)}, {"split": "fold"}, {"licence_column": "terms"}):
+        with pytest.raises(BadInput, match="has no columns for"):
+            gather(FIXTURES / "Posts.xml", tmp_path / "out", reader="stackexchange", **keys)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        ("rows.pkl", pickle.dumps([{"question": "q"}]), "the format of"),
+        ("rows.jsonl", pickle.dumps([{"question": "q"}]), "binary data"),
+        ("rows.7z", b"7z\xbc\xaf\x27\x1c", "the format of"),
+        ("Posts.xml", b"7z\xbc\xaf\x27\x1c" + b"\0" * 40, "is not XML, but 7z"),
+        ("rows.zip", b"PK\x03\x04", "the format of"),
+        ("rows.jsonl", b"PK\x03\x04../../etc/passwd", "a zip archive"),
+    ],
+)
+def test_archives_and_pickles_are_never_opened(name, content, line, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BadInput, match=line):
+        gather(tmp_path / name, tmp_path / "out")
 
 
 def test_templates_take_only_what_is_there(tmp_path):

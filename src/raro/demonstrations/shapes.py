@@ -210,6 +210,9 @@ class Reading:
         if settings.reader in ("auto", "columns", "choice"):
             _check_columns(settings)
         self.filters = filters(settings.filters)
+        if settings.reader == "stackexchange" and (settings.filters or settings.split or settings.licence_column):
+            line = "the reader stackexchange has no columns for demonstrations.filters, .split or .licence_column"
+            raise BadInput(line, "leave them empty; licences and min_score choose among posts")
         self.meaning = READINGS.get(settings.reader, READINGS["columns"])
         more = [settings.group, settings.split, settings.licence_column, *(one.column for one in self.filters)]
         self.columns = list(dict.fromkeys(name for name in [*self.meaning.wants(settings), *more] if name))

@@ -19,6 +19,7 @@ from ..demonstrations import drift, sheet
 from ..demonstrations.card import FILE, described
 from ..demonstrations.contamination import benchmark_sources
 from ..demonstrations.personal import Shown
+from ..errors import GateRefused
 from ..records import Demonstration
 from ..storage import digest_file, fetch, read_json, writing
 from ..tracking import server
@@ -106,7 +107,7 @@ def _nothing_new(champion: Any, config: Config, digest: str) -> bool:
     return unchanged(champion, config, digest)
 
 
-def _drifted(content: dict[str, Any], config: Config, run: Path, champion: Any) -> Exception | None:
+def _drifted(content: dict[str, Any], config: Config, run: Path, champion: Any) -> GateRefused | None:
     """Compares with the earlier manifest that the settings name, notes the figures in `content`, and returns the reason to
     stop, if there is one."""
     named, before = config.demonstrations.drift_against, None
