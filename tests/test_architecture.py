@@ -13,13 +13,13 @@ ROOT = Path(raro.__file__).parent
 FLOORS = [
     {"errors"},
     {"records", "config"},
-    {"text", "storage", "data"},
+    {"text", "storage", "data", "solver", "s3"},
     {"rollout"},
     {"game", "learning", "demonstrations"},
     {"tracking"},
     {"methods", "registry", "report", "benchmarks"},
     {"steps", "models"},
-    {"cli", "study", "init", "doctor", "bench", "terminal", "components", "pipelines"},
+    {"cli", "study", "init", "doctor", "bench", "bench_data", "forget", "terminal", "components", "pipelines"},
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 FORBIDDEN = {"game": {"torch", "transformers"}, "learning": {"raro.game"}, "records": {"torch"}}

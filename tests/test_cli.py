@@ -55,7 +55,7 @@ def test_help_is_a_page_and_imports_nothing_large(capsys):
         cli.main(["--help"])
     assert capsys.readouterr().out.strip() == page.strip()
     names = [name.split()[0] for group in cli.COMMANDS.values() for name in group]
-    assert names == ["run", "step", "study", "init", "compile", "doctor", "bench"]
+    assert names == ["run", "step", "study", "init", "forget", "compile", "doctor", "bench"]
     for name in names:
         assert re.search(rf"^  {name}\b", page, re.MULTILINE)
     for code in ("0", "2", "3", "4", "130"):

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raro import config
-from raro.demonstrations import collect, hashed_split, load_split, read_card, sources
+from raro.demonstrations import collect, hashed_split, load_split, read_card, sources, write_manifest
 from raro.demonstrations.card import FILE, described
 from raro.demonstrations.readers import LONGEST_LINE
-from raro.errors import BadInput
+from raro.errors import BadInput, GateRefused
 from raro.storage import read_json
 
 ROWS = [
@@ -80,7 +80,8 @@ def wanted(**keys) -> config.Demonstrations:
 def gather(source, folder: Path, show_text: bool = True, **keys):
     """(card, {(question, answer)} kept, quarantine) of one pass."""
     folder.mkdir(parents=True, exist_ok=True)
-    card = collect(wanted(source=str(source), **keys), sources(str(source)), folder, show_text)
+    shown = config.ShowText.full if show_text else config.ShowText.none
+    card = collect(wanted(source=str(source), **keys), sources(str(source)), folder, shown)
     kept = {(d.question, d.answer) for split in ("train", "dev", "test") for d in load_split(folder, split)}
     quarantine = [json.loads(line) for line in (folder / "quarantine.jsonl").read_text("utf-8").splitlines()]
     return card, kept, quarantine
@@ -299,7 +300,7 @@ def test_names_that_cannot_be_printed_do_not_break_the_line_or_the_card(tmp_path
     with open(os.fsencode(tmp_path / "in") + b"/a\xff\n.jsonl", "w") as file:
         file.write(json.dumps(ROWS[0]) + "\n")
     card, _, _ = gather(tmp_path / "in", tmp_path / "out")
-    content = card.write(tmp_path / "out" / FILE, described(sources(str(tmp_path / "in"))))
+    content = card.content(described(sources(str(tmp_path / "in"))), wanted())
     assert content["sources"][0]["uri"].endswith("/a\\udcff\\n.jsonl")
     with pytest.raises(BadInput) as caught:
         gather(write_jsonl(tmp_path / "b.jsonl", ['{"\\ud800\\n": 1}', "{}"]), tmp_path / "out")
@@ -512,7 +513,7 @@ def test_the_digest_knows_splits_and_licence(tmp_path):
 def test_the_card_says_what_was_read(tmp_path):
     path = write_jsonl(tmp_path / "a.jsonl", [*many(50), "broken", {**ROWS[0]}, {**ROWS[0]}])
     card, _, _ = gather(path, tmp_path / "out", licence="MIT")
-    card.write(tmp_path / "out" / FILE, described(sources(str(path))))
+    write_manifest(tmp_path / "out" / FILE, card.content(described(sources(str(path))), wanted()))
     content = read_card(tmp_path / "out")
     assert content["rows"] == 53 and content["kept"] == 51 and content["quarantined"] == 2
     assert content["reasons"] == {"duplicate": 1, "not_json": 1} and content["licences"] == {"MIT": 51}
@@ -571,11 +572,11 @@ def test_the_step_writes_splits_quarantine_and_card(tmp_path):
 
 def test_the_step_stops_before_training_and_leaves_the_quarantine(tmp_path):
     path, run = write_jsonl(tmp_path / "a.jsonl", [*many(50), *["broken"] * 50]), tmp_path / "run"
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(GateRefused) as caught:
         ingest(whole_config(path), run)
     assert str(run / "quarantine.jsonl") in caught.value.line
     assert len((run / "quarantine.jsonl").read_text().splitlines()) == 50
-    assert not (run / "ingest").exists() and read_json(run / "failure.json")["code"] == 2
+    assert not (run / "ingest").exists() and read_json(run / "failure.json")["code"] == 3
     write_jsonl(path, many(50))
     assert ingest(whole_config(path), run)["train"] > 16 and not (run / "quarantine.jsonl").exists()
 
@@ -588,7 +589,7 @@ def test_without_mlflow_there_is_no_champion_to_meet(tmp_path, monkeypatch):
 def test_nothing_new_is_the_champion_s_own_data_configuration_and_base(tmp_path):
     from raro.steps import decide, register
     from raro.steps.harness import Step
-    from raro.steps.ingest import _nothing_new
+    from raro.steps.ingest import _champion, _nothing_new
 
     base, path = tmp_path / "base", write_jsonl(tmp_path / "a.jsonl", many(80))
     base.mkdir()
@@ -615,10 +616,10 @@ def test_nothing_new_is_the_champion_s_own_data_configuration_and_base(tmp_path)
     assert ingest(first, again) == same
     write_jsonl(path, many(81))
     assert ingest(first, again)["verdict"] == "proceed"
-    assert _nothing_new(first, again, same["digest"])
-    assert not _nothing_new(config.parse(told | {"seed": 1}), again, same["digest"])
+    assert _nothing_new(_champion(first, again), first, same["digest"])
+    assert not _nothing_new(_champion(first, again), config.parse(told | {"seed": 1}), same["digest"])
     (base / "config.json").write_text('{"other": "weights"}')
-    assert not _nothing_new(first, again, same["digest"])
+    assert not _nothing_new(_champion(first, again), first, same["digest"])
 
 
 @pytest.mark.check

@@ -307,7 +307,7 @@ def test_a_failure_goes_through_the_exit_handler(tmp_path):
     settings = SMALL | {"demonstrations.source": data, "demonstrations.group": "", "demonstrations.split": ""}
     launched = launch(tmp_path / "run", settings)
     code, said = launched.ended()
-    assert code == 2 and "of 6 rows are quarantined" in said and "remedy:" in said and "Traceback" not in said
+    assert code == 3 and "of 6 rows are quarantined" in said and "remedy:" in said and "Traceback" not in said
     assert stages(launched.folder) == {"preflight": "done", "ingest": "failed", "finish": "done"}
     assert not (launched.folder / "ingest").exists() and (launched.folder / "quarantine.jsonl").exists()
     summary = read_json(launched.folder / "finish" / "summary.json")

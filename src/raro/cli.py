@@ -182,13 +182,34 @@ def _study(args: Arguments) -> int:
 def _bench_arguments(parser: argparse.ArgumentParser) -> None:
     _config_arguments(parser)
     parser.add_argument("--compare", action="store_true", help="beside the peers too")
+    parser.add_argument("--data", action="store_true", help="of reading demonstrations instead: rows/s and memory")
+    parser.add_argument("--rows", metavar="N,N", default="10000,100000", help="sizes for --data (default: 10000,100000)")
     parser.add_argument("--rounds", metavar="N", type=int, default=5, help="times each contender is timed (default: 5)")
 
 
 def _bench(args: Arguments) -> int:
+    if args.data:
+        from .bench_data import main as bench_data
+
+        bench_data(args.rows)
+        return 0
     from .bench import main as bench
 
     bench(configured(args), rounds=args.rounds, compare=args.compare)
+    return 0
+
+
+def _forget_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--row", metavar="FILE#ROW", action="append", default=[], help="a row, as `source` names it")
+    parser.add_argument("--pattern", metavar="REGEX", action="append", default=[], help="what stands in the rows meant")
+    parser.add_argument("--runs", metavar="DIR", default="runs", help="folder of the runs (default: runs)")
+    parser.add_argument("--output", metavar="FILE", default="forgotten.txt", help="list of digests (default: forgotten.txt)")
+
+
+def _forget(args: Arguments) -> int:
+    from .forget import forget
+
+    forget(Path(args.runs), args.row, args.pattern, Path(args.output))
     return 0
 
 
@@ -210,6 +231,9 @@ COMMANDS: dict[str, dict[str, Command]] = {
         "step NAME [CONFIG]": Command("one step of it alone", _step_arguments, _step),
         "study [STUDY]": Command("methods x seeds, each a run of its own, one table", _study_arguments, _study),
         "init": Command("a checked configuration for your own demonstrations and model", _init_arguments, _init),
+    },
+    "Data": {
+        "forget": Command("which data sets, runs and models hold given rows", _forget_arguments, _forget),
     },
     "On a cluster": {
         "compile": Command("the same pipeline as YAML for Kubeflow", _compile_arguments, _compile),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import enum
 import hashlib
 import json
 import typing
@@ -23,7 +24,25 @@ import yaml
 from .errors import BadInput
 
 SCHEMA = 1
+
+
+class ShowText(enum.StrEnum):
+    """What may be shown of questions and answers. Only `full` counts as true: whoever cannot mask shows nothing."""
+
+    full = "full"
+    masked = "masked"
+    none = "none"
+
+    def __bool__(self) -> bool:
+        return self is ShowText.full
+
+
 T = TypeVar("T")
+PersonalKind = Literal[
+    "name", "address", "date", "age", "phone", "email", "national_id", "record_number", "account", "url", "ip", "device"
+]
+PersonalAction = Literal["drop", "mask", "keep"]
+Reader = Literal["auto", "columns", "chat", "stackexchange", "squad", "choice", "countdown"]
 
 
 def doc(default: Any, text: str, *, low: float | None = None, high: float | None = None) -> Any:
@@ -49,18 +68,55 @@ class Base:
 class Demonstrations:
     """Where the experts' work lies, and how it is cut."""
 
-    source: str = doc("package://countdown-mini.jsonl", "file, folder, glob or URI of JSONL, CSV or Parquet")
+    source: str = doc(
+        "package://countdown-mini.jsonl", "file, folder, glob or URI of JSONL, CSV, Parquet, SQuAD JSON or a Posts.xml"
+    )
+    reader: Reader = doc(
+        "auto", "what a row means (docs/data.md); auto: question and answer columns, and in .xml a Stack Exchange dump's posts"
+    )
     question: str = doc("question", "name of the column that holds the question")
-    answer: str = doc("answer", "name of the column that holds the expert's answer")
+    answer: str = doc("answer", "name of the column that holds the expert's answer; reader choice: that names the right choice")
+    template: str = doc("", "the question's text, {column} standing for a column's value; empty: the question column as it is")
+    filters: tuple[str, ...] = doc((), "rows to take, all must hold: `column OP value`, OP one of == != < <= > >=")
+    max_rows: int = doc(0, "rows read at most, in their order, for a first trial; 0: all", low=0)
+    messages: str = doc("messages", "reader chat: column of the messages")
+    choices: str = doc("choices", "reader choice: column of the choices, a list or an object of letters")
+    window: int = doc(3000, "reader squad: characters of the context shown around the answer (O)", low=200)
+    min_score: int = doc(1, "reader stackexchange: least score of a best answer where none was accepted (O)")
+    site: str = doc("", "reader stackexchange: the site's host, for the address of each post, which attribution asks for")
     group: str = doc("", "name of the column whose equal values must stay in one split; empty: the question itself")
     licence: str = doc("unknown", "SPDX id of the demonstrations' licence")
+    licence_column: str = doc("", "name of a column with each row's own licence; empty: `licence` for all")
     split: str = doc("", "name of a column that names the split (train, dev, test); empty: by hash of the group")
     dev_share: float = doc(0.05, "share of groups held out for tuning (O)", low=0, high=0.5)
     test_share: float = doc(0.10, "share of groups held out for the one last reading (O)", low=0, high=0.5)
     max_question_chars: int = doc(20_000, "longer questions are quarantined (O)", low=1)
     max_answer_chars: int = doc(20_000, "longer answers are quarantined (O)", low=1)
+    leak_chars: int = doc(
+        20, "longer answers must not stand in their question; shorter ones may by chance (yes, 42); 0: not screened (O)", low=0
+    )
+    licences: tuple[str, ...] = doc((), "SPDX ids that are allowed; rows of another are quarantined; empty: all (O)")
+    languages: tuple[str, ...] = doc((), "ISO 639-1 codes that are allowed, such as en; empty: not screened (O)")
+    personal_data: dict[PersonalKind, PersonalAction] = doc(
+        {}, "for each kind: drop the row, mask the place, or keep and count it; a kind that is not named is not looked for"
+    )
+    phone_region: str = doc("US", "ISO country whose phone numbers are known without a country code")
+    near_duplicates: float = doc(
+        0.0,
+        "rows are quarantined whose question and answer are this alike to an earlier row's (Jaccard); 0: off (O: .8)",
+        low=0,
+        high=1,
+    )
+    forget: str = doc("", "file of digests that `raro forget` wrote: those rows are never taken again")
+    benchmarks: tuple[str, ...] = doc((), "test sets that must not be trained on, each FILE#COLUMN (any source) (O)")
+    benchmark_words: int = doc(13, "a run of so many words shared with a benchmark's question (O: as for GPT-3)", low=4)
+    benchmark_similarity: float = doc(0.8, "or so alike to one (Jaccard of word triples) (O)", low=0.5, high=1)
     max_quarantined_share: float = doc(0.05, "above it the run stops before training (O)", low=0, high=1)
     min_train: int = doc(16, "fewer demonstrations stop the run before training (O)", low=1)
+    drift_against: str = doc("champion", "data.json to compare with: champion (that of its run), or a URI; empty: none")
+    max_length_drift: float = doc(0.5, "change of the mean length of questions or answers that stops the run (O)", low=0)
+    max_vocabulary_drift: float = doc(0.3, "Jensen-Shannon distance of the words that stops the run (O)", low=0, high=1)
+    max_source_drift: float = doc(1.0, "share of rows from other files than before that stops it; 1: any (O)", low=0, high=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,7 +298,11 @@ class Tracking:
 class Privacy:
     """What may be shown."""
 
-    show_text: bool = doc(True, "whether reports and MLflow may hold questions and answers; False: figures only")
+    show_text: ShowText = doc(
+        ShowText.full,
+        "full: report, MLflow, quarantine and data card may hold questions and answers; masked: the last two, personal data "
+        "masked, the others figures only; none: figures only. true and false mean full and none",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -386,6 +446,15 @@ def _coerce(value: Any, kind: Any, metadata: Mapping[str, Any], path: str) -> An
     """Value as `kind`. Some runners turn every int into a float: 3.0 is taken for 3, 3.5 is not."""
     if dataclasses.is_dataclass(kind):
         return _build(kind, value, f"{path}.")
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise BadInput(f"config key '{path}' must be a list, not {_shown(value)}", "write [first, second]")
+        return tuple(_coerce(one, typing.get_args(kind)[0], {}, f"{path}[{i}]") for i, one in enumerate(value))
+    if typing.get_origin(kind) is dict:
+        if not isinstance(value, Mapping):
+            raise BadInput(f"config key '{path}' must be a mapping, not {_shown(value)}", "write {key: value}")
+        keys, values = typing.get_args(kind)
+        return {_coerce(key, keys, {}, path): _coerce(one, values, {}, f"{path}.{key}") for key, one in value.items()}
     if typing.get_origin(kind) is Literal:
         if value not in typing.get_args(kind):
             raise BadInput(
@@ -393,6 +462,11 @@ def _coerce(value: Any, kind: Any, metadata: Mapping[str, Any], path: str) -> An
                 "choose one",
             )
         return value
+    if kind is ShowText:
+        value = {True: "full", False: "none"}.get(value, value) if isinstance(value, bool) else value
+        if value not in list(ShowText):
+            raise BadInput(f"config key '{path}' must be one of {', '.join(ShowText)}, not {_shown(value)}", "choose one")
+        return ShowText(value)
     wanted = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
     if isinstance(value, str) and kind in (int, float):  # YAML 1.1 reads 1e-6 as text
         try:

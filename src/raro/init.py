@@ -9,8 +9,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from .config import Config, load, parse
-from .demonstrations import SPLITS, Card, Source, collect, read, sources
+from .config import Config, ShowText, load, parse
+from .demonstrations import SPLITS, Card, Reading, Source, collect, sources
 from .demonstrations.readers import missing
 from .errors import BadInput
 from .steps.preflight import check_base
@@ -70,7 +70,8 @@ def columns(files: Sequence[Source], question: str | None, answer: str | None) -
     pairs = [(question or q, answer or a) for q, a in COLUMNS]
     for pair in dict.fromkeys(pairs):
         try:
-            first = next((row.values for row in read(files[0], pair) if row.values), {})
+            asked = parse({"demonstrations": {"question": pair[0], "answer": pair[1]}}).demonstrations
+            first = next((row.values for row in Reading(asked).rows(files[0]) if row.values), {})
         except BadInput as error:
             if "column" not in error.line:
                 raise
@@ -87,7 +88,7 @@ def columns(files: Sequence[Source], question: str | None, answer: str | None) -
 def counted(config: Config, files: Sequence[Source]) -> Card:
     """All rows read and screened as ingest will. Raises BadInput where too many are unfit or too few are left."""
     with tempfile.TemporaryDirectory(prefix="raro-") as folder:
-        card = collect(config.demonstrations, files, Path(folder), show_text=False)
+        card = collect(config.demonstrations, files, Path(folder), ShowText.none)
         if stop := card.stop(config.demonstrations, Path(folder) / "quarantine.jsonl"):
             reasons = ", ".join(f"{reason} ({count:,})" for reason, count in card.reasons.most_common(3))
             raise BadInput(stop.line.partition("; see ")[0] + (f": {reasons}" if reasons else ""), stop.remedy)

@@ -20,7 +20,8 @@ class Demonstration:
     """One expert pair. No thought, no score, no preference.
 
     question, answer: normalised text. source: where the row came from (URI and row number). licence: SPDX id or the source's
-    own words. group: what must stay on one side of a split (near-identical questions share it).
+    own words. group: what must stay on one side of a split (near-identical questions share it). attribution: address and
+    author, where the licence asks for them.
     """
 
     question: str
@@ -28,6 +29,7 @@ class Demonstration:
     source: str
     licence: str
     group: str
+    attribution: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .errors import BadInput, GateRefused, ServiceFailed
-
-if TYPE_CHECKING:
-    from botocore.client import BaseClient
 
 MANIFEST = "manifest.json"
 # Of a model on the hub only safetensors are fetched: the others are copies of the weights, and some run code when opened.
@@ -55,7 +52,7 @@ def manifest(folder: str | Path, exclude: Sequence[str] = ()) -> dict[str, Any]:
     left out.
     """
     folder = Path(folder)
-    paths = [(name, folder / name) for name in _names(folder, exclude)]
+    paths = [(name, folder / name) for name in names(folder, exclude)]
     files = [{"path": name, "size": path.stat().st_size, "sha256": digest_file(path)} for name, path in paths]
     return {"files": files, "root": digest_text(canonical(files))}
 
@@ -67,7 +64,7 @@ def verify(folder: str | Path, expected: Mapping[str, Any], exclude: Sequence[st
     files = expected["files"]
     if digest_text(canonical(files)) != expected["root"]:
         raise GateRefused(f"the manifest of '{folder}' does not match its own root digest", remedy)
-    present = set(_names(folder, exclude))
+    present = set(names(folder, exclude))
     for file in files:
         path = folder / file["path"]
         if file["path"] not in present:
@@ -80,9 +77,10 @@ def verify(folder: str | Path, expected: Mapping[str, Any], exclude: Sequence[st
         raise GateRefused(f"'{folder / extra[0]}' is not in the manifest", remedy)
 
 
-def _names(folder: Path, exclude: Sequence[str] = ()) -> list[str]:
-    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return sorted(name for name in names if name != MANIFEST and name not in exclude)
+def names(folder: Path, exclude: Sequence[str] = ()) -> list[str]:
+    """The relative paths of all files below, sorted, but for the top manifest.json and those in `exclude`."""
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in found if name != MANIFEST and name not in exclude)
 
 
 # ---------------------------------------------------------------------------------------------------------------- writing
@@ -169,7 +167,9 @@ def put_folder(folder: str | Path, uri: str) -> str:
     """
     folder = Path(folder)
     if uri.startswith("s3://"):
-        _s3_upload(folder, uri)
+        from . import s3
+
+        s3.upload(folder, uri)
         return uri
     target = Path(uri.removeprefix("file://"))
     sealed = (target / MANIFEST).exists() or not (folder / MANIFEST).exists()
@@ -204,7 +204,9 @@ def fetch(uri: str | Path, cache: str | Path | None = None) -> Path:
         if not path.exists():
             raise BadInput(f"'{uri}' does not exist", "check the path")
         return path
-    readers = {"package": _package, "s3": _s3_download, "hf": _hugging_face}
+    from . import s3
+
+    readers = {"package": _package, "s3": s3.download, "hf": _hugging_face}
     if scheme not in readers:
         raise BadInput(
             f"'{uri}' has an unknown scheme", "give a path, package://NAME, s3://bucket/prefix or hf://repo@revision"
@@ -238,7 +240,7 @@ def _hugging_face(uri: str, cache: Path) -> Path:
             ignore_patterns=_NOT_FETCHED if kind == "model" else None,
         )
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError) as error:
-        raise BadInput(f"'{uri}' cannot be read: {_first_line(error)}", "check the name, the revision and HF_TOKEN") from error
+        raise BadInput(f"'{uri}' cannot be read: {first_line(error)}", "check the name, the revision and HF_TOKEN") from error
     except errors.LocalEntryNotFoundError as error:
         if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
             line = f"'{uri}' is not in the local cache and HF_HUB_OFFLINE is set"
@@ -247,106 +249,6 @@ def _hugging_face(uri: str, cache: Path) -> Path:
     return Path(folder)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What a library's error says first, at most 200 characters of it."""
     return str(error).strip().split("\n")[0][:200]
-
-
-# --------------------------------------------------------------------------------------------------------------------- S3
-
-# Parts of the error codes that no second try mends.
-_S3_REFUSALS = ("NoSuch", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidBucketName", "403", "404")
-
-
-def _s3_download(uri: str, cache: Path) -> Path:
-    """Cache entry <cache>/s3/<digest of the listing>/: other objects make another entry. Its manifest lies beside it and is
-    checked at each use; a manifest.json among the objects is checked too."""
-    bucket, prefix = _s3_parts(uri)
-    with _s3(uri) as client:
-        objects = _s3_list(client, bucket, prefix)
-        if not objects:
-            raise BadInput(f"nothing lies at '{uri}'", "check the bucket and the prefix")
-        entry = cache / "s3" / digest_text(canonical([bucket, prefix, objects]))[:32]
-        seal = entry.with_suffix(".json")
-        if not _sealed(entry, seal):
-            temporary = entry.with_name(f".{entry.name}.{os.getpid()}.partial")
-            with writing(entry):
-                shutil.rmtree(temporary, ignore_errors=True)
-                for item in objects:
-                    target = temporary / item["name"]
-                    if ".." in Path(item["name"]).parts:
-                        raise BadInput(
-                            f"'{uri}' holds an object named '{item['key']}'", "remove it: it points out of its folder"
-                        )
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    client.download_file(bucket, item["key"], str(target))
-            own = temporary / MANIFEST
-            if own.exists() and "root" in (inside := read_json(own)):
-                verify(temporary, inside)
-            write_json(seal, manifest(temporary))
-            publish_folder(temporary, entry)
-    return entry / objects[0]["name"] if objects[0]["key"] == prefix else entry
-
-
-def _s3_list(client: BaseClient, bucket: str, prefix: str) -> list[dict[str, Any]]:
-    """The object `prefix` itself, or else all below `prefix/`: {"key", "name" (below the prefix), "size", "etag"} each."""
-    below = f"{prefix}/" if prefix else ""
-    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    found = [
-        {"key": item["Key"], "name": item["Key"].removeprefix(below), "size": item["Size"], "etag": item["ETag"]}
-        for page in pages
-        for item in page.get("Contents", ())
-        if not item["Key"].endswith("/")
-    ]
-    for item in found:
-        if item["key"] == prefix:
-            return [{**item, "name": Path(prefix).name}]
-    return [item for item in found if item["key"].startswith(below)]
-
-
-def _sealed(entry: Path, seal: Path) -> bool:
-    if not entry.is_dir() or not seal.is_file():
-        return False
-    try:
-        verify(entry, read_json(seal))
-    except (GateRefused, BadInput):
-        return False  # damaged or half-written: fetched again
-    return True
-
-
-def _s3_upload(folder: Path, uri: str) -> None:
-    bucket, prefix = _s3_parts(uri)
-    last = [MANIFEST] if (folder / MANIFEST).exists() else []
-    with _s3(uri) as client:
-        for name in [*_names(folder), *last]:
-            key = f"{prefix}/{name}" if prefix else name
-            client.upload_file(str(folder / name), bucket, key, ExtraArgs={"ChecksumAlgorithm": "SHA256"})
-
-
-def _s3_parts(uri: str) -> tuple[str, str]:
-    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-    if not bucket:
-        raise BadInput(f"'{uri}' names no bucket", "write s3://bucket/prefix")
-    return bucket, prefix.strip("/")
-
-
-@contextmanager
-def _s3(uri: str) -> Iterator[BaseClient]:
-    """A client (endpoint, region and credentials from the usual AWS variables), its errors told in our words."""
-    try:
-        import boto3
-        from boto3.exceptions import S3UploadFailedError
-        from botocore import exceptions
-    except ModuleNotFoundError:
-        raise BadInput(f"'{uri}' needs boto3, which is not installed", "pip install 'raro-pipelines[tracking]'") from None
-    try:
-        yield boto3.Session().client("s3")
-    except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
-        raise BadInput(f"no credentials for '{uri}'", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role") from error
-    except (exceptions.ClientError, S3UploadFailedError) as error:
-        code = str(getattr(error, "response", {}).get("Error", {}).get("Code", "")) or _first_line(error)
-        if any(word in code for word in _S3_REFUSALS):
-            raise BadInput(f"the store refuses '{uri}': {code}", "check the bucket, the prefix and the credentials") from error
-        raise ServiceFailed(f"the store of '{uri}' failed: {code}", "try again") from error
-    except (exceptions.BotoCoreError, exceptions.HTTPClientError) as error:
-        line = f"the store of '{uri}' does not answer: {_first_line(error)}"
-        raise ServiceFailed(line, "check AWS_ENDPOINT_URL and the network") from error

@@ -19,12 +19,18 @@ _INVISIBLE = re.compile("[\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff\x00-\x08
 
 def normalise(text: str) -> str:
     """Text with one spelling for what looks alike: NFKC, plain quotes and dashes, no invisible characters, none of our own
-    tags, single blanks, at most one empty line. Idempotent."""
+    tags, single blanks, at most one empty line; between ``` fences a line keeps its blanks, which code may depend on.
+    Idempotent."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     # Until nothing changes: what is taken out may leave a new tag, or a letter beside its accent.
     while (bare := _TAGS.sub("", _INVISIBLE.sub("", unicodedata.normalize("NFKC", text).translate(_PLAIN)))) != text:
         text = bare
-    lines = [" ".join(line.split()) for line in text.split("\n")]
+    lines, fenced = [], False
+    for line in text.split("\n"):
+        single = " ".join(line.split())
+        fence = single.startswith("```")
+        lines.append(line.expandtabs(4).rstrip() if fenced and not fence else single)
+        fenced ^= fence
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 
 

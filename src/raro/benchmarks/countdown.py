@@ -1,7 +1,7 @@
 """Countdown: make a target from given numbers, each used exactly once, with + - * /.
 
-Generator, exact solver, safe parser and checker. Finding is hard, checking is easy; the checker here is used to measure, and
-by nothing in the game.
+Generator, safe parser and checker; problem and exact solver are in `raro.solver`. Finding is hard, checking is easy; the
+checker here is used to measure, and by nothing in the game.
 """
 
 from __future__ import annotations
@@ -15,21 +15,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
+from ..solver import Problem, solve
+
+__all__ = ["Attempt", "Problem", "attempts", "correct", "evaluate", "problems", "read_question", "solve"]
+
 OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 MAX_CHARS = 400
 """Longer answers are wrong unread: no honest one for six numbers comes near."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Problem:
-    """numbers: ascending. target: to be reached."""
-
-    numbers: tuple[int, ...]
-    target: int
-
-    @property
-    def question(self) -> str:
-        return f"Make {self.target} from {', '.join(map(str, self.numbers))}."
 
 
 QUESTION = re.compile(r"Make (-?\d+) from (\d+(?:, \d+)*)\.")
@@ -69,34 +61,6 @@ def correct(problem: Problem, answer: str) -> bool:
         return False
     result = evaluate(expression)
     return result is not None and result[0] == problem.target and result[1] == Counter(problem.numbers)
-
-
-@lru_cache(maxsize=4096)
-def solve(numbers: tuple[int, ...]) -> dict[Fraction, str]:
-    """Every value that can be made from all of the numbers, each exactly once, with one fully parenthesised expression for it.
-
-    Exact and complete: all ways to cut the multiset in two, recursively. numbers: ascending, at most six.
-    """
-    if len(numbers) == 1:
-        return {Fraction(numbers[0]): str(numbers[0])}
-    made: dict[Fraction, str] = {}
-    for size in range(1, len(numbers)):
-        for chosen in itertools.combinations(range(len(numbers)), size):
-            left = tuple(numbers[i] for i in chosen)
-            right = tuple(numbers[i] for i in range(len(numbers)) if i not in chosen)
-            for a, b in itertools.product(solve(left).items(), solve(right).items()):
-                for sign, value in _combined(a[0], b[0]):
-                    made.setdefault(value, f"{_wrapped(a[1])} {sign} {_wrapped(b[1])}")
-    return made
-
-
-def _wrapped(expression: str) -> str:
-    return expression if expression.isdigit() else f"( {expression} )"
-
-
-def _combined(a: Fraction, b: Fraction) -> list[tuple[str, Fraction]]:
-    values = [("+", a + b), ("-", a - b), ("*", a * b)]
-    return [*values, ("/", a / b)] if b else values
 
 
 @dataclass(frozen=True, slots=True)

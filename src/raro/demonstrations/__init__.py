@@ -1,6 +1,7 @@
 """Demonstrations: from the experts' files to train, dev and test, with a quarantine and a data card.
 
-files -> readers -> screens -> splits -> card, drawn together by `collect`; `load_split` gives later steps what ingest wrote.
+files -> readers -> shapes -> screens -> splits -> card, drawn together by `collect`; `load_split` gives later steps what
+ingest wrote.
 """
 
 from __future__ import annotations
@@ -10,20 +11,24 @@ from pathlib import Path
 
 from ..errors import BadInput
 from ..records import Demonstration
-from .card import Card, read_card, source_digest
+from .card import Card, read_card, source_digest, write_manifest
 from .collect import QUARANTINE, collect
 from .files import Source, sources
-from .readers import READERS, Row, read
-from .screens import REASONS, Duplicates, Refusal, Screened, screen
+from .readers import READERS, Refusal, Row
+from .screens import REASONS, Duplicates, Screened, screen
+from .shapes import LEFT_OUT, READINGS, Reading
 from .splits import SPLITS, Splits, hashed_split
 
 __all__ = [
+    "LEFT_OUT",
     "QUARANTINE",
     "READERS",
+    "READINGS",
     "REASONS",
     "SPLITS",
     "Card",
     "Duplicates",
+    "Reading",
     "Refusal",
     "Row",
     "Screened",
@@ -32,11 +37,11 @@ __all__ = [
     "collect",
     "hashed_split",
     "load_split",
-    "read",
     "read_card",
     "screen",
     "source_digest",
     "sources",
+    "write_manifest",
 ]
 
 

@@ -1,8 +1,15 @@
-"""The data card: what was read, what was kept, why the rest was not, and one digest for all that was kept (data.json)."""
+"""The manifest of the data (data.json): what was read, what was kept, why the rest was not, one digest for all kept."""
 
 from __future__ import annotations
 
-from array import array
+import bisect
+import contextlib
+import dataclasses
+import importlib.metadata
+import itertools
+import platform
+import unicodedata
+import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -10,46 +17,89 @@ from pathlib import Path
 from typing import Any
 
 from ..config import Demonstrations
-from ..errors import BadInput
+from ..errors import GateRefused
 from ..records import Demonstration
+from ..s3 import origin
 from ..storage import canonical, digest_file, digest_text, read_json, write_json
 from .files import Source
 from .screens import REASONS
+from .seen import Sorted
 from .splits import SPLITS
 
 FILE = "data.json"
+WORDS = 256  # buckets of the vocabulary: enough to see it change, too few to read a word from them
+LOOKED_AT = 400  # characters of each text whose words are counted
+SAMPLES = 10
+LIBRARIES = (
+    "raro-pipelines", "pyarrow", "defusedxml", "selectolax", "ijson", "backports-zstd", "datasketch", "py3langid",
+    "phonenumbers", "python-stdnum",
+)  # fmt: skip
 
 
 def described(found: Sequence[Source]) -> list[dict[str, Any]]:
-    """{"uri", "size", "sha256"} of each file."""
-    return [{"uri": one.uri, "size": one.path.stat().st_size, "sha256": digest_file(one.path)} for one in found]
+    """{"uri", "size", "sha256"} of each file; of one from S3 its etag too, and its version where the bucket keeps versions."""
+    return [
+        {"uri": one.uri, "size": one.path.stat().st_size, "sha256": digest_file(one.path), **origin(one.path)} for one in found
+    ]
 
 
 class Card:
-    """Counts while the rows pass by. About 40 bytes of memory per kept row."""
+    """Counts while the rows pass by. Its memory does not grow with them."""
 
     def __init__(self) -> None:
         self.rows = 0
         self.reasons: Counter[str] = Counter()
+        self.left_out: Counter[str] = Counter()
         self.splits: Counter[str] = Counter()
         self.licences: Counter[str] = Counter()
-        self._lengths = {"question": array("L"), "answer": array("L")}
-        self._digests = bytearray()
+        self.personal: Counter[str] = Counter()
+        self.benchmarks: list[dict[str, Any]] = []
+        self.vocabulary = [0] * WORDS
+        self.kept_of: Counter[str] = Counter()
+        self._samples: list[tuple[int, Demonstration]] = []
+        self._lengths: dict[str, Counter[int]] = {"question": Counter(), "answer": Counter()}
+        self._digests = Sorted()
 
     def keep(self, demonstration: Demonstration, split: str) -> None:
         """Counts a row that became a demonstration."""
         self.rows += 1
         self.splits[split] += 1
         self.licences[demonstration.licence] += 1
-        self._lengths["question"].append(len(demonstration.question))
-        self._lengths["answer"].append(len(demonstration.answer))
+        self._lengths["question"][len(demonstration.question)] += 1
+        self._lengths["answer"][len(demonstration.answer)] += 1
         parts = (split, demonstration.licence, demonstration.group, demonstration.question, demonstration.answer)
-        self._digests += sha256("\0".join(parts).encode()).digest()  # normalised text has no \0
+        digest = sha256("\0".join(parts).encode()).digest()  # normalised text has no \0
+        self._digests.add(digest)
+        self.kept_of[demonstration.source.rpartition("#")[0]] += 1
+        for text in (demonstration.question, demonstration.answer):
+            for word in text[:LOOKED_AT].casefold().split():
+                self.vocabulary[zlib.crc32(word.encode()) % WORDS] += 1
+        if split == "train":
+            self._sample(int.from_bytes(digest, "big"), demonstration)
+
+    def _sample(self, number: int, demonstration: Demonstration) -> None:
+        """Keeps the rows with the highest digests: the same ten for the same rows, whatever their order."""
+        entry = (-number, demonstration)
+        if len(self._samples) < SAMPLES:
+            bisect.insort(self._samples, entry, key=lambda one: one[0])
+        elif entry[0] < self._samples[-1][0]:
+            bisect.insort(self._samples, entry, key=lambda one: one[0])
+            self._samples.pop()
+
+    @property
+    def samples(self) -> list[Demonstration]:
+        """Ten demonstrations of the train split, picked by their digests."""
+        return [one for _, one in self._samples]
 
     def refuse(self, reason: str) -> None:
         """Counts a row that was quarantined."""
         self.rows += 1
         self.reasons[reason] += 1
+
+    def leave_out(self, reason: str) -> None:
+        """Counts a row that the settings do not ask for."""
+        self.rows += 1
+        self.left_out[reason] += 1
 
     @property
     def kept(self) -> int:
@@ -62,40 +112,54 @@ class Card:
     def digest(self) -> str:
         """sha256 over the kept rows' own digests in sorted order: the same for the same demonstrations and splits, wherever
         they lie and in whatever order they come."""
-        whole = bytes(self._digests)
-        return sha256(b"".join(sorted(whole[i : i + 32] for i in range(0, len(whole), 32)))).hexdigest()
+        whole = sha256()
+        for one in self._digests:
+            whole.update(one)
+        return whole.hexdigest()
 
-    def write(self, path: Path, files: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Writes data.json and returns what it says. files: of `described`."""
-        content = {
+    def content(self, files: Sequence[Mapping[str, Any]], settings: Demonstrations) -> dict[str, Any]:
+        """What data.json says. files: of `described`. settings: what the rows were read and screened with; they and the
+        libraries' versions are what a second reading needs to come to the same digest."""
+        return {
             "sources": list(files),
             "rows": self.rows,
             "kept": self.kept,
             "quarantined": self.quarantined,
             "reasons": dict(sorted(self.reasons.items())),
+            "left_out": dict(sorted(self.left_out.items())),
+            "personal_data": dict(sorted(self.personal.items())),
+            "benchmarks": self.benchmarks,
             "splits": {split: self.splits[split] for split in SPLITS},
             "digest": self.digest(),
             "licences": dict(sorted(self.licences.items())),
             "lengths": {part: _summary(lengths) for part, lengths in self._lengths.items()},
+            "kept_of": dict(sorted(self.kept_of.items())),
+            "vocabulary": self.vocabulary,
+            "settings": dataclasses.asdict(settings),
+            "versions": versions(),
         }
-        write_json(path, content)
-        return content
 
-    def stop(self, settings: Demonstrations, quarantine: Path) -> BadInput | None:
-        """The reason to stop before training, if there is one. quarantine: where a person can read which rows and why."""
+    def stop(self, settings: Demonstrations, quarantine: Path) -> GateRefused | None:
+        """The data gate: the reason to stop before training, if there is one. quarantine: where a person can read which rows
+        and why."""
         share = self.quarantined / max(1, self.rows)
         most = self.reasons.most_common(1)[0] if self.reasons else ("", 0)
         seen = f"{self.quarantined:,} of {self.rows:,} rows are quarantined, most as {most[0]} ({most[1]:,})"
         if share > settings.max_quarantined_share:
-            return BadInput(
+            return GateRefused(
                 f"{seen}: {share:.1%}, more than {settings.max_quarantined_share:.1%}; see '{quarantine}'",
                 f"{REASONS[most[0]]}; or raise demonstrations.max_quarantined_share",
             )
         if self.splits["train"] < settings.min_train:
             line = f"only {self.splits['train']:,} demonstrations are left to train on, {settings.min_train:,} are needed"
             remedy = "give more rows, or lower demonstrations.min_train, dev_share or test_share"
-            return BadInput(f"{line}; {seen}; see '{quarantine}'" if self.reasons else line, remedy)
+            return GateRefused(f"{line}; {seen}; see '{quarantine}'" if self.reasons else line, remedy)
         return None
+
+
+def write_manifest(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes data.json."""
+    write_json(path, content)
 
 
 def read_card(folder: str | Path) -> dict[str, Any]:
@@ -104,14 +168,26 @@ def read_card(folder: str | Path) -> dict[str, Any]:
 
 
 def source_digest(found: Sequence[Source]) -> str:
-    """One digest for the files as they lie, read or not."""
-    return digest_text(canonical(described(found)))
+    """One digest for the files as they lie, read or not; a new version of the same bytes is no new file."""
+    kept = [{key: one[key] for key in ("uri", "size", "sha256")} for one in described(found)]
+    return digest_text(canonical(kept))
 
 
-def _summary(lengths: array) -> dict[str, float]:
+def versions() -> dict[str, str]:
+    """Versions of whatever has a say in what a row becomes; an optional library that is not installed is left away."""
+    found = {"python": platform.python_version(), "unicode": unicodedata.unidata_version}
+    for name in LIBRARIES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _summary(lengths: Counter[int]) -> dict[str, float]:
     """Characters: mean, median, 95th percentile, longest."""
-    ordered = sorted(lengths)
-    if not ordered:
+    count, ordered = lengths.total(), sorted(lengths)
+    if not count:
         return {"mean": 0, "median": 0, "p95": 0, "longest": 0}
-    at = lambda share: ordered[min(len(ordered) - 1, int(share * len(ordered)))]  # noqa: E731
-    return {"mean": round(sum(ordered) / len(ordered), 1), "median": at(0.5), "p95": at(0.95), "longest": ordered[-1]}
+    upto = list(itertools.accumulate(lengths[length] for length in ordered))
+    at = lambda share: ordered[bisect.bisect_right(upto, min(count - 1, int(share * count)))]  # noqa: E731
+    mean = sum(length * many for length, many in lengths.items()) / count
+    return {"mean": round(mean, 1), "median": at(0.5), "p95": at(0.95), "longest": ordered[-1]}

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import gzip
 import re
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ..errors import BadInput
 from ..storage import fetch
 
-# The formats by suffix, as a file's name claims them; any but Parquet may have .gz behind.
-CLAIMS = {".jsonl": "JSONL", ".ndjson": "JSONL", ".json": "JSONL", ".csv": "CSV", ".tsv": "CSV", ".parquet": "Parquet"}
+# The formats by suffix, as a file's name claims them; any but Parquet may have .gz or .zst behind.
+CLAIMS = {
+    ".jsonl": "JSONL",
+    ".ndjson": "JSONL",
+    ".json": "JSONL",
+    ".csv": "CSV",
+    ".tsv": "CSV",
+    ".parquet": "Parquet",
+    ".xml": "XML",
+}
+SQUAD = "SQuAD JSON"
 
 _WILD = re.compile(r"[*?\[]")
 _SIGNATURES = [
@@ -36,6 +46,8 @@ _SIGNATURES = [
 _REMEDIES = {
     "Parquet": "name it .parquet",
     "gzip": "name it with .gz at its end",
+    "zstd": "name it with .zst at its end",
+    "7z": "unpack it: 7z x FILE",
     "a zip archive (an Excel workbook is one)": "unpack it, or save the sheet as CSV",
     "a Git LFS pointer": "run `git lfs pull` where it came from",
     "UTF-16 text": "convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW",
@@ -76,10 +88,10 @@ def sources(uri: str) -> list[Source]:
         root = fetch(uri)
         if not root.is_dir():
             if not root.is_file():
-                raise BadInput(f"'{uri}' is neither a file nor a folder", "name a file of JSONL, CSV or Parquet")
+                raise BadInput(f"'{uri}' is neither a file nor a folder", "name a file of JSONL, CSV, Parquet or XML")
             if not claim(root):
                 raise BadInput(
-                    f"the format of '{uri}' is not known", f"name it with one of {', '.join(CLAIMS)}, or any with .gz"
+                    f"the format of '{uri}' is not known", f"name it with one of {', '.join(CLAIMS)}, or any with .gz or .zst"
                 )
             return [Source(printable(uri), root)]
         paths, prefix = [path for path in root.rglob("*") if path.is_file()], uri.rstrip("/") + "/"
@@ -105,32 +117,42 @@ def printable(name: str, longest: int = 4096) -> str:
 
 
 def claim(path: Path) -> str:
-    """JSONL, CSV or Parquet, by the file's name; nothing where it names no format."""
-    format = CLAIMS.get(Path(path.name.lower().removesuffix(".gz")).suffix, "")
-    return "" if format == "Parquet" and _gzipped(path) else format
+    """JSONL, CSV, Parquet or XML, by the file's name; nothing where it names no format."""
+    format = CLAIMS.get(Path(path.name.lower().removesuffix(_packing(path))).suffix, "")
+    return "" if format == "Parquet" and _packing(path) else format
 
 
-def _gzipped(path: Path) -> bool:
-    return path.name.lower().endswith(".gz")
+def format_of(path: Path, reader: str) -> str:
+    """A file's format for a reader: its name's claim; but the reader squad takes .json for one document, not for lines."""
+    document = reader == "squad" and Path(path.name.lower().removesuffix(_packing(path))).suffix == ".json"
+    return SQUAD if document else claim(path)
+
+
+def _packing(path: Path) -> str:
+    """`.gz`, `.zst` or nothing: how the file's name says that it is compressed."""
+    return next((suffix for suffix in (".gz", ".zst") if path.name.lower().endswith(suffix)), "")
 
 
 @contextmanager
 def told(source: Source) -> Iterator[None]:
-    """Around code that reads the file: what the operating system or gzip says about it, in our words."""
+    """Around code that reads the file: what the operating system, gzip or zstd says about it, in our words."""
+    suffix = _packing(source.path)
+    kind = {".gz": "gzip", ".zst": "zstd"}.get(suffix, "")
     try:
         yield
     except gzip.BadGzipFile:
-        raise BadInput(f"'{source.uri}' is named .gz, but is not gzip", "take .gz off its name, or compress it") from None
-    except (EOFError, zlib.error):
-        raise BadInput(f"'{source.uri}' is cut off or damaged: its gzip stream does not end well", "copy it again") from None
+        line = f"'{source.uri}' is named {suffix}, but is not {kind}"
+        raise BadInput(line, f"take {suffix} off its name, or compress it") from None
+    except (EOFError, zlib.error, _zstd_error()):
+        raise BadInput(f"'{source.uri}' is cut off or damaged: its {kind} stream does not end well", "copy it again") from None
     except FileNotFoundError:
         raise BadInput(f"'{source.uri}' vanished while it was read", "start again when nobody moves it") from None
     except PermissionError:
         raise BadInput(f"'{source.uri}' may not be read", "give yourself the right to read it") from None
 
 
-def check(source: Source) -> None:
-    """Raises BadInput where the file's first bytes are not those its name promises."""
+def check(source: Source, claimed: str) -> None:
+    """Raises BadInput where the file's first bytes are not those of the format that is claimed for it."""
     empty = not source.path.stat().st_size
     with opened(source) as (file, _):
         head = b"" if empty else file.read(8192)
@@ -139,7 +161,6 @@ def check(source: Source) -> None:
     kind = next((kind for signature, kind in _SIGNATURES if head.startswith(signature)), "")
     if re.match(rb"\s*<(!doctype html|html)", head, re.IGNORECASE):
         kind = "an HTML page"
-    claimed = claim(source.path)
     if claimed == "Parquet":
         if kind != "Parquet":
             actual = kind or ("binary data" if b"\0" in head else "plain text")
@@ -162,8 +183,27 @@ def check(source: Source) -> None:
 
 @contextmanager
 def opened(source: Source) -> Iterator[tuple[IO[bytes], Callable[[], int]]]:
-    """The file's bytes, decompressed where its name says gzip, and how many bytes of the file itself were read so far."""
+    """The file's bytes, decompressed where its name says so, and how many bytes of the file itself were read so far."""
+    packing = _packing(source.path)
     with open(source.path, "rb") as raw:
-        if _gzipped(source.path) and raw.peek(2)[:2] not in (b"\x1f\x8b", b""):
+        magic = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd"}.get(packing, b"")
+        if raw.peek(4)[: len(magic)] not in (magic, b""):
             raise gzip.BadGzipFile
-        yield (gzip.GzipFile(fileobj=raw) if _gzipped(source.path) else raw), raw.tell
+        if packing == ".zst":
+            yield _zstd(source).ZstdFile(raw), raw.tell
+        else:
+            yield (gzip.GzipFile(fileobj=raw) if packing else raw), raw.tell
+
+
+def _zstd(source: Source) -> Any:
+    try:
+        from backports import zstd
+    except ImportError:
+        raise BadInput(f"'{source.uri}' is zstd, which needs backports.zstd", "pip install 'raro-pipelines[formats]'") from None
+    return zstd
+
+
+def _zstd_error() -> type[Exception]:
+    """What a damaged zstd stream raises; without the library none can be read, and gzip's own stands in its place."""
+    module = sys.modules.get("backports.zstd")
+    return module.ZstdError if module else zlib.error

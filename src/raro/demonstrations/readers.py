@@ -1,8 +1,8 @@
-"""Experts' files as rows: JSONL, CSV and Parquet, read in a stream.
+"""Experts' files as rows: JSONL, CSV and Parquet, read in a stream. What a row means is the business of `shapes`.
 
 A file that is not what its name claims raises BadInput with one line. A single broken row never does: it comes out as a `Row`
 that carries a reason instead of values, and is quarantined. A further format is one more function from `Source` to rows, with
-its entry in READERS, and in `files.CLAIMS` the suffixes that name it.
+its entry in READERS (here or in `documents`), and in `files.CLAIMS` the suffixes that name it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import BadInput
-from .files import Source, check, claim, opened, printable, told
+from .files import Source, opened, printable
 
 LONGEST_LINE = 16 * 2**20  # bytes; a longer line is quarantined without being held in memory
 FIRST_LINES = 100  # a JSONL file whose first lines are all broken is no JSONL file
@@ -27,7 +27,8 @@ EXCERPT = 200  # characters of a broken row kept for the quarantine
 class Row:
     """One row of a source. number: the line on which it starts, or its number in a Parquet file, from 1. values: the columns,
     or None for a broken row, which has a reason, a detail free of the row's text, and the beginning of its text. done: bytes of
-    the file read so far."""
+    the file read so far. licence, attribution: of this row alone, where the format says them. A row with values and a reason
+    was read well, but cannot be understood."""
 
     uri: str
     number: int
@@ -36,18 +37,20 @@ class Row:
     reason: str = ""
     detail: str = ""
     text: str = ""
+    licence: str = ""
+    attribution: str = ""
 
     @property
     def source(self) -> str:
         return f"{self.uri}#{self.number}"
 
 
-def read(source: Source, columns: Sequence[str]) -> Iterator[Row]:
-    """The source's rows in order. columns: the names that are wanted; a columnar file may leave out the others, and must have
-    these. Raises BadInput where the file is not what its name claims, is damaged, or is empty."""
-    with told(source):
-        check(source)
-        yield from READERS[claim(source.path)](source, columns)
+class Refusal(NamedTuple):
+    """Why a row is quarantined or left out. reason: a key of REASONS or LEFT_OUT. detail: for a person, without the row's
+    text."""
+
+    reason: str
+    detail: str
 
 
 def _lines(source: Source) -> Iterator[tuple[int, int, bytes, bool]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Mapping
 from hashlib import blake2b, sha256
 from typing import Any, NamedTuple
@@ -16,7 +17,9 @@ from typing import Any, NamedTuple
 from ..config import Demonstrations
 from ..records import Demonstration
 from ..text import _INVISIBLE, _TAGS, normalise
-from .readers import Row
+from .personal import PersonalData
+from .readers import Refusal, Row
+from .seen import Seen
 
 # reason: what a person can do about it
 REASONS: Mapping[str, str] = {
@@ -25,6 +28,10 @@ REASONS: Mapping[str, str] = {
     "duplicate_key": "name each column once per row",
     "not_csv": "quote fields that hold the delimiter, a quote or a line break, and double the quotes inside",
     "missing_column": "fill the column in every row",
+    "not_a_chat": "write messages as [{role, content}], text only, an assistant's after a user's",
+    "no_choice": "give a list or an object of choices, and an answer that names one of them",
+    "not_squad": "give question, context and answers as {text, answer_start}, each answer where its start says",
+    "not_countdown": "give nums, a list of whole numbers above 0, and target, one more",
     "not_text": "write questions and answers as text, numbers in quotes",
     "encoding": "convert the file to UTF-8, for example: iconv -f LATIN1 -t UTF-8 FILE > NEW",
     "empty": "remove rows without a question or an answer",
@@ -32,33 +39,33 @@ REASONS: Mapping[str, str] = {
     "tags": "remove <think>, <verdict> and chat control tokens, and thoughts with them",
     "answer_in_question": "ask without giving the answer",
     "duplicate": "remove repeated rows",
+    "near_duplicate": "remove rows that hardly differ, or raise demonstrations.near_duplicates",
+    "personal_data": "take it out, or let demonstrations.personal_data mask it",
+    "language": "give rows in the languages wanted, or name more in demonstrations.languages",
+    "licence": "give rows you may use, or name their licence in demonstrations.licences",
+    "contaminated": "remove questions of the benchmarks",
     "unknown_split": "name the splits train, dev and test",
     "split_leak": "give equal questions one group",
 }
 RAW = 8  # times the allowed length that a text may have before it is normalised: blanks may go
-LEAK_CHARS = 20  # answers up to this length may stand in the question by chance ("yes", "42")
 
-_CONTROL = re.compile(r"<\|[^\s<>|]{1,40}\|>")
+# Qwen's and Llama's tokens; Mistral's, Llama 2's and Gemma's.
+_CONTROL = re.compile(r"<\|[^\s<>|]{1,40}\|>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>")
 _UNDECODED = re.compile("[\ud800-\udfff\ufffd]")  # lone surrogates: bytes that were not UTF-8; U+FFFD: lost earlier
 
 
-class Refusal(NamedTuple):
-    """Why a row is quarantined. reason: a key of REASONS. detail: for a person, free of the row's text."""
-
-    reason: str
-    detail: str
-
-
 class Screened(NamedTuple):
-    """A row that passed. split: the split column's value, empty where none is configured."""
+    """A row that passed. split: the split column's value, empty where none is configured. personal: what was masked or kept of
+    personal data, by kind."""
 
     demonstration: Demonstration
     split: str
+    personal: Mapping[str, int]
 
 
-def screen(row: Row, settings: Demonstrations) -> Screened | Refusal:
-    """The row as a demonstration, or the first reason against it. Looks at this row alone."""
-    if row.values is None:
+def screen(row: Row, settings: Demonstrations, personal: PersonalData | None = None) -> Screened | Refusal:
+    """The row as a demonstration, or the first reason against it. Looks at this row alone. personal: masks or refuses."""
+    if row.reason:
         return Refusal(row.reason, row.detail)
     texts = {}
     limits = {"question": settings.max_question_chars, "answer": settings.max_answer_chars}
@@ -79,8 +86,17 @@ def screen(row: Row, settings: Demonstrations) -> Screened | Refusal:
             return Refusal("empty", f"column '{column}' is empty")
         if len(texts[part]) > limit:
             return too_long
+    found: Counter[str] = Counter()
+    for part in texts if personal else ():
+        texts[part], seen, dropped = personal.clean(texts[part])
+        if dropped:
+            kind = dropped.replace("_", " ")
+            return Refusal("personal_data", f"column '{getattr(settings, part)}' holds personal data: {kind}")
+        found.update(seen)
     question, answer = texts["question"], texts["answer"]
-    if len(answer) > LEAK_CHARS and answer.casefold() in question.casefold():
+    # In a contract or an article that is read for an answer, the answer stands: that is no leak.
+    asked_alone = settings.leak_chars and settings.reader != "squad"
+    if asked_alone and len(answer) > settings.leak_chars and answer.casefold() in question.casefold():
         return Refusal("answer_in_question", f"the question holds the whole answer of {len(answer):,} characters")
     group, split = _key(question), ""
     if settings.group:
@@ -93,28 +109,40 @@ def screen(row: Row, settings: Demonstrations) -> Screened | Refusal:
         if isinstance(value, Refusal):
             return value
         split = value
-    return Screened(
-        Demonstration(question=question, answer=answer, source=row.source, licence=settings.licence, group=group), split
+    licence = row.licence or settings.licence
+    if settings.licence_column:
+        value = _label(row.values, settings.licence_column)
+        if isinstance(value, Refusal):
+            return value
+        licence = value
+    if settings.licences and not set(licence.split(" AND ")) <= set(settings.licences):
+        return Refusal("licence", f"licence '{licence[:60]}' is not in demonstrations.licences")
+    made = Demonstration(
+        question=question, answer=answer, source=row.source, licence=licence, group=group, attribution=row.attribution
     )
+    return Screened(made, split, found)
 
 
 class Duplicates:
-    """Remembers which (question, answer) pairs were seen, by 15 bytes of digest each: about 100 bytes of memory per row."""
+    """Remembers which (question, answer) pairs were seen, by 15 bytes of digest each, on disk."""
 
     def __init__(self) -> None:
-        self._seen: set[bytes] = set()
+        self._seen = Seen("pairs")
 
     def refuse(self, demonstration: Demonstration) -> Refusal | None:
         """A refusal where the pair was seen before; otherwise it is remembered."""
-        key = short_digest(f"{demonstration.question}\0{demonstration.answer}")
-        if key in self._seen:
-            return Refusal("duplicate", "question and answer equal those of an earlier row")
-        self._seen.add(key)
-        return None
+        if self._seen.first("pairs", pair_digest(demonstration)) is None:
+            return None
+        return Refusal("duplicate", "question and answer equal those of an earlier row")
+
+
+def pair_digest(demonstration: Demonstration) -> bytes:
+    """15 bytes that stand for question and answer together."""
+    return short_digest(f"{demonstration.question}\0{demonstration.answer}")
 
 
 def short_digest(text: str) -> bytes:
-    """15 bytes that stand for the text. No two of a billion texts share them; Python keeps 15 bytes in 48, 16 in 64."""
+    """15 bytes that stand for the text. No two of a billion texts share them."""
     return blake2b(text.encode(), digest_size=15).digest()
 
 
@@ -154,7 +182,7 @@ def _kind(value: Any) -> str:
 
 def _tagged(text: str) -> bool:
     """Whether our tags or a control token are in the text, as they would be read once it is normalised."""
-    if "<" not in text and text.isascii():
+    if "<" not in text and "[" not in text and text.isascii():
         return False
     plain = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
     return bool(_TAGS.search(plain) or _CONTROL.search(plain))

@@ -1,7 +1,7 @@
 """Train, dev and test: by the data's own column, or by hash of the group, so that a row keeps its split when the data grows.
 
 Nothing that belongs together is ever divided. With hashing and the question as its own group that holds by construction, and
-nothing is remembered; otherwise each group's and each question's split is, by 15 bytes of digest.
+nothing is remembered; otherwise each group's and each question's split is, by 15 bytes of digest, on disk.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from hashlib import sha256
 from ..config import Demonstrations
 from ..errors import BadInput
 from ..records import Demonstration
-from .screens import Refusal, short_digest
+from .readers import Refusal
+from .screens import short_digest
+from .seen import Seen
 
 SPLITS = ("train", "dev", "test")
 _NAMES = {"train": 0, "training": 0, "dev": 1, "validation": 1, "valid": 1, "val": 1, "test": 2}
@@ -30,8 +32,7 @@ class Splits:
 
     def __init__(self, settings: Demonstrations):
         self.settings = settings
-        self._groups: dict[bytes, int] = {}
-        self._questions: dict[bytes, int] = {}
+        self._seen = Seen("groups", "questions")
 
     def place(self, demonstration: Demonstration, named: str) -> str | Refusal:
         """The demonstration's split. named: what the split column says.
@@ -44,7 +45,8 @@ class Splits:
             number = _NAMES.get(named.casefold())
             if number is None:
                 return Refusal("unknown_split", f"column '{settings.split}' names none of train, dev and test")
-            if (before := self._groups.setdefault(short_digest(demonstration.group), number)) != number:
+            before = self._seen.first("groups", short_digest(demonstration.group), number)
+            if before not in (None, number):
                 raise BadInput(
                     f"column '{settings.split}' puts one group in two splits: '{demonstration.source}' is in {SPLITS[number]}, "
                     f"an earlier row of its group in {SPLITS[before]}",
@@ -52,6 +54,6 @@ class Splits:
                 )
         else:
             number = SPLITS.index(hashed_split(demonstration.group, settings.dev_share, settings.test_share))
-        if settings.group and self._questions.setdefault(short_digest(demonstration.question), number) != number:
+        if settings.group and self._seen.first("questions", short_digest(demonstration.question), number) not in (None, number):
             return Refusal("split_leak", f"another group has the same question in another split than {SPLITS[number]}")
         return SPLITS[number]

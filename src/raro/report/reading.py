@@ -52,7 +52,7 @@ class Record:
     @property
     def show_text(self) -> bool:
         """Whether questions and answers may be shown. A run without a readable config said nothing about it: no."""
-        return self.config.get("privacy", {}).get("show_text") is True
+        return may_show(self.config)
 
     @property
     def outcome(self) -> str:
@@ -95,6 +95,11 @@ class Record:
         return {name: sorted(values.items()) for name, values in found.items()}
 
 
+def may_show(config: Mapping[str, Any]) -> bool:
+    """Whether a run's configuration lets text be shown as it is; older ones say true for full."""
+    return config.get("privacy", {}).get("show_text") in (True, "full")
+
+
 def read(run: str | Path) -> Record:
     """The run folder as it stands."""
     run = Path(run)
@@ -102,7 +107,7 @@ def read(run: str | Path) -> Record:
     text = (run / "config.json").read_text(encoding="utf-8").strip() if (run / "config.json").is_file() else ""
     config = _parsed(text)
     folders = {name: manifest for name in ORDER if (manifest := _json(run / name / "manifest.json"))}
-    shown = config.get("privacy", {}).get("show_text") is True
+    shown = may_show(config)
     return Record(
         folder=run,
         config=config,

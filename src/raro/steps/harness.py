@@ -18,7 +18,6 @@ were read, and the outputs; it is the artifact that travels between the pipeline
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import json
 import os
@@ -161,7 +160,7 @@ def claim(config: Config, run: Path) -> None:
     """Makes `run` this configuration's folder. Raises BadInput where it already is another's, or holds something else."""
     path = run / CONFIG
     if path.exists():
-        different = differences(read_json(path), dataclasses.asdict(config))
+        different = differences(read_json(path), json.loads(config.canonical()))
         if different:
             shown = "; ".join(different[:3]) + (f"; and {len(different) - 3} more" if len(different) > 3 else "")
             line = f"output folder '{run}' holds another run ({shown})"

@@ -1,29 +1,37 @@
-"""Ingest: the experts' files become train, dev and test, a quarantine and a data card; and the pipeline learns whether there is
-anything new to train on.
+"""Ingest: the experts' files become train, dev and test, a quarantine, a manifest and a data card; the data gate looks at them,
+and the pipeline learns whether there is anything new to train on.
 
-What is read is remembered by digest: the step runs again where a source has changed, and not otherwise. Where too much is
-quarantined the run stops here, and RUN/quarantine.jsonl tells which rows and why.
+What is read is remembered by digest: the step runs again where a source or a benchmark has changed, and not otherwise. Where
+too much is quarantined, too little is left, or the data has drifted, the run stops here, before any GPU is asked for, and
+RUN/quarantine.jsonl tells which rows and why.
 """
 
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .. import demonstrations as data
 from ..config import Config
+from ..demonstrations import drift, sheet
 from ..demonstrations.card import FILE, described
-from ..storage import writing
+from ..demonstrations.contamination import benchmark_sources
+from ..demonstrations.personal import Shown
+from ..errors import GateRefused
+from ..records import Demonstration
+from ..storage import digest_file, fetch, read_json, writing
 from ..tracking import server
 from .harness import Step
 
 
 def run(config: Config, run: Path) -> dict[str, Any]:
-    """Writes train.jsonl, dev.jsonl, test.jsonl, quarantine.jsonl and data.json. Raises BadInput where the data is not fit to
-    train on; its outputs say `proceed`, or `nothing-new` where the champion was made from the same data, settings and base."""
+    """Writes train.jsonl, dev.jsonl, test.jsonl, quarantine.jsonl, data.json, data-card.md and data-card.html. Raises BadInput
+    where the data cannot be read, GateRefused where it is not fit to train on; its outputs say `proceed`, or `nothing-new`
+    where the champion was made from the same data, settings and base."""
     settings = config.demonstrations
-    with Step("ingest", config, run, given=lambda: {"sources": data.source_digest(data.sources(settings.source))}) as step:
+    with Step("ingest", config, run, given=lambda: _given(config)) as step:
         if step.skipped:
             return step.outputs
         events = step.events
@@ -35,20 +43,43 @@ def run(config: Config, run: Path) -> dict[str, Any]:
             _copy(step.folder / data.QUARANTINE, kept)
             raise stop
         kept.unlink(missing_ok=True)
-        content = card.write(step.folder / FILE, files)
+        champion = _champion(config, run)
+        content = card.content(files, settings)
+        if stop := _drifted(content, config, run, champion):
+            _copy(step.folder / data.QUARANTINE, kept)
+            raise stop
+        data.write_manifest(step.folder / FILE, content)
+        sheet.write(step.folder, content, _samples(card, config), config.name)
         for split in ("dev", "test"):
             if not content["splits"][split]:
                 events.note(f"the {split} split is empty", "warning")
         if card.quarantined:
             events.note(f"{card.quarantined:,} of {card.rows:,} rows are quarantined: see ingest/{data.QUARANTINE}", "warning")
         step.outputs |= {
-            "verdict": "nothing-new" if _nothing_new(config, run, content["digest"]) else "proceed",
+            "verdict": "nothing-new" if _nothing_new(champion, config, content["digest"]) else "proceed",
             "digest": content["digest"],
             **content["splits"],
             "rows": card.rows,
             "quarantined": card.quarantined,
         }
         return step.outputs
+
+
+def _samples(card: data.Card, config: Config) -> list[Demonstration]:
+    """What the data card may show."""
+    shown = Shown(config.demonstrations, config.privacy.show_text)
+    return [replace(one, question=shown(one.question), answer=shown(one.answer)) for one in card.samples] if shown else []
+
+
+def _given(config: Config) -> dict[str, str]:
+    """What is read besides the configuration, by digest."""
+    settings = config.demonstrations
+    given = {"sources": data.source_digest(data.sources(settings.source))}
+    if settings.forget:
+        given["forget"] = digest_file(fetch(settings.forget))
+    for written, _, files in benchmark_sources(settings):
+        given[written] = data.source_digest(files)
+    return given
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -59,10 +90,35 @@ def _copy(source: Path, target: Path) -> None:
         partial.replace(target)
 
 
-def _nothing_new(config: Config, run: Path, digest: str) -> bool:
-    """Whether the champion was made from the same data, configuration and base. Without MLflow there is no champion to meet."""
+def _champion(config: Config, run: Path) -> Any:
+    """The registered champion; None where there is none, or no MLflow to ask."""
     if not server.installed():
-        return False
-    from ..registry.models import champion, unchanged
+        return None
+    from ..registry.models import champion
 
-    return unchanged(champion(config, run), config, digest)
+    return champion(config, run)
+
+
+def _nothing_new(champion: Any, config: Config, digest: str) -> bool:
+    if champion is None:
+        return False
+    from ..registry.models import unchanged
+
+    return unchanged(champion, config, digest)
+
+
+def _drifted(content: dict[str, Any], config: Config, run: Path, champion: Any) -> GateRefused | None:
+    """Compares with the earlier manifest that the settings name, notes the figures in `content`, and returns the reason to
+    stop, if there is one."""
+    named, before = config.demonstrations.drift_against, None
+    if named == "champion" and champion is not None:
+        from ..registry.data import manifest_of
+
+        named, before = f"the champion, version {champion.version}", manifest_of(champion, config, run)
+    elif named not in ("", "champion"):
+        before = read_json(fetch(named))
+    if before is None:
+        return None
+    figures = drift.drift(content, before)
+    content["drift"] = {"against": named, "digest": before["digest"], "figures": figures}
+    return drift.refusal(figures, config.demonstrations, named)

@@ -40,6 +40,8 @@ FILES = (
     "failure.json",
     "preflight/environment.json",
     "ingest/data.json",
+    "ingest/data-card.md",
+    "ingest/data-card.html",
     "decide/decision.json",
 )
 FILES_WITH_TEXT = ("train/pairs.jsonl",)

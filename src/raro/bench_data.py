@@ -1,0 +1,130 @@
+"""`raro bench --data`: rows per second and peak memory of ingest, for each format and size, each in a process of its own.
+
+The rows are made up: a question of about 300 characters and an answer of about 400, seeded, no two alike. `all screens` adds
+near-duplicates, language, licences and personal data to JSONL. One process, one thread: per second of CPU is what an idle
+machine would do per second, and the figure to compare on a busy one. Growth is the peak memory of the largest size beside that
+of the smallest. The last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import quoteattr
+
+from .errors import BadInput
+
+SCREENS = {
+    "near_duplicates": 0.8,
+    "languages": ["en"],
+    "licences": ["MIT"],
+    "licence": "MIT",
+    "personal_data": {"email": "mask", "phone": "mask", "date": "mask", "national_id": "drop", "account": "mask"},
+}
+WORKER = r"""
+import json, re, sys, time
+from pathlib import Path
+from raro.config import parse
+from raro.demonstrations import collect, sources
+settings = parse({"demonstrations": json.loads(sys.argv[1])}).demonstrations
+folder = Path(sys.argv[2])
+started, cpu = time.perf_counter(), time.process_time()
+card = collect(settings, sources(settings.source), folder)
+card.digest()
+seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
+status = Path("/proc/self/status")
+peak = int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1]) / 1024 if status.exists() else 0
+print(json.dumps({"rows": card.rows, "kept": card.kept, "seconds": seconds, "cpu": cpu, "peak_mib": peak}))
+"""
+
+
+def main(sizes: str) -> dict[str, Any]:
+    """Runs every format at every size and prints a table; returns what the last line holds. sizes: whole numbers, by commas."""
+    from rich.console import Console
+    from rich.progress import track
+    from rich.table import Table
+
+    if not re.fullmatch(r"[1-9]\d{0,8}(,[1-9]\d{0,8})*", sizes):
+        raise BadInput(f"--rows '{sizes}' is no list of sizes", "write for example 10000,100000,1000000")
+    counts = sorted(set(map(int, sizes.split(","))))
+    kinds = {"jsonl": {}, "parquet": {}, "xml": {"reader": "stackexchange"}, "all screens": SCREENS}
+    table = Table("what", "rows", "rows/s", "rows/s of CPU", "MB/s of CPU", "peak memory, MiB")
+    result: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="raro-bench-") as place:
+        work = [(kind, count) for kind in kinds for count in counts]
+        for kind, count in track(work, "reading and screening"):
+            path = _made(Path(place), kind, count)
+            told = _measured({"source": str(path), **kinds[kind]}, Path(place))
+            rate, size = told["rows"] / told["seconds"], path.stat().st_size / 1e6
+            figures = {"rows_per_second": round(rate), "rows_per_cpu_second": round(told["rows"] / told["cpu"])}
+            figures["mb_per_cpu_second"] = round(size / told["cpu"], 1)
+            figures["peak_mib"] = round(told["peak_mib"])
+            result.setdefault(kind, {})[str(count)] = figures
+            table.add_row(kind, f"{count:,}", *(f"{value:,}" for value in figures.values()))
+            path.unlink()
+    for figures in result.values():
+        peaks = [figures[str(count)]["peak_mib"] for count in (counts[0], counts[-1])]
+        figures["memory_growth"] = round(peaks[1] / max(1, peaks[0]), 2)
+    Console().print(table)
+    print(json.dumps(result))
+    return result
+
+
+def _measured(settings: dict[str, Any], place: Path) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        command = [sys.executable, "-c", WORKER, json.dumps(settings), folder]
+        return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+_TEXT = (
+    "the of and to in a is that for it as was with be by on not he his but at are this have from or had an they which one you "
+    "were her all she there would their we him been has when who will more no if out so said what up its about into than them "
+    "can only other new some could time these two may then do first any my now such like our over man me even most made after"
+)
+_WORDS = _TEXT.split()
+
+
+def _made(place: Path, kind: str, count: int) -> Path:
+    """A file of `count` rows."""
+    draw = random.Random(0)
+    rows = ((_text(draw, 65, i), _text(draw, 85, i)) for i in range(count))
+    if kind == "parquet":
+        return _parquet(place / "rows.parquet", rows)
+    path = place / ("Posts.xml" if kind == "xml" else "rows.jsonl")
+    with path.open("w", encoding="utf-8") as file:
+        if kind == "xml":
+            file.write("<posts>\n")
+        for i, (question, answer) in enumerate(rows):
+            if kind == "xml":
+                asked, said = (quoteattr(f"<p>{text}</p>\n<pre><code>x = {i}</code></pre>") for text in (question, answer))
+                head = f'Id="{2 * i + 1}" PostTypeId="1" AcceptedAnswerId="{2 * i + 2}" Title="About {i}"'
+                file.write(f"<row {head} Body={asked} />\n")
+                file.write(f'<row Id="{2 * i + 2}" PostTypeId="2" ParentId="{2 * i + 1}" Score="3" Body={said} />\n')
+            else:
+                file.write(json.dumps({"question": question, "answer": answer}) + "\n")
+        if kind == "xml":
+            file.write("</posts>\n")
+    return path
+
+
+def _text(draw: random.Random, words: int, number: int) -> str:
+    return f"{' '.join(draw.choices(_WORDS, k=words))} {number}"
+
+
+def _parquet(path: Path, rows: Any) -> Path:
+    import pyarrow as arrow
+    import pyarrow.parquet as parquet
+
+    schema = arrow.schema([("question", arrow.string()), ("answer", arrow.string())])
+    with parquet.ParquetWriter(path, schema) as writer:
+        while batch := list(itertools.islice(rows, 10_000)):
+            questions, answers = zip(*batch, strict=True)
+            writer.write_table(arrow.table({"question": questions, "answer": answers}, schema=schema))
+    return path

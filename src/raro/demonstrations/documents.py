@@ -1,0 +1,216 @@
+"""Files that are one document instead of rows: a Stack Exchange dump's Posts.xml and SQuAD's JSON, both streamed.
+
+Posts.xml gives its rows in no useful order: a question names its accepted answer, an answer its question. The posts are put
+into a temporary database on disk (SQLite deletes it by itself), and come out of it question by question; memory stays flat
+whatever the dump's size. XML is read by defusedxml, which refuses a document type, and with it entities and external files.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from typing import IO, Any
+
+from ..config import Demonstrations
+from ..errors import BadInput
+from .files import Source, opened
+from .html import as_text
+from .readers import LONGEST_LINE, Row
+
+CHUNK = 2**18  # bytes fed to a parser at once
+LONGEST_POST = 2 * 2**20  # bytes; the sites themselves take 30,000 characters
+
+
+class _Bounded:
+    """A file that gives out at most `most` bytes between two calls of `taken`: one endless value fills no memory."""
+
+    def __init__(self, source: Source, file: IO[bytes], most: int):
+        self._uri, self._file, self._most, self._given = source.uri, file, most, 0
+
+    def read(self, size: int = CHUNK) -> bytes:
+        data = self._file.read(size)
+        self._given += len(data)
+        if self._given > self._most + CHUNK:
+            line = f"'{self._uri}' holds a single entry of more than {self._most:,} bytes"
+            raise BadInput(line, "it is damaged, or not what its name claims: look at it")
+        return data
+
+    def taken(self) -> None:
+        """An entry was read to its end."""
+        self._given = 0
+
+
+# ----------------------------------------------------------------------------------------------------------------- Posts.xml
+
+_TABLES = """
+create table question (id integer primary key, accepted integer, title text, body text, licence text, owner text);
+create table answer (id integer primary key, question integer, score integer, body text, licence text, owner text);
+"""
+_BEST = """
+select question.id, title, question.body, question.licence, question.owner,
+       answer.id, answer.body, answer.licence, answer.owner
+from question left join answer on answer.id = coalesce(
+    (select id from answer where id = question.accepted and question = question.id),
+    (select id from answer where question = question.id and score >= ? order by score desc, id limit 1))
+order by question.id
+"""
+QUESTION, ANSWER = "1", "2"  # PostTypeId; the other types are wikis and notices
+
+
+def read_posts(source: Source, settings: Demonstrations) -> Iterator[Row]:
+    """Each question with its accepted answer, or else its best with enough score; numbered by the question's own Id.
+
+    Text is the body without HTML (`html.as_text`). licence: the ContentLicense of both posts. attribution: address and author
+    of both. Raises BadInput for a document type, XML that is damaged or no list of posts, an attribute without end.
+    """
+    with closing(sqlite3.connect("", isolation_level=None)) as store:  # "": a private file, spilled to disk, gone when closed
+        store.executescript(_TABLES)
+        store.execute("begin")
+        posts = _load(source, store)
+        if not posts:
+            raise BadInput(f"'{source.uri}' holds no question and no answer", "name the dump's Posts.xml")
+        store.execute("create index by_question on answer (question, score desc)")
+        size = source.path.stat().st_size
+        for number, found in enumerate(store.execute(_BEST, (settings.min_score,)), 1):
+            done = size * number // posts
+            identity, title, asked, licence, owner, answer, said, its_licence, its_owner = found
+            if answer is None:
+                yield Row(source.uri, identity, {}, done, "unanswered", "no accepted answer, and none with enough score")
+                continue
+            values = {
+                settings.question: f"{title}\n\n{as_text(asked)}",
+                settings.answer: as_text(said),
+            }
+            licences = " AND ".join(dict.fromkeys(one.replace(" ", "-") for one in (licence, its_licence) if one))
+            authors = f"{_post(settings, identity)} by {owner}; {_post(settings, answer)} by {its_owner}"
+            yield Row(source.uri, identity, values, done, licence=licences, attribution=authors)
+
+
+def _post(settings: Demonstrations, identity: int) -> str:
+    return f"https://{settings.site}/posts/{identity}" if settings.site else f"post {identity}"
+
+
+def _load(source: Source, store: sqlite3.Connection) -> int:
+    """Puts the posts into the store; returns how many."""
+    try:
+        from defusedxml import DefusedXmlException
+        from defusedxml.expatreader import create_parser
+    except ImportError:
+        remedy = "pip install 'raro-pipelines[formats]'"
+        raise BadInput(f"'{source.uri}' is XML, which needs defusedxml", remedy) from None
+    from xml.sax import SAXParseException
+
+    parser = create_parser(forbid_dtd=True)
+    with opened(source) as (raw, _):
+        file = _Bounded(source, raw, LONGEST_POST)
+        posts = _Posts(source, store, file)
+        parser.setContentHandler(posts)
+        try:
+            while data := file.read():
+                parser.feed(data)
+            parser.close()
+        except DefusedXmlException:
+            line = f"'{source.uri}' declares a document type, which can hide entities and other files: it is not read"
+            raise BadInput(line, "a dump's Posts.xml has none: fetch it again from the site itself") from None
+        except SAXParseException as error:
+            where = f"line {error.getLineNumber()}: {error.getMessage()}"
+            raise BadInput(f"'{source.uri}' is damaged XML, {where}", "copy it again") from None
+    return posts.count
+
+
+class _Posts:
+    """What SAX calls for each element: posts go into the store. A post with numbers that are none is passed over and counted as
+    none: the dump's own program writes them."""
+
+    def __init__(self, source: Source, store: sqlite3.Connection, file: _Bounded):
+        self.source, self.store, self.file, self.count, self._root = source, store, file, 0, ""
+
+    def startElement(self, name: str, attributes: Mapping[str, str]) -> None:
+        self.file.taken()
+        if not self._root:
+            self._root = name
+            if name != "posts":
+                raise BadInput(f"'{self.source.uri}' is a list of {name[:40]}, not of posts", "name the dump's Posts.xml")
+            return
+        get = dict(attributes).get
+        kind, identity = get("PostTypeId"), _whole(get("Id"))
+        if kind not in (QUESTION, ANSWER) or identity is None:
+            return
+        owner = get("OwnerDisplayName") or f"user {get('OwnerUserId', 'unknown')}"
+        body, licence = get("Body", ""), get("ContentLicense", "")
+        if kind == QUESTION:
+            row = (identity, _whole(get("AcceptedAnswerId")), get("Title", ""), body, licence, owner)
+            self.store.execute("insert or replace into question values (?, ?, ?, ?, ?, ?)", row)
+        else:
+            row = (identity, _whole(get("ParentId")), _whole(get("Score")) or 0, body, licence, owner)
+            self.store.execute("insert or replace into answer values (?, ?, ?, ?, ?, ?)", row)
+        self.count += kind == QUESTION
+
+    def _nothing(self, *parts: Any) -> None:
+        """All that SAX tells besides."""
+
+    endElement = characters = ignorableWhitespace = processingInstruction = startDocument = endDocument = _nothing
+    setDocumentLocator = startPrefixMapping = endPrefixMapping = skippedEntity = _nothing
+
+
+def _whole(text: str | None) -> int | None:
+    digits = (text or "").removeprefix("-")
+    return int(text) if digits.isdecimal() and len(digits) < 19 else None
+
+
+# --------------------------------------------------------------------------------------------------------------------- SQuAD
+
+
+def read_squad(source: Source) -> Iterator[Row]:
+    """SQuAD 1.1's and 2.0's document ({"data": [{"title", "paragraphs": [{"context", "qas"}]}]}) as flat rows of title, id,
+    context, question and answers, as the hub's copies have them; numbered from 1. One article is held in memory at a time.
+
+    Raises BadInput for JSON that is damaged or has another shape, an article without end.
+    """
+    try:
+        import ijson
+    except ImportError:
+        raise BadInput(
+            f"'{source.uri}' is one JSON document, which needs ijson", "pip install 'raro-pipelines[formats]'"
+        ) from None
+    number = 0
+    with opened(source) as (raw, tell):
+        file = _Bounded(source, raw, LONGEST_LINE)
+        try:
+            for article in ijson.items(file, "data.item", use_float=True, buf_size=CHUNK):
+                file.taken()
+                for row in _rows(source, article):
+                    number += 1
+                    yield Row(source.uri, number, row, tell())
+        except (ijson.JSONError, UnicodeDecodeError) as error:
+            where = f"after row {number}" if number else "at its beginning"
+            raise BadInput(f"'{source.uri}' is damaged JSON {where}: {str(error)[:80].strip()}", "copy it again") from None
+    if not number:
+        line = f"'{source.uri}' holds no questions of the form data, paragraphs, qas"
+        raise BadInput(line, "name a file in SQuAD's form, or set another demonstrations.reader")
+
+
+def _rows(source: Source, article: Any) -> Iterator[dict[str, Any]]:
+    shape = BadInput(
+        f"'{source.uri}' is not in SQuAD's form: an article holds no list of paragraphs with qas", "see docs/data.md"
+    )
+    if not isinstance(article, Mapping) or not isinstance(article.get("paragraphs"), list):
+        raise shape
+    for paragraph in article["paragraphs"]:
+        if not isinstance(paragraph, Mapping) or not isinstance(paragraph.get("qas"), list):
+            raise shape
+        for asked in paragraph["qas"]:
+            if not isinstance(asked, Mapping) or not isinstance(asked.get("answers", []), list):
+                raise shape
+            answers = [one for one in asked.get("answers", []) if isinstance(one, Mapping)]
+            yield {
+                "title": article.get("title", ""),
+                "id": asked.get("id", ""),
+                "context": paragraph.get("context"),
+                "question": asked.get("question"),
+                "answers": {
+                    "text": [one.get("text") for one in answers],
+                    "answer_start": [one.get("answer_start") for one in answers],
+                },
+            }

@@ -1,0 +1,72 @@
+"""Right to erasure: which rows were withdrawn, as digests only, and where given rows lie in finished data sets.
+
+A row is known by the digest of its question and answer as they were kept, normalised and masked: the list holds no text, and
+what it names is left out wherever it appears again, in whatever file. (GDPR, art. 17.)
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ..errors import BadInput
+from ..records import Demonstration
+from ..storage import fetch, write_atomic
+from .screens import pair_digest
+from .splits import SPLITS
+
+_DIGEST = re.compile(r"[0-9a-f]{30}")
+
+
+class Hit(NamedTuple):
+    """A row that is to be forgotten. where: its split, or `quarantine`. digest: empty in quarantine, whose rows were never
+    trained on."""
+
+    where: str
+    source: str
+    digest: str
+
+
+def read_forgotten(uri: str) -> frozenset[bytes]:
+    """The digests of a file that `write_forgotten` wrote. Raises BadInput."""
+    path = fetch(uri)
+    lines = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line and line[0] != "#"]
+    if wrong := next((line for line in lines if not _DIGEST.fullmatch(line)), ""):
+        raise BadInput(f"'{uri}' is no list of digests: it holds '{wrong[:40]}'", "give the file that `raro forget` wrote")
+    return frozenset(map(bytes.fromhex, lines))
+
+
+def write_forgotten(path: Path, digests: Sequence[str]) -> int:
+    """Adds the digests to the file, which is made where there is none; returns how many it holds now."""
+    before = {one.hex() for one in read_forgotten(str(path))} if path.exists() else set()
+    together = sorted(before | set(digests))
+    head = "# Digests of demonstrations that were withdrawn; written by `raro forget`, read through demonstrations.forget.\n"
+    write_atomic(path, head + "".join(f"{one}\n" for one in together))
+    return len(together)
+
+
+def find(folder: Path, rows: Sequence[str], patterns: Sequence[re.Pattern[str]], digests: frozenset[bytes]) -> Iterator[Hit]:
+    """The rows of a finished ingest folder that are meant: by their source (FILE#ROW), by a pattern in question, answer or
+    attribution, or by their digest."""
+    wanted = set(rows)
+    for split in SPLITS:
+        for line in _lines(folder / f"{split}.jsonl"):
+            one = Demonstration(**json.loads(line))
+            digest = pair_digest(one)
+            texts = (one.question, one.answer, one.attribution)
+            if one.source in wanted or digest in digests or any(p.search(text) for p in patterns for text in texts):
+                yield Hit(split, one.source, digest.hex())
+    for line in _lines(folder / "quarantine.jsonl"):
+        record = json.loads(line)
+        text = json.dumps(record.get("text", ""), ensure_ascii=False)
+        if record["source"] in wanted or any(pattern.search(text) for pattern in patterns):
+            yield Hit("quarantine", record["source"], "")
+
+
+def _lines(path: Path) -> Iterator[str]:
+    if path.is_file():
+        with path.open(encoding="utf-8") as file:
+            yield from file

@@ -1,0 +1,102 @@
+"""Right to erasure: what holds given rows, and a data set rebuilt without them; and the data benchmark runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from test_demonstrations import gather, ingest, many, whole_config, write_jsonl
+
+from raro.config import parse
+from raro.demonstrations import load_split, read_card
+from raro.errors import BadInput
+from raro.forget import forget
+
+SECRET = {"question": "What did John Roe of Ward 7 complain of?", "answer": "A cough, for three weeks."}
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Two runs that hold the row, in different files, one of them with a registered model; and one that does not."""
+    one = write_jsonl(tmp_path / "one.jsonl", [*many(30), SECRET])
+    two = write_jsonl(tmp_path / "two.jsonl", [{**SECRET, "question": SECRET["question"] + " "}, *many(40, 100)])
+    for name, path in (("a", one), ("b", two), ("c", write_jsonl(tmp_path / "three.jsonl", many(30)))):
+        ingest(whole_config(path), tmp_path / "runs" / name)
+    (tmp_path / "runs" / "a" / "register").mkdir()
+    made = {"model": "raro-model", "version": "4", "alias": "champion"}
+    (tmp_path / "runs" / "a" / "register" / "registration.json").write_text(json.dumps(made))
+    return tmp_path / "runs"
+
+
+def test_by_pattern_every_run_and_model_is_named_and_the_list_holds_no_text(runs, tmp_path, capsys):
+    found = forget(runs, [], [r"John\s+Roe"], tmp_path / "forgotten.txt")
+    assert [one["run"].rpartition("/")[2] for one in found] == ["a", "b"]
+    said = capsys.readouterr().out
+    assert "registered as raro-model version 4 (champion)" in said and "no model registered" in said
+    text = (tmp_path / "forgotten.txt").read_text()
+    assert "Roe" not in text and len([line for line in text.splitlines() if line[0] != "#"]) == 1
+
+
+def test_by_row_it_is_found_in_other_files_too(runs, tmp_path):
+    found = forget(runs, [f"{tmp_path}/one.jsonl#31"], [], tmp_path / "forgotten.txt")
+    assert [one["run"].rpartition("/")[2] for one in found] == ["a", "b"]
+
+
+def test_the_data_set_is_rebuilt_without(runs, tmp_path):
+    listed = tmp_path / "forgotten.txt"
+    forget(runs, [], ["John Roe"], listed)
+    told = {"source": str(tmp_path / "one.jsonl"), "forget": str(listed)}
+    outputs = ingest(parse({"demonstrations": told}), tmp_path / "rebuilt")
+    folder = tmp_path / "rebuilt" / "ingest"
+    assert read_card(folder)["left_out"] == {"forgotten": 1} and outputs["rows"] == 31
+    assert not any("Roe" in path.read_text() for path in folder.iterdir())
+    assert outputs["digest"] == ingest(whole_config(write_jsonl(tmp_path / "c.jsonl", many(30))), tmp_path / "d")["digest"]
+    # A longer list is read again, a second call adds to it.
+    forget(runs, [], ["What comes after 3\\?"], listed)
+    assert ingest(parse({"demonstrations": told}), tmp_path / "rebuilt")["digest"] != outputs["digest"]
+    assert read_card(folder)["left_out"] == {"forgotten": 2}
+
+
+def test_quarantined_rows_are_found_too(tmp_path):
+    path = write_jsonl(tmp_path / "a.jsonl", [*many(40), {"question": "John Roe?", "answer": 7}])
+    ingest(whole_config(path), tmp_path / "runs" / "a")
+    (found,) = forget(tmp_path / "runs", [], ["John Roe"], tmp_path / "forgotten.txt")
+    assert found["found"] == {"quarantine": 1}
+
+
+@pytest.mark.parametrize(
+    ("rows", "patterns", "line"),
+    [
+        ([], [], "nothing to forget is named"),
+        ([], ["("], "is no regular expression"),
+        (["a#1"], [], "no finished ingest lies in"),
+    ],
+)
+def test_bad_input(rows, patterns, line, tmp_path):
+    if patterns:
+        ingest(whole_config(write_jsonl(tmp_path / "a.jsonl", many(30))), tmp_path / "runs" / "a")
+    with pytest.raises(BadInput, match=line):
+        forget(tmp_path / "runs", rows, patterns, tmp_path / "forgotten.txt")
+
+
+def test_nothing_found_writes_nothing(runs, tmp_path, capsys):
+    assert forget(runs, [], ["nobody"], tmp_path / "forgotten.txt") == []
+    assert "none of 3 data sets" in capsys.readouterr().out and not (tmp_path / "forgotten.txt").exists()
+
+
+def test_a_list_that_is_none_is_refused(tmp_path):
+    (tmp_path / "list.txt").write_text("John Roe\n")
+    with pytest.raises(BadInput, match="is no list of digests"):
+        gather(write_jsonl(tmp_path / "a.jsonl", many(3)), tmp_path / "out", forget=str(tmp_path / "list.txt"))
+    assert not list((tmp_path / "out").glob("train.jsonl")) or not load_split(tmp_path / "out", "train")
+
+
+def test_the_data_benchmark_ends_with_one_json_object():
+    command = [sys.executable, "-m", "raro.cli", "bench", "--data", "--rows", "50,100"]
+    said = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert said.returncode == 0, said.stderr
+    result = json.loads(said.stdout.splitlines()[-1])
+    assert set(result) == {"jsonl", "parquet", "xml", "all screens"} and result["xml"]["100"]["rows_per_second"] > 0
