@@ -53,5 +53,8 @@ images-lock: $(STAMP) ## ask the registries for every image's digest (crane or s
 	@$(VENV)/bin/python -m raro.pipelines.images resolve $(if $(REGISTRY),--registry $(REGISTRY)) $(ONLY)
 	@$(if $(ONLY),true,$(VENV)/bin/python -m raro.pipelines.images kustomize)
 
+test-containers: $(STAMP) ## the image is built and the pipeline runs in it (root, podman, debootstrap; 15 minutes)
+	@$(VENV)/bin/python tests/containers.py
+
 clean: ## remove the environment and what was built (runs/ stays)
 	rm -rf $(VENV) build dist src/*.egg-info

@@ -59,7 +59,8 @@ def _ask_for(task: PipelineTask, machine: Machine) -> None:
 
 
 def _environment(task: PipelineTask, profile: Profile) -> None:
-    kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "raro")  # what the network policies select
+    for label, value in (("part-of", "raro"), ("component", "task")):  # what the network policies select
+        kubernetes.add_pod_label(task, f"app.kubernetes.io/{label}", value)
     for variable, place in profile.secrets.items():
         name, _, key = place.partition("/")
         kubernetes.use_secret_as_env(task, secret_name=name, secret_key_to_env={key: variable}, optional=True)

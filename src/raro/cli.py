@@ -176,6 +176,8 @@ COMMANDS: dict[str, dict[str, Command]] = {
     },
     "On a cluster": {
         "compile": _on_a_cluster("compile", "the same pipeline as YAML for Kubeflow"),
+        "submit [CONFIG]": _on_a_cluster("submit", "one run of it on a cluster"),
+        "schedule WHAT": _on_a_cluster("schedule", "apply, list, delete: runs that start by the clock"),
     },
     "This machine": {
         "doctor": Command("what works here, and what is missing", _doctor_arguments, _doctor),
