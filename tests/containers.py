@@ -5,7 +5,7 @@ python:3.11-slim is made with debootstrap from the machine's own mirror, so that
 from where the machine's pip finds them. Containers run as the image's user, on a read-only root, without capabilities, and
 without a network.
 
-What it proves: the Dockerfile builds; the image holds no compiler and no pip, runs as 65532 and offline; every step works in it,
+What it proves: the Dockerfile builds; the image holds no compiler and no pip, runs as 65532 and offline; every step works,
 and the pipeline ends with a registered model. What it cannot: Kubernetes, Kubeflow's backend, a GPU.
 """
 

@@ -233,3 +233,14 @@ def test_a_node_without_its_gpus_fails_soon_and_is_tried_again(tmp_path, monkeyp
     assert left.value.code == 4 and "promised 9 GPUs" in capsys.readouterr().err
     failure = read_json(tmp_path / "run" / "failure.json")
     assert failure["stage"] == "train" and not failure["permanent"]
+
+
+def test_a_folder_that_another_pipeline_wrote_to_is_refused(tmp_path, capsys):
+    config, run = load("countdown-mini").canonical(), tmp_path / "run"
+    artifact = SimpleNamespace(path=str(tmp_path / "preflight.json"), metadata={})
+    perform("preflight", config, str(run), "job", artifact)
+    handed = json.loads(Path(artifact.path).read_text())
+    Path(artifact.path).write_text(json.dumps(handed | {"root": "0" * 64}))
+    with pytest.raises(SystemExit) as left:
+        perform("ingest", config, str(run), "job", SimpleNamespace(path=""), {"preflight": artifact})
+    assert left.value.code == 3 and "handed on 000000000000, but" in capsys.readouterr().err

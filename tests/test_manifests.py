@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from raro import cli
 from raro.pipelines import profile
 
 ROOT = Path(__file__).parents[1]
@@ -199,3 +200,16 @@ def test_mlflow_takes_the_arguments_it_is_given():
     parsed = server.make_context("server", arguments, resilient_parsing=False).params
     assert parsed["app_name"] == "basic-auth" and parsed["host"] == "0.0.0.0" and "mlflow:5000" in parsed["allowed_hosts"]
     assert parsed["backend_store_uri"] == "postgresql+psycopg2:///mlflow" and parsed["serve_artifacts"]
+
+
+def test_each_symptom_names_a_test_that_exists():
+    text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    named_tests = re.findall(r"`(test_\w+\.py)::(test_\w+)`", text)
+    assert len(named_tests) > 15
+    for file, test in named_tests:
+        assert f"def {test}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), f"{file}::{test}"
+    commands = re.findall(r"^(?:raro|make) ([\w-]+)", (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8"), re.MULTILINE)
+    known = (ROOT / "Makefile").read_text(encoding="utf-8") + " ".join(
+        name for group in cli.COMMANDS.values() for name in group
+    )
+    assert commands and all(re.search(rf"(^|\s){command}[:\s]", known, re.MULTILINE) for command in commands)
