@@ -8,7 +8,7 @@ from raro.errors import BadInput
 
 from . import profile as profiles
 from .api import Kubeflow
-from .schedules import MARK, Change, File, described, mark, plan
+from .schedules import MARK, Change, File, Place, described, mark, plan
 from .submit import Package, package
 
 
@@ -18,7 +18,9 @@ def apply(api: Kubeflow, file: File, lock: str, dry_run: bool = False, overwrite
     with package(profiles.read(file.common.profile), lock) as made:
         pipeline = api.pipeline(made.name)
         version = pipeline and api.version(pipeline, made.version)
-        changes = plan(file, api.schedules(), version or f"{made.version} (new)")
+        experiment = api.experiment(file.common.experiment, create=False)
+        place = Place(version=version or f"{made.version} (new)", experiment=experiment or f"{file.common.experiment} (new)")
+        changes = plan(file, api.schedules(), place)
         print("\n".join(described(changes, file)) or "no schedules")
         if dry_run:
             print("nothing was changed (--dry-run)")
@@ -28,33 +30,34 @@ def apply(api: Kubeflow, file: File, lock: str, dry_run: bool = False, overwrite
             raise BadInput(line, "take the change over into the file, or apply with --overwrite")
         if any(change.kind in ("create", "replace", "finish", "switch") for change in changes):
             changes = _carry_out(api, file, changes, made)
-    done = [change for change in changes if change.kind == "remove"]
-    for change in done:
-        _remove(api, change.jobs)
+    for change in changes:
+        if change.kind == "remove":
+            _remove(api, change.jobs)
     return 0
 
 
 def _carry_out(api: Kubeflow, file: File, changes: Sequence[Change], made: Package) -> list[Change]:
-    """All changes but removals. The plan is made again with the uploaded version's id."""
+    """All changes but removals. The plan is made again with the ids that are known now."""
     pipeline, version = api.upload(made.name, made.version, made.path)
-    experiment = api.experiment(file.common.experiment)
-    changes = plan(file, api.schedules(), version)
+    place = Place(version=version, experiment=api.experiment(file.common.experiment))
+    changes = plan(file, api.schedules(), place)
     for change in changes:
         if change.kind in ("create", "replace"):
-            kept = _create(api, file, change, pipeline, experiment)
-            _swap(api, kept, change.jobs, change.content["enabled"])
+            kept = _create(api, file, change, pipeline)
+            if change.jobs:
+                _swap(api, kept, change.jobs, change.content["enabled"])
         elif change.kind in ("finish", "switch"):
             _swap(api, change.jobs[0], change.jobs[1:], change.content["enabled"])
     return changes
 
 
-def _create(api: Kubeflow, file: File, change: Change, pipeline: str, experiment: str) -> str:
+def _create(api: Kubeflow, file: File, change: Change, pipeline: str) -> str:
     content, owner = change.content, file.common.owner
     at_once = content["enabled"] and not change.jobs
     return api.create_schedule(
         display_name=f"{owner}-{change.name}",
         description=f"{mark(owner, change.name, content)}\nWritten by `raro schedule apply`: change the file, not this.",
-        experiment_id=experiment,
+        experiment_id=content["experiment"],
         pipeline_version_reference=api.reference(pipeline, content["version"]),
         runtime_config=api.runtime(**content["parameters"]),
         service_account=content["service_account"] or None,

@@ -123,11 +123,20 @@ def _wanted(entry: Entry, profile: profiles.Profile) -> Wanted:
 # -------------------------------------------------------------------------------------------------- what stands, what is wanted
 
 
-def fields(wanted: Wanted, common: Common, version: str) -> dict[str, Any]:
-    """What a schedule is, for comparison. version: the pipeline version's id on the server."""
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Ids on the server of what all schedules of a file share: the pipeline's version and the experiment."""
+
+    version: str
+    experiment: str
+
+
+def fields(wanted: Wanted, common: Common, place: Place) -> dict[str, Any]:
+    """What a schedule is, for comparison."""
     return {
         "cron": wanted.cron.text,
-        "version": version,
+        "version": place.version,
+        "experiment": place.experiment,
         "parameters": dict(wanted.parameters),
         "service_account": common.service_account,
         "max_concurrency": "1",
@@ -142,6 +151,7 @@ def observed(job: Any) -> dict[str, Any]:
     return {
         "cron": (schedule and schedule.cron) or "",
         "version": (reference and reference.pipeline_version_id) or "",
+        "experiment": job.experiment_id or "",
         "parameters": dict((job.runtime_config and job.runtime_config.parameters) or {}),
         "service_account": job.service_account or "",
         "max_concurrency": str(job.max_concurrency or ""),
@@ -180,7 +190,7 @@ class Change:
     by_hand: bool = False
 
 
-def plan(file: File, jobs: Iterable[Any], version: str) -> list[Change]:
+def plan(file: File, jobs: Iterable[Any], place: Place) -> list[Change]:
     """What has to be done. Raises BadInput where a schedule that is not ours bears a name that one of ours needs."""
     owner, mine, foreign = file.common.owner, {}, {}
     for job in jobs:
@@ -195,7 +205,7 @@ def plan(file: File, jobs: Iterable[Any], version: str) -> list[Change]:
         if (other := foreign.get(f"{owner}-{name}")) is not None:
             line = f"a schedule named '{owner}-{name}' stands on the server and is not ours ({other.recurring_run_id})"
             raise BadInput(line, "rename yours or its owner's, or delete it in Kubeflow")
-        changes.append(_change(name, fields(wanted, file.common, version), mine.pop(name, [])))
+        changes.append(_change(name, fields(wanted, file.common, place), mine.pop(name, [])))
     for name, standing in mine.items():
         by_hand = len(standing) == 1 and _by_hand(*standing[0])
         changes.append(Change(name=name, kind="remove", jobs=[job.recurring_run_id for _, job in standing], by_hand=by_hand))

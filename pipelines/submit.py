@@ -122,7 +122,7 @@ def _tell_plan(api: Kubeflow, made: Package, experiment: str, run: str) -> None:
     print("nothing was sent (--dry-run)")
 
 
-def follow(api: Kubeflow, run: str, poll: float = POLL) -> int:
+def follow(api: Kubeflow, run: str) -> int:
     """Prints each task as it changes until the run ends. A Ctrl-C ends the watching, not the run. Raises ServiceFailed for a
     run that failed, or where the server was silent for too long."""
     told: dict[str, str] = {}
@@ -135,7 +135,7 @@ def follow(api: Kubeflow, run: str, poll: float = POLL) -> int:
             except ServiceFailed as silence:
                 if time.monotonic() - heard > PATIENCE:
                     raise ServiceFailed(f"{silence.line}; run {run} goes on", "look at it in Kubeflow") from silence
-                time.sleep(poll)
+                time.sleep(POLL)
                 continue
             tasks = (now.run_details and now.run_details.task_details) or []
             for task in tasks:
@@ -144,7 +144,7 @@ def follow(api: Kubeflow, run: str, poll: float = POLL) -> int:
                     print(f"{task.display_name.partition(':')[0]:<11} {str(task.state).lower()}", flush=True)
             if now.state in ENDED:
                 return _outcome(now, tasks)
-            time.sleep(poll)
+            time.sleep(POLL)
     except KeyboardInterrupt:
         print(f"run {run} goes on; it is no longer watched", flush=True)
         return INTERRUPTED

@@ -161,9 +161,9 @@ def run(scratch: Path) -> None:
     from raro.pipelines.retraining import as_parameter, retraining
     from raro.storage import read_json
 
+    os.umask(0)  # kfp makes folders here as root, and the tasks write into them as 65532
     place = scratch / "pipeline"
     place.mkdir()
-    os.chown(place, 65532, 65532)
     settings = {key: json.dumps(value) for key, value in (SMALL | GATES["promote"]).items()}
     config = load("countdown-mini", [f"{key}={value}" for key, value in settings.items()])
     local.init(local.DockerRunner(**LOCKED_DOWN), pipeline_root=str(place), raise_on_error=True)

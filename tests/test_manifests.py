@@ -186,7 +186,7 @@ def test_rights_are_few_and_named():
         for rule in role["rules"]:
             assert "*" not in rule["verbs"] + rule["resources"] + rule["apiGroups"], name
             if {"secrets", "configmaps"} & set(rule["resources"]):
-                assert rule["resourceNames"] and rule["verbs"] == ["get"], name
+                assert rule["resourceNames"] and set(rule["verbs"]) <= {"get", "list", "watch"}, name
 
 
 @needs_kubectl

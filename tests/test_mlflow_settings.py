@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,12 +32,10 @@ pytestmark = [
 
 
 @contextmanager
-def postgres(place: Path) -> Iterator[dict[str, str]]:
+def postgres() -> Iterator[dict[str, str]]:
     """A database cluster of its own; yields libpq's variables for it."""
-    place.mkdir()
+    place = Path(tempfile.mkdtemp(prefix="raro-postgres-"))  # pytest's own folders are closed to other users
     shutil.chown(place, "postgres", "postgres")
-    for folder in place.parents[:2]:
-        folder.chmod(0o755)
     port, programs = free_port(), PROGRAMS[-1]
 
     def run(*command: object) -> None:
@@ -54,6 +53,7 @@ def postgres(place: Path) -> Iterator[dict[str, str]]:
         yield variables
     finally:
         run(programs / "pg_ctl", "-D", place / "data", "-m", "immediate", "stop")
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def manifest(name: str) -> list[dict]:
@@ -77,7 +77,7 @@ def address(tmp_path_factory):
     arguments = [re.sub(r"\$\((\w+)\)", lambda found: given[found[1]], word) for word in container["args"]]
     arguments = [{"--port=5000": f"--port={port}", "--workers=2": "--workers=1"}.get(word, word) for word in arguments]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    with postgres(place / "postgres") as database, open(place / "log", "wb") as log:
+    with postgres() as database, open(place / "log", "wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "mlflow", *arguments],
             env={**environment, **given, **database},

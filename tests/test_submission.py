@@ -135,7 +135,7 @@ def test_a_lock_that_is_not_resolved_is_refused(server, tmp_path, capsys):
 
 
 def test_watching_tells_each_task_once_and_ends_with_the_run(server, send, monkeypatch):
-    monkeypatch.setattr(submit.follow, "__defaults__", (0.01,))
+    monkeypatch.setattr(submit, "POLL", 0.01)
     task = {"task_id": "1", "display_name": "train: plays", "state": "RUNNING"}
     running = {"state": "RUNNING", "run_details": {"task_details": [task]}}
     done = {"state": "SUCCEEDED", "run_details": {"task_details": [{**task, "state": "SUCCEEDED"}]}}
@@ -149,7 +149,7 @@ def test_watching_tells_each_task_once_and_ends_with_the_run(server, send, monke
     ("state", "code", "line"), [("FAILED", 4, "failed in train: OOMKilled"), ("CANCELED", 130, "was canceled")]
 )
 def test_watching_a_run_that_ends_badly(server, send, monkeypatch, state, code, line):
-    monkeypatch.setattr(submit.follow, "__defaults__", (0.01,))
+    monkeypatch.setattr(submit, "POLL", 0.01)
     task = {"task_id": "1", "display_name": "train: plays", "state": state, "error": {"code": 2, "message": "OOMKilled"}}
     server.scripts["run-0004"] = iter([{"state": state, "run_details": {"task_details": [task]}}])
     found, _, err = send(*SUBMIT, "--watch")
@@ -157,16 +157,17 @@ def test_watching_a_run_that_ends_badly(server, send, monkeypatch, state, code, 
 
 
 def test_watching_survives_an_outage(server, send, monkeypatch):
-    monkeypatch.setattr(submit, "PATIENCE", 30.0)
+    monkeypatch.setattr(submit, "PATIENCE", 60.0)
+    monkeypatch.setattr(submit, "POLL", 0.05)
     assert send(*SUBMIT)[0] == 0
     server.scripts["run-0004"] = iter([{"state": "SUCCEEDED"}])
     server.down = True
     threading.Timer(0.5, lambda: setattr(server, "down", False)).start()
-    assert submit.follow(Kubeflow(), "run-0004", poll=0.05) == 0
+    assert submit.follow(Kubeflow(), "run-0004") == 0
     server.down = True
     monkeypatch.setattr(submit, "PATIENCE", 0.0)
     with pytest.raises(ServiceFailed, match="run run-0004 goes on"):
-        submit.follow(Kubeflow(), "run-0004", poll=0.01)
+        submit.follow(Kubeflow(), "run-0004")
 
 
 # --------------------------------------------------------------------------------------------------------- a server's failures
