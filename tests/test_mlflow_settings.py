@@ -84,7 +84,7 @@ def address(tmp_path_factory):
             cwd=place, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
         try:
-            deadline = time.monotonic() + 240
+            deadline = time.monotonic() + 400
             while ask(f"http://127.0.0.1:{port}/health", host="localhost") != 200:
                 assert process.poll() is None and time.monotonic() < deadline, (place / "log").read_text()[-3000:]
                 time.sleep(0.5)
