@@ -142,9 +142,7 @@ class Raro:
     lr_warmup: int = doc(0, "steps of linear warm-up of the learning rate (O)", low=0)
     weight_decay: float = doc(0.0, "AdamW (O)", low=0)
     max_grad_norm: float = doc(1.0, "gradient norm is clipped to this (O)", low=0)
-    tokens: int = doc(
-        0, "rollout tokens of both roles after which training ends, for comparisons at equal cost; 0: none", low=0
-    )
+    tokens: int = doc(0, "rollout tokens of both roles after which training ends, for comparisons at equal cost; 0: none", low=0)
     control: Literal["none", "shuffled", "frozen"] = doc(
         "none",
         "controls that must not learn. shuffled: what the policy is told of its answers is dealt among them at random; "
