@@ -110,7 +110,7 @@ def build(scratch: Path) -> None:
     ).stdout.strip()
     own = ["--build-arg", f"PYTHON_IMAGE={PYTHON}", "--build-arg", "TORCH_CPU_INDEX=", "--build-arg", f"REVISION={revision}"]
     command = ["build", "--pull=never", "--network", "host", *mounts(scratch), *own, "--target", "cpu", "-t", IMAGE]
-    podman(*command, "-f", ROOT / "docker" / "Dockerfile", ROOT)
+    subprocess.run(["podman", *command, "-f", str(ROOT / "docker" / "Dockerfile"), str(ROOT)], check=True)
 
 
 # --------------------------------------------------------------------------------------------------------------------- looking
