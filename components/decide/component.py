@@ -9,6 +9,7 @@ from raro.components import IMAGE
 def decide(
     config: str,
     run: str,
+    job: str,
     evaluate: dsl.Input[dsl.Artifact],
     manifest: dsl.Output[dsl.Artifact],
 ) -> str:
@@ -16,7 +17,8 @@ def decide(
 
     Args:
         config: The run's configuration as canonical JSON.
-        run: The run's folder.
+        run: The run's folder, or with a slash at its end the folder of all runs.
+        job: The pipeline run's id, which names its folder among all runs.
         evaluate: The manifest of step evaluate.
         manifest: What the step wrote: its files with their digests, its inputs, its outputs.
 
@@ -25,4 +27,4 @@ def decide(
     """
     from raro.steps.task import perform
 
-    return perform("decide", config, run, manifest, {"evaluate": evaluate})["decision"]
+    return perform("decide", config, run, job, manifest, {"evaluate": evaluate})["decision"]

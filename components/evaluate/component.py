@@ -9,6 +9,7 @@ from raro.components import IMAGE
 def evaluate(
     config: str,
     run: str,
+    job: str,
     ingest: dsl.Input[dsl.Artifact],
     warmstart: dsl.Input[dsl.Artifact],
     train: dsl.Input[dsl.Artifact],
@@ -18,7 +19,8 @@ def evaluate(
 
     Args:
         config: The run's configuration as canonical JSON.
-        run: The run's folder.
+        run: The run's folder, or with a slash at its end the folder of all runs.
+        job: The pipeline run's id, which names its folder among all runs.
         ingest: The manifest of step ingest.
         warmstart: The manifest of step warmstart.
         train: The manifest of step train.
@@ -26,4 +28,4 @@ def evaluate(
     """
     from raro.steps.task import perform
 
-    perform("evaluate", config, run, manifest, {"ingest": ingest, "warmstart": warmstart, "train": train})
+    perform("evaluate", config, run, job, manifest, {"ingest": ingest, "warmstart": warmstart, "train": train})

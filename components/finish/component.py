@@ -9,6 +9,7 @@ from raro.components import IMAGE
 def finish(
     config: str,
     run: str,
+    job: str,
     status: dsl.PipelineTaskFinalStatus,
     manifest: dsl.Output[dsl.Artifact],
 ):
@@ -16,10 +17,11 @@ def finish(
 
     Args:
         config: The run's configuration as canonical JSON.
-        run: The run's folder.
+        run: The run's folder, or with a slash at its end the folder of all runs.
+        job: The pipeline run's id, which names its folder among all runs.
         status: How the tasks before ended, from Kubeflow.
         manifest: What the step wrote: its files with their digests, its inputs, its outputs.
     """
     from raro.steps.task import perform
 
-    perform("finish", config, run, manifest, state=status.state)
+    perform("finish", config, run, job, manifest, state=status.state)

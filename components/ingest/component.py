@@ -9,6 +9,7 @@ from raro.components import IMAGE
 def ingest(
     config: str,
     run: str,
+    job: str,
     preflight: dsl.Input[dsl.Artifact],
     manifest: dsl.Output[dsl.Artifact],
 ) -> str:
@@ -16,7 +17,8 @@ def ingest(
 
     Args:
         config: The run's configuration as canonical JSON.
-        run: The run's folder.
+        run: The run's folder, or with a slash at its end the folder of all runs.
+        job: The pipeline run's id, which names its folder among all runs.
         preflight: The manifest of step preflight.
         manifest: What the step wrote: its files with their digests, its inputs, its outputs.
 
@@ -25,4 +27,4 @@ def ingest(
     """
     from raro.steps.task import perform
 
-    return perform("ingest", config, run, manifest, {"preflight": preflight})["verdict"]
+    return perform("ingest", config, run, job, manifest, {"preflight": preflight})["verdict"]

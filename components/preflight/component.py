@@ -9,6 +9,7 @@ from raro.components import IMAGE
 def preflight(
     config: str,
     run: str,
+    job: str,
     manifest: dsl.Output[dsl.Artifact],
 ):
     """Checks everything that is cheap to check, before any accelerator is asked for.
@@ -17,9 +18,10 @@ def preflight(
 
     Args:
         config: The run's configuration as canonical JSON.
-        run: The run's folder.
+        run: The run's folder, or with a slash at its end the folder of all runs.
+        job: The pipeline run's id, which names its folder among all runs.
         manifest: What the step wrote: its files with their digests, its inputs, its outputs.
     """
     from raro.steps.task import perform
 
-    perform("preflight", config, run, manifest)
+    perform("preflight", config, run, job, manifest)

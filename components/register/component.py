@@ -9,6 +9,7 @@ from raro.components import IMAGE
 def register(
     config: str,
     run: str,
+    job: str,
     ingest: dsl.Input[dsl.Artifact],
     train: dsl.Input[dsl.Artifact],
     evaluate: dsl.Input[dsl.Artifact],
@@ -19,7 +20,8 @@ def register(
 
     Args:
         config: The run's configuration as canonical JSON.
-        run: The run's folder.
+        run: The run's folder, or with a slash at its end the folder of all runs.
+        job: The pipeline run's id, which names its folder among all runs.
         ingest: The manifest of step ingest.
         train: The manifest of step train.
         evaluate: The manifest of step evaluate.
@@ -28,4 +30,4 @@ def register(
     """
     from raro.steps.task import perform
 
-    perform("register", config, run, manifest, {"ingest": ingest, "train": train, "evaluate": evaluate, "decide": decide})
+    perform("register", config, run, job, manifest, {"ingest": ingest, "train": train, "evaluate": evaluate, "decide": decide})

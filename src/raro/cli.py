@@ -113,19 +113,15 @@ def _watched(run: Path) -> Iterator[None]:
         view.join()
 
 
-def _compile_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output", metavar="FILE", default="retraining.yaml", help="where to write (default: retraining.yaml)")
+def _on_a_cluster(name: str, line: str) -> Command:
+    """A command of raro.pipelines.commands."""
+    from .pipelines import commands
 
+    def run(args: Arguments) -> int:
+        _needs("kfp", "pipeline", f"`raro {name}`")
+        return getattr(commands, name)(args)
 
-def _compile(args: Arguments) -> int:
-    _needs("kfp", "pipeline", "`raro compile`")
-    from .pipelines.retraining import compile_to
-    from .storage import writing
-
-    with writing(args.output):
-        path = compile_to(args.output)
-    print(path)
-    return 0
+    return Command(line, getattr(commands, f"{name}_arguments"), run)
 
 
 def _init_arguments(parser: argparse.ArgumentParser) -> None:
@@ -236,7 +232,9 @@ COMMANDS: dict[str, dict[str, Command]] = {
         "forget": Command("which data sets, runs and models hold given rows", _forget_arguments, _forget),
     },
     "On a cluster": {
-        "compile": Command("the same pipeline as YAML for Kubeflow", _compile_arguments, _compile),
+        "compile": _on_a_cluster("compile", "the same pipeline as YAML for Kubeflow"),
+        "submit [CONFIG]": _on_a_cluster("submit", "one run of it on a cluster"),
+        "schedule WHAT": _on_a_cluster("schedule", "apply, list, delete: runs that start by the clock"),
     },
     "This machine": {
         "doctor": Command("what works here, and what is missing", _doctor_arguments, _doctor),

@@ -411,6 +411,11 @@ def parse(data: Mapping[str, Any] | str) -> Config:
     return config
 
 
+def typed(cls: type[T], data: Any) -> T:
+    """Another frozen dataclass made of `doc` fields, read as strictly as a Config. Raises BadInput."""
+    return _build(cls, data, "")
+
+
 def _override(data: dict, text: str) -> None:
     key, equals, value = text.partition("=")
     if not equals or not key:
@@ -467,6 +472,13 @@ def _coerce(value: Any, kind: Any, metadata: Mapping[str, Any], path: str) -> An
         if value not in list(ShowText):
             raise BadInput(f"config key '{path}' must be one of {', '.join(ShowText)}, not {_shown(value)}", "choose one")
         return ShowText(value)
+    if kind == tuple[str, ...] and isinstance(value, list):
+        return tuple(_coerce(item, str, {}, f"{path}.{i}") for i, item in enumerate(value))
+    if kind == dict[str, str] and isinstance(value, Mapping):
+        return {key: _coerce(item, str, {}, f"{path}.{key}") for key, item in value.items()}
+    if kind in (tuple[str, ...], dict[str, str]):
+        what = "a list" if kind == tuple[str, ...] else "a mapping"
+        raise BadInput(f"config key '{path}' must be {what} of texts, not {_shown(value)}", "correct the value")
     wanted = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
     if isinstance(value, str) and kind in (int, float):  # YAML 1.1 reads 1e-6 as text
         try:

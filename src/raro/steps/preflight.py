@@ -136,7 +136,9 @@ def memory_gib() -> float:
 
 
 def _revision() -> str | None:
-    """The commit of the project's checkout, with -dirty where it was changed; None outside a checkout."""
+    """The commit of the project's checkout, with -dirty where it was changed; the image's in a container; else None."""
+    if built := os.environ.get("RARO_REVISION"):
+        return built
     root = Path(__file__).resolve().parents[3]
     if not (root / ".git").exists() or not shutil.which("git"):
         return None

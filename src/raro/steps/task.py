@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..config import Config, parse
-from ..errors import GateRefused, RaroError
+from ..errors import GateRefused, RaroError, ServiceFailed
 from ..storage import MANIFEST, read_json
 from . import run_step
 from .harness import INTERRUPTED, explained, record_failure
 
 STOPPING = "RARO_STOPPING"
+GPUS = "RARO_GPUS"  # how many this task was promised
 
 
 class Artifact(Protocol):
@@ -29,20 +30,22 @@ class Artifact(Protocol):
 
 
 def perform(
-    name: str, config: str, run: str, manifest: Artifact, inputs: Mapping[str, Artifact] | None = None, **more: Any
+    name: str, config: str, run: str, job: str, manifest: Artifact, inputs: Mapping[str, Artifact] | None = None, **more: Any
 ) -> dict[str, Any]:
     """Runs step `name` and returns its outputs.
 
-    config: canonical JSON. run: the run's folder. manifest: gets a copy of the step's manifest.json. inputs: manifests of the
-    steps before; what lies in the run's folder must be what they name. Leaves with the exit code of the error, after telling it
-    in one line: a task's log is read by people. $RARO_STOPPING in the environment: the pipeline was interrupted, and starts
-    nothing more but the exit handler.
+    config: canonical JSON. run: the run's folder, or with a slash at its end the folder of all runs, where this one's is named
+    by `job`, the pipeline run's id: a schedule starts many runs with the same parameters. manifest: gets a copy of the step's
+    manifest.json. inputs: manifests of the steps before; what lies in the run's folder must be what they name. Leaves with the
+    exit code of the error, after telling it in one line: a task's log is read by people. $RARO_STOPPING in the environment: the
+    pipeline was interrupted, and starts nothing more but the exit handler.
     """
     if STOPPING in os.environ and name != "finish":
         raise SystemExit(INTERRUPTED)
-    folder = Path(run)
+    folder = Path(run, job) if run.endswith("/") else Path(run)
     try:
         parsed = parse(config)
+        _check_gpus(name, parsed, folder)
         _check_lineage(name, parsed, folder, inputs or {})
         outputs = run_step(name, parsed, folder, retry=True, **more)
     except RaroError as error:
@@ -56,6 +59,21 @@ def perform(
     manifest.metadata |= {"step": name, "root": written["root"], "config_digest": written["config_digest"]}
     manifest.metadata |= {key: value for key, value in outputs.items() if value is not None}
     return outputs
+
+
+def _check_gpus(name: str, config: Config, run: Path) -> None:
+    """Raises ServiceFailed where the node shows fewer GPUs than were asked for: the step would go on for days on a CPU."""
+    promised = int(os.environ.get(GPUS, 0))
+    if not promised:
+        return
+    os.environ.setdefault("OMP_NUM_THREADS", str(config.resources.threads))  # torch reads it once, when it is imported
+    import torch
+
+    if (found := torch.cuda.device_count()) < promised:
+        line = f"this pod was promised {promised} GPUs, and torch finds {found}"
+        error = ServiceFailed(line, "see the node's driver and device plugin; the next try may meet another node")
+        record_failure(name, config, run, error)
+        raise error
 
 
 def _check_lineage(name: str, config: Config, run: Path, inputs: Mapping[str, Artifact]) -> None:

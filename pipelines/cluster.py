@@ -1,0 +1,73 @@
+"""A task on a cluster: what Kubernetes and Kubeflow are told of it, from the profile and the lock of images.
+
+kfp-kubernetes cannot set a container's read-only root, capabilities or seccomp profile: the namespace's Pod Security admission
+and Kubeflow's own defaults do (docs/cluster.md). What it can set is set for every task, and tests/test_compiled.py looks at the
+compiled YAML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kfp import kubernetes
+from kfp.dsl import PipelineTask
+
+from raro.pipelines.profile import TOLERATION, Machine, Profile
+from raro.steps import TITLES
+
+LONGEST_BACKOFF = "900s"
+CERTIFICATES = "/etc/raro/authority"
+
+
+def settle(task: PipelineTask, step: str, profile: Profile, reference: Callable[[str], str]) -> None:
+    """Gives a step's task its image, machine, volume and environment. reference: an image's reference by its name."""
+    machine = profile.machine(step)
+    task.set_display_name(f"{step}: {TITLES[step]}")
+    task.set_container_image(reference(machine.image))
+    task.set_retry(machine.retries, backoff_duration=machine.backoff, backoff_factor=2, backoff_max_duration=LONGEST_BACKOFF)
+    kubernetes.set_timeout(task, machine.timeout)
+    _ask_for(task, machine)
+    # All steps share the run's folder, across pods, nodes and retries: checkpoints must outlive the pod that wrote them.
+    kubernetes.mount_pvc(task, pvc_name=profile.claim, mount_path=profile.mount)
+    task.set_env_variable("RARO_CACHE", f"{profile.mount}/.cache")
+    _environment(task, profile)
+    kubernetes.set_security_context(task, run_as_user=profile.user, run_as_group=profile.group, run_as_non_root=True)
+    if profile.pull_secrets:
+        kubernetes.set_image_pull_secrets(task, list(profile.pull_secrets))
+    # A digest means one image: what the node has is what would be pulled.
+    kubernetes.set_image_pull_policy(task, "IfNotPresent")
+
+
+def _ask_for(task: PipelineTask, machine: Machine) -> None:
+    task.set_cpu_request(machine.cpu).set_cpu_limit(machine.cpu)
+    task.set_memory_request(machine.memory).set_memory_limit(machine.memory)
+    kubernetes.empty_dir_mount(task, volume_name="tmp", mount_path="/tmp", size_limit=machine.tmp)
+    if machine.gpus:
+        task.set_accelerator_type(machine.gpu).set_accelerator_limit(machine.gpus)
+        task.set_env_variable("RARO_GPUS", str(machine.gpus))  # the task looks for them before it begins: steps/task.py
+    if machine.shm:
+        kubernetes.empty_dir_mount(task, volume_name="shm", mount_path="/dev/shm", medium="Memory", size_limit=machine.shm)
+    for text in machine.tolerations:
+        key, value, effect = TOLERATION.fullmatch(text).groups()
+        equal = {"operator": "Equal", "value": value[1:]} if value else {"operator": "Exists"}
+        kubernetes.add_toleration(task, key=key, effect=effect, **equal)
+    for label, value in machine.selectors.items():
+        kubernetes.add_node_selector(task, label, value)
+    for label, value in (("queue-name", machine.queue), ("priority-class", machine.priority)):
+        if value:
+            kubernetes.add_pod_label(task, f"kueue.x-k8s.io/{label}", value)
+
+
+def _environment(task: PipelineTask, profile: Profile) -> None:
+    for label, value in (("part-of", "raro"), ("component", "task")):  # what the network policies select
+        kubernetes.add_pod_label(task, f"app.kubernetes.io/{label}", value)
+    for variable, place in profile.secrets.items():
+        name, _, key = place.partition("/")
+        kubernetes.use_secret_as_env(task, secret_name=name, secret_key_to_env={key: variable}, optional=True)
+    for variable, place in profile.settings.items():
+        name, _, key = place.partition("/")
+        kubernetes.use_config_map_as_env(task, config_map_name=name, config_map_key_to_env={key: variable}, optional=True)
+    if profile.authority:
+        kubernetes.use_config_map_as_volume(task, config_map_name=profile.authority, mount_path=CERTIFICATES)
+        for variable in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE"):
+            task.set_env_variable(variable, f"{CERTIFICATES}/ca.crt")

@@ -1,0 +1,110 @@
+"""`raro compile`, `raro submit` and `raro schedule`: their arguments, and what they say. kfp is imported when one is called."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from raro.errors import BadInput
+
+from . import images
+from . import profile as profiles
+
+PROFILE = "gpu"
+
+
+def placed_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where the pipeline is to run, for every command that compiles it."""
+    known = f"packaged profile of a cluster, or your own YAML file (default: {PROFILE})"
+    parser.add_argument("--profile", metavar="NAME", default=PROFILE, help=known)
+    locked = f"lock of the images (default: {images.LOCK})"
+    parser.add_argument("--images", metavar="FILE", default=str(images.LOCK), help=locked)
+
+
+def compile_arguments(parser: argparse.ArgumentParser) -> None:
+    target = "where to write (default: retraining.yaml)"
+    parser.add_argument("--output", metavar="FILE", default="retraining.yaml", help=target)
+    parser.add_argument("--release", action="store_true", help="images by digest, from the lock; refused while one lacks it")
+    parser.add_argument("--resources", metavar="NAMESPACE", help="as custom resources Pipeline and PipelineVersion, for GitOps")
+    placed_arguments(parser)
+
+
+def compile(args: argparse.Namespace) -> int:
+    from raro.storage import writing
+
+    from .retraining import compile_to
+
+    profile = profiles.read(args.profile)
+    reference = images.read(args.images).reference if args.release else images.unresolved
+    with tempfile.TemporaryDirectory(prefix="raro-") as scratch:  # a refusal half-way leaves nothing behind
+        text = compile_to(Path(scratch) / "pipeline.yaml", profile, reference, args.resources).read_text(encoding="utf-8")
+    with writing(args.output):
+        path = Path(args.output)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    print(path)
+    return 0
+
+
+def _server_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--endpoint", metavar="URL", help="Kubeflow Pipelines' address (default: $KF_PIPELINES_ENDPOINT)")
+    parser.add_argument(
+        "--namespace", metavar="NAME", help="of a multi-user Kubeflow (default: $KF_PIPELINES_NAMESPACE, or the pod's)"
+    )
+
+
+def submit_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", metavar="CONFIG", nargs="?", help="a YAML file or a packaged name (default: countdown-mini)")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override, e.g. --set raro.steps=100")
+    parser.add_argument("--watch", action="store_true", help="follow the run to its end; the exit code is its outcome")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be sent, and send nothing")
+    parser.add_argument("--resume", metavar="RUN", help="go on in the folder of an earlier run, with the same configuration")
+    parser.add_argument("--experiment", metavar="NAME", default="raro", help="Kubeflow's experiment (default: raro)")
+    parser.add_argument("--service-account", metavar="NAME", help="the pods' service account (default: Kubeflow's)")
+    _server_arguments(parser)
+    placed_arguments(parser)
+
+
+def submit(args: argparse.Namespace) -> int:
+    from raro.config import load
+
+    from .api import Kubeflow
+    from .submit import Order
+    from .submit import submit as start
+
+    order = Order(
+        config=load(args.config or "countdown-mini", args.set),
+        profile=args.profile,
+        lock=args.images,
+        experiment=args.experiment,
+        account=args.service_account,
+        resume=args.resume,
+    )
+    return start(order, Kubeflow(args.endpoint, args.namespace), args.dry_run, args.watch)
+
+
+def schedule_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("what", metavar="apply|list|delete", choices=["apply", "list", "delete"])
+    parser.add_argument("names", metavar="NAME", nargs="*", help="delete: the schedules to remove, as the file names them")
+    parser.add_argument("--file", metavar="FILE", default="pipelines/schedule.yaml", help="default: pipelines/schedule.yaml")
+    parser.add_argument("--dry-run", action="store_true", help="apply: show the difference, and change nothing")
+    parser.add_argument("--overwrite", action="store_true", help="apply: what was changed by hand on the server, too")
+    locked = f"lock of the images (default: {images.LOCK})"
+    parser.add_argument("--images", metavar="FILE", default=str(images.LOCK), help=locked)
+    _server_arguments(parser)
+
+
+def schedule(args: argparse.Namespace) -> int:
+    from . import reconcile, schedules
+    from .api import Kubeflow
+
+    if args.names and args.what != "delete" or args.what == "delete" and not args.names:
+        raise BadInput(f"`raro schedule {args.what}` takes {'the' if args.what == 'delete' else 'no'} names", "see its --help")
+    if args.what == "list":
+        return reconcile.listed(Kubeflow(args.endpoint, args.namespace))
+    file = schedules.read(args.file)  # before the server is asked for anything
+    api = Kubeflow(args.endpoint, args.namespace)
+    if args.what == "delete":
+        return reconcile.delete(api, file.common.owner, args.names)
+    return reconcile.apply(api, file, args.images, args.dry_run, args.overwrite)

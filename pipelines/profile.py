@@ -1,0 +1,123 @@
+"""What the pipeline asks of a cluster: machines, volumes, secrets by reference. Profiles lie in pipelines/profiles/*.yaml.
+
+They are compiled into the pipeline instead of being its parameters: a platform team reviews and pins one YAML, and a form that
+lets anyone ask for 8 GPUs is not offered. What a GPU task cannot do without (shared memory, a toleration) is refused here, when
+it lacks, and not by a pod that never starts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from raro.config import doc, typed
+from raro.errors import BadInput
+
+QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?")
+TOLERATION = re.compile(r"([\w./-]+)(=[\w.-]*)?:(NoSchedule|PreferNoSchedule|NoExecute)")
+DURATION = re.compile(r"\d+(s|m|h)")
+COSTLY = ("warmstart", "train", "evaluate")  # the steps with a machine of their own; all others are light
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What one task gets. Requests equal limits: the pod is never evicted for using what it asked for."""
+
+    image: Literal["raro-cpu", "raro-cuda"] = doc("raro-cpu", "entry of docker/images.lock.yaml")
+    cpu: str = doc("1", "cores")
+    memory: str = doc("4Gi", "memory; /dev/shm and /tmp count towards it")
+    gpu: str = doc("nvidia.com/gpu", "resource name of the accelerator, a MIG slice too: nvidia.com/mig-3g.40gb")
+    gpus: int = doc(0, "how many of them; resources.processes of the run's configuration may not be more", low=0)
+    shm: str = doc("", "/dev/shm, in memory: processes that train together exchange tensors there")
+    tmp: str = doc("4Gi", "/tmp, on the node's disk: the one writable place of the image")
+    timeout: int = doc(3600, "seconds after which the pod is stopped; each retry has as many", low=60)
+    retries: int = doc(2, "times that Kubeflow starts it again; a permanent failure of its own stops at once", low=0, high=10)
+    backoff: str = doc("60s", "before the first retry; twice as long before each further one, 15 minutes at most")
+    tolerations: tuple[str, ...] = doc((), "KEY=VALUE:EFFECT or KEY:EFFECT, as `kubectl taint` writes them")
+    selectors: dict[str, str] = doc({}, "labels that the node must have")
+    queue: str = doc("", "Kueue's local queue; empty: none")
+    priority: str = doc("", "Kueue's workload priority class; empty: none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """One cluster."""
+
+    claim: str = doc("raro-runs", "PersistentVolumeClaim, ReadWriteMany, that all tasks mount: runs and the models' cache")
+    mount: str = doc("/runs", "where it is mounted")
+    user: int = doc(65532, "user of every task, as in docker/Dockerfile", low=1)
+    group: int = doc(65532, "group of every task; the volume must let it write", low=1)
+    pull_secrets: tuple[str, ...] = doc((), "secrets for pulling images")
+    secrets: dict[str, str] = doc({}, "environment variable: SECRET/KEY; those that do not exist are left out")
+    settings: dict[str, str] = doc({}, "environment variable: CONFIGMAP/KEY; those that do not exist are left out")
+    authority: str = doc("", "config map whose ca.crt is the institution's certificate authority; empty: the image's own")
+    mlflow_plugin: bool = doc(False, "Kubeflow's own MLflow plugin tells each task where the server is (injectUserEnvVars)")
+    deadline: int = doc(7 * 86400, "seconds after which the whole run is stopped", low=60)
+    keep: int = doc(7 * 86400, "seconds that Kubernetes keeps a finished run's pods", low=60)
+    light: Machine = doc(Machine(), "every task but the costly ones")
+    warmstart: Machine = doc(Machine(), "the warm start")
+    train: Machine = doc(Machine(), "the game")
+    evaluate: Machine = doc(Machine(), "the last reading")
+
+    def machine(self, step: str) -> Machine:
+        """The machine of a step's task."""
+        return getattr(self, step) if step in COSTLY else self.light
+
+
+def names() -> list[str]:
+    """The packaged profiles."""
+    folder = resources.files("raro.pipelines") / "profiles"
+    return sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml"))
+
+
+def read(source: str) -> Profile:
+    """The profile of a YAML file, or a packaged one by its bare name. Raises BadInput naming what is wrong with it."""
+    path = Path(source)
+    if not path.is_file():
+        if source not in names():
+            raise BadInput(f"profile '{source}' does not exist", f"give a YAML file, or one of: {', '.join(names())}")
+        path = Path(str(resources.files("raro.pipelines") / "profiles" / f"{source}.yaml"))
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise BadInput(f"profile '{source}' is not valid YAML", "mend the YAML") from None
+    try:
+        profile = typed(Profile, data)
+    except BadInput as error:
+        raise BadInput(f"profile '{source}': {error.line}", error.remedy) from None
+    for wrong, remedy in _faults(profile):
+        raise BadInput(f"profile '{source}': {wrong}", remedy)
+    return profile
+
+
+def _faults(profile: Profile) -> Iterator[tuple[str, str]]:
+    """(what is wrong, remedy) of a profile whose types are right."""
+    for variable, place in {**profile.secrets, **profile.settings}.items():
+        if not re.fullmatch(r"[a-z0-9.-]+/[\w.-]+", place):
+            yield f"{variable}: '{place}' is not NAME/KEY", "secrets stand in the cluster; the profile only says where"
+    for name in ("light", *COSTLY):
+        machine: Machine = getattr(profile, name)
+        for key in ("cpu", "memory", "shm", "tmp"):
+            value: Any = getattr(machine, key)
+            if not (QUANTITY.fullmatch(value) or key == "shm" and not value):
+                yield f"{name}.{key} '{value}' is not a quantity of Kubernetes", "write for example 500m, 8 or 16Gi"
+        if not DURATION.fullmatch(machine.backoff):
+            yield f"{name}.backoff '{machine.backoff}' is not a duration", "write for example 60s or 5m"
+        for text in machine.tolerations:
+            if not TOLERATION.fullmatch(text):
+                yield f"{name}.tolerations: '{text}' is not a taint", "write KEY=VALUE:EFFECT or KEY:EFFECT"
+        if machine.gpus:
+            if machine.image != "raro-cuda":
+                yield f"{name} has {machine.gpus} GPUs and image '{machine.image}'", "set its image to raro-cuda"
+            if not machine.shm:
+                yield f"{name} has {machine.gpus} GPUs and no shm", "give it some: Kubernetes' own 64 MiB end in bus errors"
+            if not machine.tolerations:
+                yield f"{name} has {machine.gpus} GPUs and no toleration", "name the taint of the GPU nodes"
+            if not machine.retries:
+                yield f"{name} has {machine.gpus} GPUs and no retry", "set retries: a lost node costs only the last few steps"

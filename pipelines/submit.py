@@ -1,0 +1,166 @@
+"""`raro submit`: what is looked at before anything is sent, the upload, the run, and what it says while it goes on."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from raro.config import Config
+from raro.errors import BadInput, RaroError, ServiceFailed
+from raro.steps.harness import INTERRUPTED
+
+from . import images
+from . import profile as profiles
+from .api import Kubeflow
+from .profile import Profile
+
+POLL = 10.0  # seconds between two looks at a run
+PATIENCE = 900.0  # seconds of silence from the server after which watching ends; the run goes on
+ENDED = {"SUCCEEDED", "SKIPPED", "FAILED", "CANCELED"}
+
+
+class Canceled(RaroError):
+    """Somebody stopped the run: exit code 130."""
+
+    code = INTERRUPTED
+    permanent = False
+
+
+@dataclass(frozen=True)
+class Package:
+    """A compiled pipeline with images by digest. version: a name that changes with any byte of it."""
+
+    path: Path
+    name: str
+    version: str
+
+
+@contextmanager
+def package(profile: Profile, lock: str) -> Iterator[Package]:
+    """Compiles into a folder that lasts as long as the block. Raises BadInput where an image has no digest."""
+    from .retraining import NAME, compile_to, version_of
+
+    with tempfile.TemporaryDirectory(prefix="raro-") as scratch:
+        path = compile_to(Path(scratch) / f"{NAME}.yaml", profile, images.read(lock).reference)
+        yield Package(path, NAME, version_of(path))
+
+
+def parameters(config: Config, profile: Profile, resume: str | None = None) -> dict[str, str]:
+    """What the pipeline is given. resume: id of an earlier run whose folder is gone on with. Raises BadInput for a
+    configuration that works on this machine and cannot on a cluster."""
+    from .retraining import as_parameter
+
+    check(config, profile)
+    return {"config": as_parameter(config), "run": f"{profile.mount}/{resume or ''}"}
+
+
+def check(config: Config, profile: Profile) -> None:
+    """Raises BadInput for what every pod would stumble over, before anything is sent."""
+    for key, uri in (("base.uri", config.base.uri), ("demonstrations.source", config.demonstrations.source)):
+        path = uri.removeprefix("file://")
+        if "://" not in path and not path.startswith(f"{profile.mount}/"):
+            remedy = f"give s3://, hf://, package:// or a path below {profile.mount}/, the volume that all tasks share"
+            raise BadInput(f"{key} '{uri}' lies on this machine, where no pod sees it", remedy)
+    if not config.tracking.uri.startswith(("http://", "https://")) and not (profile.mlflow_plugin and not config.tracking.uri):
+        line = f"tracking.uri '{config.tracking.uri}' is not a server" if config.tracking.uri else "tracking.uri is empty"
+        raise BadInput(f"{line}, and SQLite on a shared volume loses data", "--set tracking.uri=http://mlflow:5000")
+    gpus = profile.train.gpus
+    if config.resources.device == "cuda":
+        line = "resources.device is cuda, and preflight runs on a node without a GPU"
+        raise BadInput(line, "set resources.device=auto: each GPU task makes sure of its GPUs by itself")
+    if gpus and config.resources.processes > gpus:
+        line = f"resources.processes is {config.resources.processes}, and the profile gives train {gpus} GPUs"
+        raise BadInput(line, "lower it, or raise train.gpus in the profile")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """One run to start. profile, lock: as the command line names them. account: the pods' service account. resume: id of an
+    earlier run whose folder is gone on with."""
+
+    config: Config
+    profile: str
+    lock: str
+    experiment: str
+    account: str | None = None
+    resume: str | None = None
+
+
+def submit(order: Order, api: Kubeflow, dry_run: bool = False, watch: bool = False) -> int:
+    """Starts one run and returns the exit code; dry_run: only says what would be sent."""
+    config, placed = order.config, profiles.read(order.profile)
+    given = parameters(config, placed, order.resume)
+    place = given["run"] if order.resume else f"{given['run']}<id of the run>"
+    name = f"{config.name}-{config.digest[:8]}"
+    with package(placed, order.lock) as made:
+        if dry_run:
+            _tell_plan(api, made, order.experiment, f"{name}, in {place}")
+            return 0
+        pipeline, version = api.upload(made.name, made.version, made.path)
+    run = api.start(
+        display_name=name,
+        experiment_id=api.experiment(order.experiment),
+        pipeline_version_reference=api.reference(pipeline, version),
+        runtime_config=api.runtime(**given),
+        service_account=order.account,
+    )
+    print(f"run {run}: {name}, {made.version}, in {place.replace('<id of the run>', run)}", flush=True)
+    return follow(api, run) if watch else 0
+
+
+def _tell_plan(api: Kubeflow, made: Package, experiment: str, run: str) -> None:
+    pipeline = api.pipeline(made.name)
+    known = pipeline is not None and api.version(pipeline, made.version) is not None
+    print(f"pipeline    {made.name}" + ("" if pipeline else "  (new)"))
+    print(f"version     {made.version}" + ("" if known else "  (new)"))
+    print(f"experiment  {experiment}" + ("" if api.experiment(experiment, create=False) else "  (new)"))
+    print(f"run         {run}")
+    print("nothing was sent (--dry-run)")
+
+
+def follow(api: Kubeflow, run: str) -> int:
+    """Prints each task as it changes until the run ends. A Ctrl-C ends the watching, not the run. Raises ServiceFailed for a
+    run that failed, or where the server was silent for too long."""
+    told: dict[str, str] = {}
+    heard = time.monotonic()
+    try:
+        while True:
+            try:
+                now = api.run(run)
+                heard = time.monotonic()
+            except ServiceFailed as silence:
+                if time.monotonic() - heard > PATIENCE:
+                    raise ServiceFailed(f"{silence.line}; run {run} goes on", "look at it in Kubeflow") from silence
+                time.sleep(POLL)
+                continue
+            tasks = (now.run_details and now.run_details.task_details) or []
+            for task in tasks:
+                if task.state and told.get(task.task_id) != task.state and ": " in (task.display_name or ""):
+                    told[task.task_id] = task.state
+                    print(f"{task.display_name.partition(':')[0]:<11} {str(task.state).lower()}", flush=True)
+            if now.state in ENDED:
+                return _outcome(now, tasks)
+            time.sleep(POLL)
+    except KeyboardInterrupt:
+        print(f"run {run} goes on; it is no longer watched", flush=True)
+        return INTERRUPTED
+
+
+def _outcome(run: object, tasks: list) -> int:
+    if run.state in ("SUCCEEDED", "SKIPPED"):
+        print(f"run {run.run_id} succeeded")
+        return 0
+    if run.state == "CANCELED":
+        raise Canceled(f"run {run.run_id} was canceled", f"raro submit --resume {run.run_id} goes on from its last checkpoint")
+    failed = [task for task in tasks if task.state == "FAILED" and ": " in (task.display_name or "")]
+    where = f" in {failed[0].display_name.partition(':')[0]}" if failed else ""
+    said = next((task.error.message for task in failed if task.error and task.error.message), None)
+    message = said or (run.error.message if run.error and run.error.message else "no message")
+    raise ServiceFailed(
+        f"run {run.run_id} failed{where}: {' '.join(message.split())[:200]}",
+        "its report and failure.json say why: in MLflow, and in the run's folder",
+    )

@@ -1,0 +1,145 @@
+"""The images: their files, and the lock that names every one by digest."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from raro.errors import BadInput, ServiceFailed
+from raro.pipelines import images
+
+ROOT = Path(__file__).parents[1]
+DOCKERFILES = [ROOT / "docker" / "Dockerfile", ROOT / "docker" / "Dockerfile.vllm"]
+
+
+@pytest.fixture
+def lock(tmp_path) -> images.Lock:
+    """A copy of the project's lock as the repository keeps it before a release."""
+    path = tmp_path / "images.lock.yaml"
+    text = (ROOT / images.LOCK).read_text(encoding="utf-8")
+    text = re.sub(r"(?m)^((?:registry|    digest): ).*$", r"\1unresolved", text)
+    path.write_text(text, encoding="utf-8")
+    return images.read(path)
+
+
+@pytest.fixture
+def client(tmp_path, monkeypatch):
+    """Puts a program named `crane` first on PATH, a script: no registry is reached from here."""
+
+    def install(script: str) -> None:
+        program = tmp_path / "bin" / "crane"
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+
+    return install
+
+
+# -------------------------------------------------------------------------------------------------------------------- the files
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
+def test_a_dockerfile_ends_non_root_and_offline(path):
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    text = "\n".join(lines)
+    assert re.findall(r"^USER (.*)$", text, re.MULTILINE) == ["65532:65532"]
+    for variable in ("HF_HUB_OFFLINE=1", "TRANSFORMERS_OFFLINE=1", "DO_NOT_TRACK=1", "HOME=/tmp"):
+        assert variable in text
+    shipped = text[text.rindex("LABEL") :]
+    assert not re.search(r"\b(pip install|apt-get|curl|wget)\b|ADD https?:", shipped)
+    assert "org.opencontainers.image.revision" in text and not re.search(r":latest\b", text)
+
+
+def test_every_base_is_in_the_lock_and_versions_agree(lock):
+    bases = [re.search(r"^ARG \w+_IMAGE=(.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)[1] for path in DOCKERFILES]
+    assert bases == [lock.images["python"].tag, lock.images["vllm"].tag]
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert {image.tag.rpartition(":")[2] for image in lock.images.values() if image.built} == {version}
+    for path in DOCKERFILES:
+        assert f"ARG VERSION={version}" in path.read_text(encoding="utf-8")
+
+
+def test_the_requirements_are_the_projects():
+    command = [sys.executable, "docker/requirements.py", "pipeline", "tracking"]
+    lines = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    names = {re.match(r"[\w.-]+", line)[0] for line in lines}
+    assert {"torch", "kfp", "kfp-kubernetes", "mlflow", "boto3"} <= names and "trl" not in names
+
+
+@pytest.mark.check
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda path: path.name)
+def test_hadolint_finds_nothing(path):
+    program = shutil.which("hadolint", path=str(Path(sys.executable).parent)) or shutil.which("hadolint")
+    assert program, "hadolint comes with `make check`"
+    said = subprocess.run([program, "--failure-threshold", "style", str(path)], capture_output=True, text=True)
+    assert said.returncode == 0, said.stdout
+
+
+# --------------------------------------------------------------------------------------------------------------------- the lock
+
+
+def test_unresolved_is_refused(lock):
+    with pytest.raises(BadInput, match="image 'raro-cpu' has no digest yet"):
+        lock.reference("raro-cpu")
+
+
+@pytest.mark.parametrize("digest", ["latest", "sha256:12", "sha256:" + "g" * 64])
+def test_what_is_no_digest_is_refused(lock, digest):
+    lock.path.write_text(lock.path.read_text().replace("digest: unresolved", f"digest: {digest}", 1))
+    with pytest.raises(BadInput, match=f"has no digest but '{digest}'"):
+        images.read(lock.path)
+
+
+def test_resolving_writes_what_the_registry_says_and_nothing_else(lock, client):
+    client('echo "$2" >> "$(dirname "$0")/asked"; echo "sha256:$(echo "$2" | sha256sum | cut -c1-64)"')
+    before = lock.path.read_text()
+    resolved = images.resolve(lock, "registry.example.org/raro")
+    assert images.read(lock.path).images == resolved.images
+    assert resolved.reference("raro-cpu").startswith("registry.example.org/raro/raro-cpu@sha256:")
+    assert resolved.reference("python").startswith("docker.io/library/python@sha256:")
+    changed = [line for line, old in zip(lock.path.read_text().splitlines(), before.splitlines(), strict=True) if line != old]
+    assert {line.split(":")[0].strip() for line in changed} == {"registry", "digest"}
+    asked = (lock.path.parent / "bin" / "asked").read_text().split()
+    assert "docker.io/library/python:3.11-slim" in asked and "registry.example.org/raro/raro-cuda:0.1.0" in asked
+
+
+def test_an_image_that_is_not_there_leaves_the_lock_alone(lock, client):
+    client('case "$2" in *postgres*) echo "MANIFEST_UNKNOWN: no such tag" >&2; exit 1;; esac; echo sha256:' + "0" * 64)
+    before = lock.path.read_text()
+    with pytest.raises(ServiceFailed, match="crane finds no digest of 'docker.io/library/postgres:.*MANIFEST_UNKNOWN"):
+        images.resolve(lock, "registry.example.org/raro")
+    assert lock.path.read_text() == before
+
+
+def test_an_answer_that_is_no_digest_is_refused(lock, client):
+    client("echo '<html>log in</html>'")
+    with pytest.raises(ServiceFailed, match="which is no digest"):
+        images.resolve(lock, only=["python"])
+
+
+def test_no_client_and_no_registry(lock, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BadInput, match="neither is installed"):
+        images.resolve(lock, only=["python"])
+    with pytest.raises(BadInput, match="where our own images are pushed"):
+        images.resolve(lock)
+    assert images.main(["resolve", "pyhton", "--images", str(lock.path)]) == 2
+
+
+def test_the_manifests_get_the_same_images(lock, client):
+    client("echo sha256:" + "a" * 64)
+    body = yaml.safe_load(
+        images.kustomization(images.resolve(lock, "registry.example.org/raro"), ["raro-tracking", "postgres"])
+    )
+    assert body["images"] == [
+        {"name": "raro-tracking", "newName": "registry.example.org/raro/raro-tracking", "digest": "sha256:" + "a" * 64},
+        {"name": "postgres", "newName": "docker.io/library/postgres", "digest": "sha256:" + "a" * 64},
+    ]

@@ -1,0 +1,215 @@
+"""The manifests: rendered by kubectl, valid to the letter against Kubernetes' own schemas, and locked down.
+
+`kubectl kustomize` renders without a cluster. The schemas are kubernetes-validate's (1.37). What neither knows, how pods really
+behave and custom resources, is said in docs/cluster.md.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from raro import cli
+from raro.pipelines import profile
+
+ROOT = Path(__file__).parents[1]
+OVERLAYS = ["cluster", "overlays/dev", "overlays/prod", "overlays/airgapped"]
+CUSTOM = {"external-secrets.io/v1"}
+SECRET = re.compile(r"PASSWORD|SECRET|TOKEN|ACCESS_KEY|PGUSER")
+IMAGE = re.compile(r"[\w./-]+(@sha256:[0-9a-f]{64}|:unresolved)")
+FILES = sorted((ROOT / "k8s").rglob("*.yaml"))
+needs_kubectl = pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl, which renders the overlays, is not installed")
+
+
+@functools.cache
+def rendered(overlay: str) -> tuple[dict[str, Any], ...]:
+    said = subprocess.run(["kubectl", "kustomize", str(ROOT / "k8s" / overlay)], capture_output=True, text=True)
+    assert said.returncode == 0 and not said.stderr, said.stderr
+    return tuple(yaml.safe_load_all(said.stdout))
+
+
+def pods(overlay: str) -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """(name, the pod's metadata, its spec) of every workload."""
+    for item in rendered(overlay):
+        spec = item.get("spec", {})
+        spec = spec.get("jobTemplate", {}).get("spec", spec)
+        if "template" in spec and item["kind"] != "ExternalSecret":
+            yield f"{item['kind']}/{item['metadata']['name']}", spec["template"]["metadata"], spec["template"]["spec"]
+
+
+def named(overlay: str, kind: str) -> dict[str, dict[str, Any]]:
+    return {item["metadata"]["name"]: item for item in rendered(overlay) if item["kind"] == kind}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT / "k8s")))
+def test_every_file_says_how_it_is_applied_checked_and_cleaned(path):
+    head = path.read_text(encoding="utf-8").partition("apiVersion")[0]
+    if path != ROOT / "k8s" / "images" / "kustomization.yaml":  # written by a command
+        assert all(re.search(rf"^#   {word}:  \S", head, re.MULTILINE) for word in ("Apply", "Check", "Clean"))
+
+
+@needs_kubectl
+@pytest.mark.check
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_valid_to_the_letter(overlay, tmp_path):
+    target = tmp_path / "rendered.yaml"
+    target.write_text(yaml.safe_dump_all(item for item in rendered(overlay) if item["apiVersion"] not in CUSTOM))
+    program = shutil.which("kubernetes-validate", path=str(Path(sys.executable).parent))
+    assert program, "kubernetes-validate comes with `make check`"
+    said = subprocess.run([program, "--strict", "--quiet", str(target)], capture_output=True, text=True)
+    assert said.returncode == 0, said.stdout + said.stderr
+
+
+@needs_kubectl
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_every_container_is_locked_down_bounded_and_pinned(overlay):
+    for name, _, spec in pods(overlay):
+        security = spec["securityContext"]
+        assert security["runAsNonRoot"] and security["runAsUser"] > 0, name
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert spec["automountServiceAccountToken"] is False and spec["serviceAccountName"] != "default", name
+        for container in spec["containers"] + spec.get("initContainers", []):
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }, name
+            resources = container["resources"]
+            assert set(resources["requests"]) == set(resources["limits"]) == {"cpu", "memory"}, name
+            assert resources["requests"]["memory"] == resources["limits"]["memory"] or name.startswith("Job/"), name
+            assert IMAGE.fullmatch(container["image"]), container["image"]
+            if name.startswith(("Deployment", "StatefulSet")):
+                assert {"readinessProbe", "livenessProbe"} <= set(container), name
+
+
+@needs_kubectl
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_secrets_are_only_named(overlay):
+    assert not named(overlay, "Secret")
+    for name, _, spec in pods(overlay):
+        for variable in (variable for container in spec["containers"] for variable in container.get("env", [])):
+            if SECRET.search(variable["name"]):
+                assert "secretKeyRef" in variable.get("valueFrom", {}), f"{name}: {variable['name']}"
+        arguments = [word for container in spec["containers"] for word in container.get("args", [])]
+        assert not [word for word in arguments if re.search(r"://[^/\s]*:[^/\s]*@", word)], (
+            f"{name}: an address with a password"
+        )
+
+
+@needs_kubectl
+def test_what_is_referred_to_exists():
+    """Config maps, claims and accounts in the manifests; secrets and keys in the example for External Secrets."""
+    promised = {
+        name: {entry["secretKey"] for entry in item["spec"]["data"]}
+        for name, item in named("overlays/prod", "ExternalSecret").items()
+    }
+    maps = {name: set(item["data"]) for name, item in named("overlays/prod", "ConfigMap").items()}
+    claims, accounts = set(named("overlays/prod", "PersistentVolumeClaim")), set(named("overlays/prod", "ServiceAccount"))
+    for name, _, spec in pods("overlays/prod"):
+        assert spec["serviceAccountName"] in accounts, name
+        for volume in spec.get("volumes", []):
+            assert volume.get("persistentVolumeClaim", {}).get("claimName") in claims | {None}, name
+            assert volume.get("configMap", {}).get("name") in set(maps) | {None}, name
+        for variable in (variable for container in spec["containers"] for variable in container.get("env", [])):
+            source = variable.get("valueFrom", {})
+            for kind, known in (("secretKeyRef", promised), ("configMapKeyRef", maps)):
+                if reference := source.get(kind):
+                    assert reference["key"] in known[reference["name"]], f"{name}: {variable['name']}"
+    for packaged in profile.names():
+        wanted = profile.read(packaged)
+        assert wanted.claim in claims
+        for place in wanted.secrets.values():
+            secret, _, key = place.partition("/")
+            assert key in promised[secret], f"profile {packaged}: {place}"
+        assert {place.partition("/")[0] for place in wanted.settings.values()} <= set(maps)
+
+
+@needs_kubectl
+@pytest.mark.parametrize("overlay", OVERLAYS[1:])
+def test_nothing_talks_but_what_is_named(overlay):
+    policies = named(overlay, "NetworkPolicy")
+    assert policies["deny-all"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    for policy in policies.values():
+        for rule in policy["spec"].get("egress", []) + policy["spec"].get("ingress", []):
+            assert rule.get("ports"), f"{policy['metadata']['name']} opens every port"
+            assert rule.get("to") or rule.get("from"), f"{policy['metadata']['name']} opens to everybody"
+    if overlay == "overlays/airgapped":
+        blocks = re.findall(r"cidr: (\S+)", yaml.safe_dump_all(policies.values()))
+        assert blocks and all(re.match(r"10\.|172\.16\.|192\.168\.", block) for block in blocks)
+
+
+@needs_kubectl
+@pytest.mark.parametrize("overlay", OVERLAYS[1:])
+def test_selectors_find_their_pods(overlay):
+    """A service, a budget or a policy whose labels no pod has does nothing, without a word."""
+    labels = [metadata["labels"] for _, metadata, _ in pods(overlay)]
+    labels.append({"workflows.argoproj.io/workflow": "x", **task_labels()})
+    for kind in ("Service", "PodDisruptionBudget", "NetworkPolicy"):
+        for name, item in named(overlay, kind).items():
+            spec = item["spec"]
+            selector = spec.get("podSelector", spec.get("selector"))
+            if kind == "Service":
+                selector = {"matchLabels": selector}
+            assert any(selects(selector, pod) for pod in labels), f"{kind}/{name} selects nothing"
+
+
+def task_labels() -> dict[str, str]:
+    """What the compiled pipeline gives each task's pod."""
+    _, platform = yaml.safe_load_all((ROOT / "pipelines" / "retraining.yaml").read_text(encoding="utf-8"))
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    (labels,) = {tuple(sorted(one["podMetadata"]["labels"].items())) for one in executors.values()}
+    return dict(labels)
+
+
+def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
+    wanted = selector.get("matchLabels", {}).items() <= labels.items()
+    for expression in selector.get("matchExpressions", []):
+        value = labels.get(expression["key"])
+        wanted &= value is not None if expression["operator"] == "Exists" else value in expression["values"]
+    return wanted
+
+
+@needs_kubectl
+def test_rights_are_few_and_named():
+    roles = named("overlays/prod", "Role")
+    assert not named("overlays/prod", "ClusterRole") and not named("overlays/prod", "ClusterRoleBinding")
+    for name, role in roles.items():
+        for rule in role["rules"]:
+            assert "*" not in rule["verbs"] + rule["resources"] + rule["apiGroups"], name
+            if {"secrets", "configmaps"} & set(rule["resources"]):
+                assert rule["resourceNames"] and set(rule["verbs"]) <= {"get", "list", "watch"}, name
+
+
+@needs_kubectl
+def test_mlflow_takes_the_arguments_it_is_given():
+    """MLflow's own command line reads them; nothing is started."""
+    from mlflow.cli import server
+
+    (container,) = next(spec for name, _, spec in pods("overlays/prod") if name == "Deployment/mlflow")["containers"]
+    command, *arguments = container["args"]
+    assert command == "server"
+    parsed = server.make_context("server", arguments, resilient_parsing=False).params
+    assert parsed["app_name"] == "basic-auth" and parsed["host"] == "0.0.0.0" and "mlflow:5000" in parsed["allowed_hosts"]
+    assert parsed["backend_store_uri"] == "postgresql+psycopg2:///mlflow" and parsed["serve_artifacts"]
+
+
+def test_each_symptom_names_a_test_that_exists():
+    text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    named_tests = re.findall(r"`(test_\w+\.py)::(test_\w+)`", text)
+    assert len(named_tests) > 15
+    for file, test in named_tests:
+        assert f"def {test}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), f"{file}::{test}"
+    commands = re.findall(r"^(?:raro|make) ([\w-]+)", (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8"), re.MULTILINE)
+    known = (ROOT / "Makefile").read_text(encoding="utf-8") + " ".join(
+        name for group in cli.COMMANDS.values() for name in group
+    )
+    assert commands and all(re.search(rf"(^|\s){command}[:\s]", known, re.MULTILINE) for command in commands)
