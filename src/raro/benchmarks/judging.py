@@ -1,4 +1,4 @@
-"""What a model's critic says of given answers beside the experts': both orders of every pair, one greedy verdict each."""
+"""What a model's critic says of given answers beside the experts': both orders of every pair, one verdict each."""
 
 from __future__ import annotations
 
@@ -16,9 +16,15 @@ STEP = 2**31 + 2
 
 
 def verdicts(
-    speaker: Speaker, engine: Engine, items: Sequence[Demonstration], answers: Sequence[str | None], config: Config
+    speaker: Speaker,
+    engine: Engine,
+    items: Sequence[Demonstration],
+    answers: Sequence[str | None],
+    config: Config,
+    temperature: float = 0.0,
 ) -> list[Outcome]:
-    """Two outcomes for each item that has an answer, the expert shown first and second; none for an item without."""
+    """Two outcomes for each item that has an answer, the expert shown first and second; none for an item without.
+    temperature: 0 asks for the likeliest verdict; that of training, for the one that training met."""
     pairs = [
         Pair(item.question, item.answer, answer, expert_first, 0, i)
         for i, (item, answer) in enumerate(zip(items, answers, strict=True))
@@ -26,7 +32,7 @@ def verdicts(
         for expert_first in (True, False)
     ]
     asked = [speaker.prompt(critic_messages(p, config.prompts.critic), "judging", i) for i, p in enumerate(pairs)]
-    sampling = Sampling(0.0, config.rollout.critic_tokens, config.seed, STEP)
+    sampling = Sampling(temperature, config.rollout.critic_tokens, config.seed, STEP)
     written = engine.generate(asked, 1, sampling) if asked else []
     return [
         outcome(read_verdict(speaker.text(completion.ids), completion.finish == "stop"), pair)

@@ -6,6 +6,8 @@ from typing import Any
 
 from .reading import ARMS, Record, percent
 
+SHARES = ("accuracy", "greedy_accuracy", "expert", "policy", "tie", "malformed")
+
 
 def selection(record: Record) -> dict[str, Any] | None:
     """{"judges", "rows": [{"step", "rates", "worst", "chosen"}]}: how the candidate was chosen; None where it was the
@@ -21,14 +23,10 @@ def selection(record: Record) -> dict[str, Any] | None:
 
 
 def on_errors(record: Record) -> list[dict[str, Any]]:
-    """One row per critic, [{"arm", "accuracy", "expert", "policy", "tie", "malformed", "n"}], shares in percent: what it said
+    """One row per critic, [{"arm", "n"} and SHARES in percent]: what it said
     of the candidate's wrong answers beside the experts'."""
     return [
-        {
-            "arm": ARMS.get(arm, arm),
-            "n": found["n"],
-            "accuracy": percent(found["accuracy"]) if found["accuracy"] is not None else "",
-        }
-        | {name: percent(found[name]) for name in ("expert", "policy", "tie", "malformed")}
+        {"arm": ARMS.get(arm, arm), "n": found["n"]}
+        | {name: percent(found[name]) if found.get(name) is not None else "" for name in SHARES}
         for arm, found in (record.evaluation.get("critic") or {}).items()
     ]

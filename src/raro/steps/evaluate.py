@@ -115,12 +115,13 @@ def _critics(own: Measured, items: list, folders: dict[str, Path], config: Confi
     wrong = wrong[: config.evaluation.critic_items]
     if not wrong:
         return {}
-    found = {}
+    found, temperature = {}, config.rollout.critic_temperature or config.rollout.temperature
     for done, arm in enumerate(("warmstart", "candidate")):
         step.events.progress(done, 2, "the critics, on the candidate's errors")
         speaker = open_model(folders[arm], config)
         asked, answers = [item for item, _ in wrong], [answer for _, answer in wrong]
-        found[arm] = accuracy(verdicts(speaker, speaker.engine(config), asked, answers, config))
+        said = [verdicts(speaker, speaker.engine(config), asked, answers, config, t) for t in (0.0, temperature)]
+        found[arm] = accuracy(said[1]) | {"greedy_accuracy": accuracy(said[0])["accuracy"]}
     return found
 
 

@@ -95,11 +95,11 @@ def _spent(jobs: Sequence[Job]) -> dict[str, float]:
     return {key: sum(t[key] for t in told) / len(told) for key in ("tokens", "steps", "seconds")}
 
 
-def _critic(job: Job) -> dict[str, float | None]:
+def _critic(job: Job) -> dict[str, dict[str, float | None]]:
     """Of the decided verdicts on the candidate's errors, the share that names the expert: by warm start's and candidate's
-    critic."""
+    critic, sampled as in training, and greedy."""
     found = read_json(job.folder / "evaluate" / "evaluation.json")["critic"]
-    return {arm: told["accuracy"] for arm, told in found.items()}
+    return {arm: {"sampled": told["accuracy"], "greedy": told["greedy_accuracy"]} for arm, told in found.items()}
 
 
 def _training(job: Job) -> dict[str, Any]:
