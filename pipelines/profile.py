@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 import yaml
 
-from raro.config import doc, typed
 from raro.errors import BadInput
+from raro.typed import built, doc
 
 QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?")
 TOLERATION = re.compile(r"([\w./-]+)(=[\w.-]*)?:(NoSchedule|PreferNoSchedule|NoExecute)")
@@ -88,7 +88,7 @@ def read(source: str) -> Profile:
     except (yaml.YAMLError, UnicodeDecodeError):
         raise BadInput(f"profile '{source}' is not valid YAML", "mend the YAML") from None
     try:
-        profile = typed(Profile, data)
+        profile = built(Profile, data)
     except BadInput as error:
         raise BadInput(f"profile '{source}': {error.line}", error.remedy) from None
     for wrong, remedy in _faults(profile):

@@ -23,10 +23,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 
-from raro.config import Config, doc, load, typed
+from raro.config import Config, load
 from raro.errors import BadInput
 from raro.steps.harness import differences
 from raro.storage import canonical, digest_text
+from raro.typed import built, doc
 
 from . import profile as profiles
 from .cron import Cron, parse
@@ -95,7 +96,7 @@ def read(path: str | Path) -> File:
         raise BadInput(f"'{path}' is not YAML with a list `schedules`", "see pipelines/schedule.yaml") from None
     if not isinstance(entries, list):
         raise BadInput(f"`schedules` in '{path}' is not a list", "begin each schedule with a dash")
-    common = typed(Common, body)
+    common = built(Common, body)
     if not NAME.fullmatch(common.owner):
         raise BadInput(f"owner '{common.owner}' cannot be a name", "use lower case, digits and dashes")
     try:
@@ -103,7 +104,7 @@ def read(path: str | Path) -> File:
     except (ZoneInfoNotFoundError, ValueError):
         raise BadInput(f"timezone '{common.timezone}' is not known", "write for example Europe/Berlin") from None
     profile = profiles.read(common.profile)
-    wanted = [_wanted(typed(Entry, entry), profile) for entry in entries]
+    wanted = [_wanted(built(Entry, entry), profile) for entry in entries]
     names = [one.entry.name for one in wanted]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise BadInput(f"two schedules in '{path}' are named '{twice[0]}'", "name them apart")

@@ -11,7 +11,7 @@ import raro
 
 ROOT = Path(raro.__file__).parent
 FLOORS = [
-    {"errors"},
+    {"errors", "typed"},
     {"records", "config"},
     {"text", "storage", "data", "solver", "s3"},
     {"rollout"},

@@ -191,7 +191,7 @@ def test_a_profile_of_ones_own(tmp_path):
         ("train: {gpu_count: 1}", "unknown config key 'train.gpu_count'"),
         ("train: {memory: 64 gigabytes}", "train.memory '64 gigabytes' is not a quantity"),
         ("light: {tolerations: [gpu]}", "light.tolerations: 'gpu' is not a taint"),
-        ("light: {tolerations: gpu}", "must be a list of texts"),
+        ("light: {tolerations: gpu}", "must be a list"),
         ("light: {backoff: soon}", "light.backoff 'soon' is not a duration"),
         ("secrets: {TOKEN: hunter2}", "TOKEN: 'hunter2' is not NAME/KEY"),
         ("user: 0", "must be at least 1"),

@@ -8,49 +8,44 @@ where its default comes from (P: the paper as far as known, its confidence in do
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import enum
 import hashlib
 import json
-import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import yaml
 
 from .errors import BadInput
+from .typed import built, doc
 
 SCHEMA = 1
 
 
 class ShowText(enum.StrEnum):
-    """What may be shown of questions and answers. Only `full` counts as true: whoever cannot mask shows nothing."""
+    """What may be shown of questions and answers. Only `full` counts as true: whoever cannot mask shows nothing. `true` and
+    `false` are read as `full` and `none`."""
 
     full = "full"
     masked = "masked"
     none = "none"
 
+    @classmethod
+    def _missing_(cls, value: object) -> ShowText | None:
+        return {True: cls.full, False: cls.none}.get(value) if isinstance(value, bool) else None
+
     def __bool__(self) -> bool:
         return self is ShowText.full
 
 
-T = TypeVar("T")
 PersonalKind = Literal[
     "name", "address", "date", "age", "phone", "email", "national_id", "record_number", "account", "url", "ip", "device"
 ]
 PersonalAction = Literal["drop", "mask", "keep"]
 Reader = Literal["auto", "columns", "chat", "stackexchange", "squad", "choice", "countdown"]
-
-
-def doc(default: Any, text: str, *, low: float | None = None, high: float | None = None) -> Any:
-    """A field with its meaning, its source and its bounds, the bounds included."""
-    metadata = {"doc": text, "low": low, "high": high}
-    if isinstance(default, (tuple, dict)) or dataclasses.is_dataclass(default):
-        return field(default_factory=lambda: default, metadata=metadata)
-    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -401,7 +396,7 @@ def parse(data: Mapping[str, Any] | str) -> Config:
             data = json.loads(data)
         except json.JSONDecodeError:
             raise BadInput("the configuration is not valid JSON", "pass the canonical JSON that preflight wrote") from None
-    config = _build(Config, data, "")
+    config = built(Config, data)
     if config.raro.lambda_pol == config.raro.lambda_crit == 0:
         raise BadInput("raro.lambda_pol and raro.lambda_crit are both 0", "give at least one role a weight")
     if config.raro.gate_shut > config.raro.gate:
@@ -409,11 +404,6 @@ def parse(data: Mapping[str, Any] | str) -> Config:
     if config.demonstrations.dev_share + config.demonstrations.test_share >= 1:
         raise BadInput("demonstrations.dev_share and test_share leave nothing to train on", "lower them")
     return config
-
-
-def typed(cls: type[T], data: Any) -> T:
-    """Another frozen dataclass made of `doc` fields, read as strictly as a Config. Raises BadInput."""
-    return _build(cls, data, "")
 
 
 def _override(data: dict, text: str) -> None:
@@ -428,76 +418,5 @@ def _override(data: dict, text: str) -> None:
     for section in sections:
         data = data.setdefault(section, {})
         if not isinstance(data, dict):
-            raise BadInput(f"--set {key}: '{section}' is not a section", "see docs/configuration.md")
+            raise BadInput(f"--set {key}: '{section}' is not a section", "its settings stand in src/raro/config.py")
     data[last] = parsed
-
-
-def _build(cls: type[T], data: Any, path: str) -> T:
-    if not isinstance(data, Mapping):
-        raise BadInput(f"config section '{path}' must be a mapping, not {_shown(data)}", "indent its keys below it")
-    known = {f.name: f for f in fields(cls)}
-    hints = typing.get_type_hints(cls)
-    for key in data:
-        if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            raise BadInput(
-                f"unknown config key '{path}{key}'",
-                f"did you mean '{path}{near[0]}'?" if near else f"known: {', '.join(known)}",
-            )
-    return cls(**{key: _coerce(value, hints[key], known[key].metadata, f"{path}{key}") for key, value in data.items()})
-
-
-def _coerce(value: Any, kind: Any, metadata: Mapping[str, Any], path: str) -> Any:
-    """Value as `kind`. Some runners turn every int into a float: 3.0 is taken for 3, 3.5 is not."""
-    if dataclasses.is_dataclass(kind):
-        return _build(kind, value, f"{path}.")
-    if typing.get_origin(kind) is tuple:
-        if not isinstance(value, (list, tuple)):
-            raise BadInput(f"config key '{path}' must be a list, not {_shown(value)}", "write [first, second]")
-        return tuple(_coerce(one, typing.get_args(kind)[0], {}, f"{path}[{i}]") for i, one in enumerate(value))
-    if typing.get_origin(kind) is dict:
-        if not isinstance(value, Mapping):
-            raise BadInput(f"config key '{path}' must be a mapping, not {_shown(value)}", "write {key: value}")
-        keys, values = typing.get_args(kind)
-        return {_coerce(key, keys, {}, path): _coerce(one, values, {}, f"{path}.{key}") for key, one in value.items()}
-    if typing.get_origin(kind) is Literal:
-        if value not in typing.get_args(kind):
-            raise BadInput(
-                f"config key '{path}' must be one of {', '.join(map(str, typing.get_args(kind)))}, not {_shown(value)}",
-                "choose one",
-            )
-        return value
-    if kind is ShowText:
-        value = {True: "full", False: "none"}.get(value, value) if isinstance(value, bool) else value
-        if value not in list(ShowText):
-            raise BadInput(f"config key '{path}' must be one of {', '.join(ShowText)}, not {_shown(value)}", "choose one")
-        return ShowText(value)
-    if kind == tuple[str, ...] and isinstance(value, list):
-        return tuple(_coerce(item, str, {}, f"{path}.{i}") for i, item in enumerate(value))
-    if kind == dict[str, str] and isinstance(value, Mapping):
-        return {key: _coerce(item, str, {}, f"{path}.{key}") for key, item in value.items()}
-    if kind in (tuple[str, ...], dict[str, str]):
-        what = "a list" if kind == tuple[str, ...] else "a mapping"
-        raise BadInput(f"config key '{path}' must be {what} of texts, not {_shown(value)}", "correct the value")
-    wanted = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}[kind]
-    if isinstance(value, str) and kind in (int, float):  # YAML 1.1 reads 1e-6 as text
-        try:
-            value = float(value)
-        except ValueError:
-            raise BadInput(f"config key '{path}' must be {wanted}, not {_shown(value)}", "correct the value") from None
-    if kind is int and isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if type(value) is not kind or value != value:
-        raise BadInput(f"config key '{path}' must be {wanted}, not {_shown(value)}", "correct the value")
-    low, high = metadata.get("low"), metadata.get("high")
-    if low is not None and value < low or high is not None and value > high or value in (float("inf"), float("-inf")):
-        bounds = f"at least {low}" if high is None else f"between {low} and {high}"
-        raise BadInput(f"config key '{path}' must be {bounds}, not {_shown(value)}", "correct the value")
-    return value
-
-
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
