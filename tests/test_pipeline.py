@@ -34,6 +34,8 @@ SMALL = {
     "evaluation.max_items": 8, "evaluation.samples": 1, "evaluation.sft_steps": 0, "evaluation.track_every": 0,
     "evaluation.track_items": 4, "evaluation.bootstrap": 100,
 }  # fmt: skip
+LONGER = {"raro.steps": 25}
+"""Long enough for a run to be cut short in."""
 GATES = {
     "promote": {"gate.min_gain": -1, "gate.hold_gain": -1},
     "hold": {"gate.min_gain": 1, "gate.hold_gain": -1},
@@ -54,12 +56,11 @@ class Launched:
         said, _ = self.process.communicate(timeout=400)
         return self.process.returncode, said
 
-    def until(self, stage: str, kind: str) -> None:
-        """Waits for an event."""
-        deadline = time.monotonic() + 300
-        while not any((e["stage"], e["kind"]) == (stage, kind) for e in events.read(self.folder)[0]):
-            assert self.process.poll() is None and time.monotonic() < deadline, self.ended()
-            time.sleep(0.05)
+    def reached(self, stage: str, kind: str) -> bool:
+        """Whether an event has come. Fails where the run has ended without it."""
+        found = any((e["stage"], e["kind"]) == (stage, kind) for e in events.read(self.folder)[0])
+        assert found or self.process.poll() is None, self.ended()
+        return found
 
 
 def launch(folder: Path, settings: dict | None = None, *more: str) -> Launched:
@@ -176,12 +177,20 @@ def first(runs, tmp_path_factory):
     """Two runs, each cut short in training and started again: one by Ctrl-C, whose candidate is then promoted; one by the loss
     of the process, whose candidate is then rejected. The latter's name would break a runner that quotes carelessly."""
     quoted = {"name": '"it\'s" {{$}} größer'}
-    lost = launch(tmp_path_factory.mktemp("alone") / "lost", SMALL | GATES["reject"] | quoted)
-    interrupted = launch(runs / "first", SMALL | GATES["promote"])
-    lost.until("train", "metrics")
-    os.kill(process_at_work(lost), signal.SIGKILL)
-    interrupted.until("train", "metrics")
-    interrupted.process.send_signal(signal.SIGINT)
+    lost = launch(tmp_path_factory.mktemp("alone") / "lost", SMALL | LONGER | GATES["reject"] | quoted)
+    interrupted = launch(runs / "first", SMALL | LONGER | GATES["promote"])
+    strikes = {
+        lost.folder: (lost, lambda: os.kill(process_at_work(lost), signal.SIGKILL)),
+        interrupted.folder: (interrupted, lambda: interrupted.process.send_signal(signal.SIGINT)),
+    }
+    deadline = time.monotonic() + 300
+    while strikes:  # each as soon as it trains: the one must not end while the other is waited for
+        for folder, (one, strike) in list(strikes.items()):
+            if one.reached("train", "metrics"):
+                strikes.pop(folder)
+                strike()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     said = {"lost": lost.ended(), "interrupted": interrupted.ended()}
     before = {one.folder: (stages(one.folder), read_json(one.folder / "failure.json")) for one in (lost, interrupted)}
     leftover = [path for one in before for path in (*one.glob(".*.partial"), *one.glob("train"))]
@@ -274,7 +283,7 @@ def test_mlflow_has_the_run_its_steps_and_the_champion(promoted):
 def after_the_first(promoted, runs):
     """Two runs that meet the champion: one with nothing new, one with another gate, both at once."""
     return {
-        "again": launch(runs / "again", SMALL | GATES["promote"]),
+        "again": launch(runs / "again", SMALL | LONGER | GATES["promote"]),
         "hold": launch(runs / "hold", SMALL | GATES["hold"]),
     }
 

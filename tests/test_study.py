@@ -83,6 +83,14 @@ def test_one_table_of_all_arms(study):
     assert content["arms"]["base"]["sampled"][1] == pytest.approx(evaluation["sampled"]["base"][0])
 
 
+def test_the_curves_lie_beside_the_table(study):
+    _, output, _ = study
+    curves = json.loads((output / "table-curves.json").read_text())
+    assert set(curves["raro"]) == {"0", "1"} and list(curves["rlvr"]) == ["1"]
+    written = curves["rlvr"]["1"]["game/written"]
+    assert [step for step, _ in written] == sorted(step for step, _ in written) and all(step % 5 == 0 for step, _ in written)
+
+
 def test_budgets_are_equal(study):
     _, output, _ = study
     for arm, seed in (("rlvr", 1), ("sft", 0)):

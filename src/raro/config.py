@@ -399,7 +399,7 @@ def parse(data: Mapping[str, Any] | str) -> Config:
     config = built(Config, data)
     if config.raro.lambda_pol == config.raro.lambda_crit == 0:
         raise BadInput("raro.lambda_pol and raro.lambda_crit are both 0", "give at least one role a weight")
-    if config.raro.gate_shut > config.raro.gate:
+    if 0 < config.raro.gate < config.raro.gate_shut:
         raise BadInput("raro.gate_shut is above raro.gate, so the gate could never stay open", "lower raro.gate_shut")
     if config.demonstrations.dev_share + config.demonstrations.test_share >= 1:
         raise BadInput("demonstrations.dev_share and test_share leave nothing to train on", "lower them")

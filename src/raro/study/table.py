@@ -10,6 +10,7 @@ from typing import Any
 from ..benchmarks.statistics import Interval, paired_over_seeds
 from ..config import parse
 from ..storage import MANIFEST, read_json, write_atomic, write_json
+from . import curves
 from .plan import Study
 from .run import Job
 
@@ -19,11 +20,12 @@ Scores = dict[str, list[list[float]]]
 
 
 def write(study: Study, jobs: Sequence[Job], command: str, target: Path) -> dict[str, Any]:
-    """Writes TARGET.json and TARGET.md from finished runs and returns the content of the first. Raises ValueError where two
-    runs were not measured on the same problems."""
+    """Writes TARGET.json, TARGET.md and TARGET-curves.json from finished runs and returns the content of the first. Raises
+    ValueError where two runs were not measured on the same problems."""
     content = collect(study, jobs) | {"command": command}
     write_json(target.with_suffix(".json"), content)
     write_atomic(target.with_suffix(".md"), markdown(content))
+    write_atomic(target.with_name(f"{target.name}-curves.json"), json.dumps(curves.collect(jobs), separators=(",", ":")))
     return content
 
 

@@ -1,0 +1,36 @@
+"""The curves beside a study's table: a few figures of training by step, for each arm and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..tracking import events
+from .run import Job
+
+FIGURES = (
+    "dev/sampled", "dev/greedy", "policy/reward", "policy/tokens", "policy/truncated", "policy/kl",
+    "critic/accuracy", "critic/tie", "game/written",
+)  # fmt: skip
+EVERY = 5
+"""Steps between two points, but for the figures of dev, which are seldom enough."""
+
+
+def collect(jobs: Sequence[Job]) -> dict[str, dict[str, dict[str, list[list[float]]]]]:
+    """{arm: {seed: {figure: [[step, value], ...]}}}."""
+    found: dict[str, dict[str, Any]] = {}
+    for job in jobs:
+        found.setdefault(job.arm.name, {})[str(job.seed)] = of(job.folder)
+    return found
+
+
+def of(folder: Path) -> dict[str, list[list[float]]]:
+    """The curves of one run. A step done twice (a run resumed from its checkpoint) counts as last done."""
+    by_step = {e["step"]: e["values"] for e in events.read(folder)[0] if e["stage"] == "train" and e["kind"] == "metrics"}
+    curves: dict[str, list[list[float]]] = {}
+    for step, values in sorted(by_step.items()):
+        for name in FIGURES:
+            if name in values and (name.startswith("dev/") or step % EVERY == 0):
+                curves.setdefault(name, []).append([step, round(values[name], 4)])
+    return curves
