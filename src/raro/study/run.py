@@ -14,6 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from ..config import Config
@@ -131,6 +132,7 @@ def _bars() -> Progress:
     return Progress(
         TextColumn("{task.description}"), BarColumn(bar_width=30), TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(), TextColumn("{task.fields[note]}"), refresh_per_second=2,
+        console=Console(stderr=True),
     )  # fmt: skip
 
 
