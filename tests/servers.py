@@ -81,7 +81,7 @@ def s3_server(place: Path) -> Iterator[Any]:
     identity = {"name": "n", "credentials": [{"accessKey": "key", "secretKey": "secret"}]}
     identity["actions"] = ["Admin", "Read", "Write", "List", "Tagging"]
     (place / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    port = free_port()
+    port = next(port for port in iter(free_port, None) if port < 55_000)  # its gRPC takes this port + 10,000
     # fmt: off
     command = [weed, "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={place}", "-s3", f"-s3.port={port}",
                f"-s3.config={place / 's3.json'}", "-master.volumeSizeLimitMB=64", "-volume.max=100"]
@@ -97,11 +97,12 @@ def s3_server(place: Path) -> Iterator[Any]:
 
     client = boto3.Session().client("s3")
     try:
-        for _ in range(60):
+        for left in reversed(range(60)):
             try:
                 client.create_bucket(Bucket="models")
                 break
             except BotoCoreError:  # not up yet
+                assert left and process.poll() is None, "weed does not come up"
                 time.sleep(1)
         yield client
     finally:
