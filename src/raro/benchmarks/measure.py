@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from ..config import Config
 from ..game.prompts import policy_messages
-from ..records import Demonstration, Sampling
+from ..records import Completion, Demonstration, Sampling
 from ..rollout.models import Speaker
-from ..text import normalise, split_thought
+from ..text import normalise
 from . import countdown
 from .held_out import token_f1
 
@@ -63,7 +63,7 @@ def measure(
     score = SCORERS[config.evaluation.benchmark]
     scores, answers, first, readable, tokens = [], [], [], 0, 0
     for item, completions in zip(items, written, strict=True):
-        read = [_answer(speaker, c.ids, c.finish == "stop", thinking) for c in completions]
+        read = [_answer(speaker, c, thinking) for c in completions]
         readable += sum(answer is not None for answer in read)
         tokens += sum(len(c.ids) for c in completions)
         given = [0.0 if answer is None else score(item, answer) for answer in read]
@@ -73,11 +73,8 @@ def measure(
     return Measured(scores, answers, first, readable / max(1, sum(map(len, written))), tokens)
 
 
-def _answer(speaker: Speaker, ids: Sequence[int], finished: bool, thinking: bool) -> str | None:
-    text = speaker.text(ids)
-    if not finished:
-        return None
-    if not thinking:
-        return normalise(text) or None
-    parts = split_thought(text)
-    return parts[1] if parts else None
+def _answer(speaker: Speaker, completion: Completion, thinking: bool) -> str | None:
+    if thinking:
+        parts = speaker.read(completion)
+        return parts[1] if parts else None
+    return (normalise(speaker.text(completion.ids)) or None) if completion.finish == "stop" else None

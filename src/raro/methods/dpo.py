@@ -19,7 +19,6 @@ from ..learning.losses import cross_entropy
 from ..learning.update import Stream
 from ..records import Prompt, Sample
 from ..rollout.scoring import score
-from ..text import END_THINK, THINK
 from .figures import mean, policy_figures
 from .method import Answer, Method
 
@@ -81,4 +80,4 @@ class Dpo(Method):
             self.learner.reference.load_state_dict(self.learner.model.state_dict())
 
     def _after(self, answer: Answer, text: str) -> tuple[int, ...]:
-        return self.speaker.completion(f"{THINK} {answer.thought} {END_THINK} {text}")
+        return self.speaker.thinking(answer.thought, text)

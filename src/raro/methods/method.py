@@ -20,7 +20,6 @@ from ..learning.update import Learner, Stream
 from ..records import Completion, Demonstration, Prompt, Sample, Sampling
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
-from ..text import split_thought
 from .selection import Selection
 
 FIGURES = ("tokens", "tokens_per_second", "loss", "grad_norm", "padding")
@@ -98,8 +97,7 @@ class Method:
         completions = self.write(asked, self.config.raro.rollouts, "policy", step)
         answers = []
         for item, prompt, completion in ((i, p, c) for i, p, cs in zip(items, asked, completions, strict=True) for c in cs):
-            raw = self.speaker.text(completion.ids)
-            thought, text = (split_thought(raw) if completion.finish == "stop" else None) or (raw, None)
+            thought, text = self.speaker.read(completion) or (self.speaker.text(completion.ids), None)
             answers.append(Answer(item, prompt, completion, text, thought))
         return answers
 

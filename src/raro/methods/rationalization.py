@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from ..learning.losses import cross_entropy
 from ..records import Sample
-from ..text import END_THINK, THINK
 from .figures import policy_figures
 from .method import Answer, Method
 from .rl_logit import expert_logprobs
@@ -32,5 +31,5 @@ class Rationalization(Method):
     def lesson(self, answer: Answer) -> Sample:
         """The thought, and the expert's answer after it."""
         expert = self.demonstrations[answer.item].answer
-        written = self.speaker.completion(f"{THINK} {answer.thought} {END_THINK} {expert}")
+        written = self.speaker.thinking(answer.thought, expert)
         return Sample(answer.prompt.ids, written, (), 1.0, 1.0, "policy")

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..records import Prompt
-from ..text import END_THINK, THINK
 from .method import Answer, Method
 from .rewarded import Rewarded
 
@@ -29,6 +27,6 @@ class RlLogit(Rewarded):
 def expert_logprobs(method: Method, answers: Sequence[Answer]) -> list[list[float]]:
     """Log-probabilities of the expert's tokens, the end token included, after each answer's own thought."""
     speaker = method.speaker
-    before = [Prompt((*a.prompt.ids, *speaker.completion(f"{THINK} {a.thought} {END_THINK}")[:-1]), "", 0) for a in answers]
+    before = [speaker.after(a.prompt, a.thought) for a in answers]
     experts = [speaker.completion(method.demonstrations[a.item].answer) for a in answers]
     return method.engine.score(before, experts, method.config.rollout.temperature)

@@ -21,7 +21,6 @@ from ..game.rewards import policy_reward
 from ..records import Demonstration, Sampling
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
-from ..text import split_thought
 
 STEP = 2**31 + 1
 """The selection's own place in the noise's key, apart from every step of the game."""
@@ -82,11 +81,8 @@ def select(
 def _answers(speaker: Speaker, engine: Engine, items: Sequence[Demonstration], config: Config) -> list[str | None]:
     asked = [speaker.prompt(policy_messages(d.question, config.prompts.policy), "selection", i) for i, d in enumerate(items)]
     sampling = Sampling(config.rollout.temperature, config.rollout.policy_tokens, config.seed, STEP)
-    read = []
-    for (completion,) in engine.generate(asked, 1, sampling):
-        parts = split_thought(speaker.text(completion.ids)) if completion.finish == "stop" else None
-        read.append(parts[1] if parts else None)
-    return read
+    read = [speaker.read(completion) for (completion,) in engine.generate(asked, 1, sampling)]
+    return [parts[1] if parts else None for parts in read]
 
 
 def _win_rate(

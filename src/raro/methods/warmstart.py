@@ -26,7 +26,7 @@ from ..game.prompts import critic_messages, policy_messages
 from ..game.verdicts import WORDS, read_verdict
 from ..records import Completion, Demonstration, Pair, Prompt, Sample, Sampling
 from ..rollout.models import Speaker
-from ..text import END_THINK, THINK, normalise, split_thought
+from ..text import END_THINK, THINK, normalise
 
 STEP = 2**31
 """The warm start's own place in the noise's key, apart from every step of the game; a key is never negative."""
@@ -81,25 +81,24 @@ def _thoughts(speaker: Speaker, items, config: Config, progress) -> tuple[list[l
 
 
 def _thought(speaker: Speaker, prompt: Prompt, completion: Completion) -> Thought:
-    raw = speaker.text(completion.ids)
-    parts = split_thought(raw) if completion.finish == "stop" else None
-    return Thought(prompt, *parts) if parts else Thought(prompt, normalise(raw), None)
+    parts = speaker.read(completion)
+    return Thought(prompt, *parts) if parts else Thought(prompt, normalise(speaker.text(completion.ids)), None)
 
 
 def _spoken(speaker: Speaker, thought: str, answer: str, budget: int) -> tuple[int, ...]:
     """The lesson's completion. A thought too long for the budget is cut: a lesson must show how to end in time."""
-    whole = speaker.completion(f"{THINK} {thought} {END_THINK} {answer}")
+    whole = speaker.thinking(thought, answer)
     if len(whole) <= budget:
         return whole
     room = budget - len(speaker.completion(f"{THINK} {END_THINK} {answer}"))
     kept = speaker.tokenizer.encode(thought, add_special_tokens=False)[: max(0, room)]
-    return speaker.completion(f"{THINK} {speaker.tokenizer.decode(kept)} {END_THINK} {answer}")
+    return speaker.thinking(speaker.tokenizer.decode(kept), answer)
 
 
 def _policy_lessons(speaker: Speaker, items: Sequence[Demonstration], thoughts, config: Config) -> list[Sample]:
     """One lesson per demonstration: its most telling thought; of all lessons, the most telling share."""
     flat = [(item, thought) for item, group in zip(items, thoughts, strict=True) for thought in group]
-    before = [Prompt((*t.prompt.ids, *speaker.completion(f"{THINK} {t.text} {END_THINK}")[:-1]), "", 0) for _, t in flat]
+    before = [speaker.after(t.prompt, t.text) for _, t in flat]
     scores = speaker.engine(config).score(before, [speaker.completion(item.answer) for item, _ in flat], 1.0)
     best: dict[int, tuple[float, int]] = {}
     for i, values in enumerate(scores):

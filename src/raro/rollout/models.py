@@ -13,7 +13,8 @@ import torch
 
 from ..config import Config
 from ..errors import BadInput
-from ..records import Prompt
+from ..records import Completion, Prompt
+from ..text import END_THINK, THINK, split_thought
 from .engine import Engine
 from .plain import PlainEngine
 from .sharded import ShardedEngine
@@ -44,6 +45,18 @@ class Speaker:
     def completion(self, text: str) -> tuple[int, ...]:
         """The ids of a completion with this text, ended."""
         return (*self.tokenizer.encode(text, add_special_tokens=False), self.end_ids[0])
+
+    def read(self, completion: Completion) -> tuple[str, str] | None:
+        """(thought, answer) of what the policy wrote; None where it ran out of budget or is malformed."""
+        return split_thought(self.text(completion.ids)) if completion.finish == "stop" else None
+
+    def thinking(self, thought: str, answer: str) -> tuple[int, ...]:
+        """The ids of a completion with this thought and this answer, ended."""
+        return self.completion(f"{THINK} {thought} {END_THINK} {answer}")
+
+    def after(self, prompt: Prompt, thought: str) -> Prompt:
+        """The prompt with this thought behind it, closed: what comes next is the answer."""
+        return Prompt((*prompt.ids, *self.completion(f"{THINK} {thought} {END_THINK}")[:-1]), "", 0)
 
     def engine(self, config: Config) -> Engine:
         """The engine that `rollout.engine` names, on this very model; over all processes where there are several."""

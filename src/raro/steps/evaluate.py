@@ -116,11 +116,12 @@ def _critics(own: Measured, items: list, folders: dict[str, Path], config: Confi
     if not wrong:
         return {}
     found, temperature = {}, config.rollout.critic_temperature or config.rollout.temperature
+    asked, answers = [item for item, _ in wrong], [answer for _, answer in wrong]
     for done, arm in enumerate(("warmstart", "candidate")):
         step.events.progress(done, 2, "the critics, on the candidate's errors")
         speaker = open_model(folders[arm], config)
-        asked, answers = [item for item, _ in wrong], [answer for _, answer in wrong]
-        said = [verdicts(speaker, speaker.engine(config), asked, answers, config, t) for t in (0.0, temperature)]
+        engine = speaker.engine(config)
+        said = [verdicts(speaker, engine, asked, answers, config, t) for t in (0.0, temperature)]
         found[arm] = accuracy(said[1]) | {"greedy_accuracy": accuracy(said[0])["accuracy"]}
     return found
 
