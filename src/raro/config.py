@@ -256,6 +256,19 @@ class Evaluation:
     critic_items: int = doc(
         500, "of the candidate's errors on test that its critic is asked about, where a checker tells them (O)", low=1
     )
+    tournament: int = doc(
+        0,
+        "answers per problem among which the critic chooses, against majority vote at equal tokens; 0: not measured (O: 8)",
+        low=0,
+        high=64,
+    )
+    tournament_items: int = doc(500, "test problems on which that is measured (O)", low=1)
+    tournament_system: Literal["single", "swiss"] = doc("single", "single elimination (P), or Swiss rounds (arXiv 2603.04304)")
+    tournament_votes: int = doc(2, "verdicts of a match, orders taking turns (O: one for either order)", low=1, high=16)
+    tournament_ties: Literal["backed", "lot"] = doc(
+        "backed", "who wins a match without a winner: whom more of the answers said, or one drawn by lot (O)"
+    )
+    tournament_temperature: float = doc(0.0, "of those verdicts; 0: the likeliest (O)", low=0, high=10)
     bootstrap: int = doc(2000, "resamples of an interval (O)", low=100)
 
 

@@ -54,6 +54,32 @@ def _value(node: ast.AST, used: Counter[int]) -> Fraction:
     raise ValueError("not arithmetic")
 
 
+def canonical(expression: str) -> str:
+    """One spelling for answers that differ only in brackets and in the order of sums and products; the expression itself where
+    it is not arithmetic. What a majority vote counts as the same answer."""
+    try:
+        return _spelled(ast.parse(expression.partition("=")[0].strip(), mode="eval").body)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return expression
+
+
+def _spelled(node: ast.AST) -> str:
+    if isinstance(node, ast.Constant) and type(node.value) is int:
+        return str(node.value)
+    if not isinstance(node, ast.BinOp) or type(node.op) not in OPERATIONS:
+        raise ValueError("not arithmetic")
+    if isinstance(node.op, ast.Sub | ast.Div):
+        return f"({_spelled(node.left)}{'-' if isinstance(node.op, ast.Sub) else '/'}{_spelled(node.right)})"
+    return f"({('+' if isinstance(node.op, ast.Add) else '*').join(sorted(_terms(node, type(node.op))))})"
+
+
+def _terms(node: ast.AST, operation: type) -> list[str]:
+    """Operands of a nest of one operation that order does not matter to."""
+    if isinstance(node, ast.BinOp) and type(node.op) is operation:
+        return _terms(node.left, operation) + _terms(node.right, operation)
+    return [_spelled(node)]
+
+
 def correct(problem: Problem, answer: str) -> bool:
     """Whether the answer uses each number exactly once and reaches the target exactly. `... = target` at its end is allowed."""
     expression, equals, right = answer.partition("=")

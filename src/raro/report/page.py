@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..storage import write_atomic
 from . import charts, reading
-from .critics import on_errors, selection
+from .critics import on_errors, selection, tournament
 from .curves import panels
 from .pairs import cut, pairs
 from .provenance import digests, settings, shown
@@ -57,6 +57,7 @@ def content(record: Record) -> dict[str, Any]:
         "panels": panels(record),
         "critics": on_errors(record),
         "selection": selection(record),
+        "tournament": tournament(record),
         "pairs": pairs(record),
         "data": data(record),
         "stages": stages(record),
