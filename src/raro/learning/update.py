@@ -9,6 +9,7 @@ Processes share the samples out and sum their gradients, so any number of them m
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections import Counter, defaultdict
@@ -93,6 +94,10 @@ class Learner:
         others = [p for p in model.parameters() if p.requires_grad and p.dim() < 2]
         groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
         self.optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.95), fused=True)
+
+    def twin(self) -> Learner:
+        """A learner of the same settings on a copy of the model, with an optimiser of its own; the reference is shared."""
+        return Learner(copy.deepcopy(self.model), self.reference, self.settings, self.pad_id)
 
     def update(
         self, samples: Sequence[Sample], streams: Mapping[str, Stream], loss: Loss, learning_rate: float

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,8 @@ class Speaker:
 
     def after(self, prompt: Prompt, thought: str) -> Prompt:
         """The prompt with this thought behind it, closed: what comes next is the answer."""
-        return Prompt((*prompt.ids, *self.completion(f"{THINK} {thought} {END_THINK}")[:-1]), "", 0)
+        closed = f"{THINK} {thought} {END_THINK}" if thought else f"{THINK} {END_THINK}"
+        return replace(prompt, ids=(*prompt.ids, *self.completion(closed)[:-1]))
 
     def engine(self, config: Config) -> Engine:
         """The engine that `rollout.engine` names, on this very model; over all processes where there are several."""

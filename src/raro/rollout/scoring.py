@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ..records import Prompt
-from .rows import Rows, lay_out
+from .rows import Layout, Rows, lay_out
 
 CHUNK = 2**27
 """Logits (tokens x vocabulary) above which they are computed in chunks: 512 MiB in float32."""
@@ -62,6 +62,7 @@ def score(
     temperature: float,
     pad_id: int,
     batch_tokens: int = 16_384,
+    layout: Layout = "shared",
 ) -> list[list[float]]:
     """Natural log-probabilities of each completion's tokens after its prompt, in the given order; an empty completion gives
     []."""
@@ -69,7 +70,7 @@ def score(
     sequences = [(prompt.ids, completion) for prompt, completion in zip(prompts, completions, strict=True)]
     chosen = [i for i, (_, completion) in enumerate(sequences) if completion]
     result: list[list[float]] = [[0.0] * len(completion) for completion in completions]
-    for rows in lay_out([sequences[i] for i in chosen], batch_tokens, pad_id):
+    for rows in lay_out([sequences[i] for i in chosen], batch_tokens, pad_id, layout):
         logprobs, _ = token_logprobs(model, rows.to(device), temperature or 1.0)
         for owner, place, value in zip(rows.owner.tolist(), rows.place.tolist(), logprobs.tolist(), strict=True):
             result[chosen[owner]][place] = value

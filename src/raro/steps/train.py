@@ -106,11 +106,11 @@ def train(config: Config, play: Play) -> None:
     writes, together = learner.accelerator.is_main_process, learner.accelerator.wait_for_everyone
     train_split, dev = (load_split(Path(play.data), split) for split in ("train", "dev"))
     game = method_of(config.method)(config, speaker, speaker.engine(config), learner, train_split)
-    moving = learner.reference if game.moves_reference else None
+    game.snapshots = lambda: checkpoints.snapshots(folder)
     events = Events(play.run, "train")
     first, spent = 0, 0.0
     if found := checkpoints.newest(folder, play.identity):
-        checkpoints.restore(found, speaker.model, learner.optimiser, moving)
+        checkpoints.restore(found, speaker.model, learner.optimiser, game.beside())
         game.restore(found.state["game"])
         first, spent = found.step, found.state["seconds"]
         if writes:
@@ -137,9 +137,8 @@ def train(config: Config, play: Play) -> None:
                 checkpoints.save_weights(folder, done, speaker.model)
             if done % settings.checkpoint_every == 0 or progress >= 1:
                 state = {"game": game.state(), "seconds": time.perf_counter() - started}
-                checkpoints.save(
-                    folder, done, speaker.model, learner.optimiser, state, play.identity, settings.keep_checkpoints, moving
-                )
+                parts = speaker.model, learner.optimiser, state, play.identity
+                checkpoints.save(folder, done, *parts, settings.keep_checkpoints, game.beside())
     together()
     tell = (lambda d, n: events.progress(d, n, "choosing the candidate")) if writes else None
     selection = game.select(checkpoints.snapshots(folder), dev, tell)
