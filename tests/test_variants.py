@@ -1,4 +1,4 @@
-"""Every part of RARO that can be set otherwise: each setting does what it says, learns, and goes on exactly from a checkpoint."""
+"""Every part of RARO that can be set otherwise: each setting does what it says, and goes on exactly from a checkpoint."""
 
 from __future__ import annotations
 

@@ -55,7 +55,13 @@ class Base:
     uri: str = doc(
         "package://countdown-mini", "folder, package://NAME, s3://bucket/prefix or hf://repo@revision, in Hugging Face layout"
     )
-    dtype: Literal["float32", "bfloat16"] = doc("float32", "of weights and arithmetic (O: bfloat16 on a GPU)")
+    dtype: Literal["float32", "bfloat16"] = doc(
+        "float32", "of arithmetic and of the weights written; those that learn are float32 all the while (O: bfloat16 on a GPU)"
+    )
+    lora_rank: int = doc(
+        0, "rank of the adapters that learn on every linear layer, merged at the end; 0: all weights learn", low=0
+    )
+    lora_alpha: float = doc(32.0, "what scales them, over their rank (LoRA)", low=0)
     licence: str = doc("unknown", "SPDX id of the base's licence, carried into the model card")
 
 

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import BadInput
+from ..rollout.scoring import put
 
 Part = tuple[torch.nn.Module, torch.optim.Optimizer | None]
 """A model, and its optimiser where it has one."""
@@ -96,7 +97,9 @@ def newest(folder: Path, identity: Mapping[str, str]) -> Checkpoint | None:
 
 
 def _weights(model: torch.nn.Module) -> dict[str, Tensor]:
-    return {name: parameter.detach().contiguous() for name, parameter in model.named_parameters()}
+    """What learns; all of a model of which nothing does."""
+    learns = any(parameter.requires_grad for parameter in model.parameters())
+    return {n: p.detach().contiguous() for n, p in model.named_parameters() if p.requires_grad or not learns}
 
 
 def restore(
@@ -134,8 +137,7 @@ def _read(folder: Path, prefix: str, model: torch.nn.Module, optimiser: torch.op
     for key, value in moments.items():
         name, moment = key.split("|")
         by_parameter.setdefault(name, {})[moment] = value
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(weights[name])
-            if name in by_parameter:
-                optimiser.state[parameter] = {moment: v.to(parameter.device) for moment, v in by_parameter[name].items()}
+    put(model, weights)
+    for name, parameter in model.named_parameters():
+        if name in by_parameter:
+            optimiser.state[parameter] = {moment: v.to(parameter.device) for moment, v in by_parameter[name].items()}

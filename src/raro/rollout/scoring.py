@@ -90,7 +90,16 @@ class Scoring:
         return score(self.model, prompts, completions, temperature, self.pad_id)
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Takes other weights of the same shape, by the parameters' names; tied ones come once."""
-        with torch.no_grad():
-            for name, parameter in self.model.named_parameters():
-                parameter.copy_(weights[name])
+        """Takes other weights of the same shape, by the parameters' names; tied ones come once, and those of a
+        frozen base under adapters not at all."""
+        put(self.model, weights)
+
+
+@torch.no_grad()
+def put(model: torch.nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Copies weights into the model's parameters of the same names. Raises ValueError for a name that it lacks."""
+    known = dict(model.named_parameters())
+    if unknown := sorted(set(weights) - set(known)):
+        raise ValueError(f"the model has no parameter '{unknown[0]}'")
+    for name, value in weights.items():
+        known[name].copy_(value)
