@@ -34,7 +34,7 @@ def write(content: Mapping[str, Any], curves: Mapping[str, Any], target: Path) -
 
 def shown(content: Mapping[str, Any], curves: Mapping[str, Any]) -> dict[str, Any]:
     """What the template needs. content: study.table.collect's; curves: study.curves.collect's."""
-    lead = content["lead"]
+    leads = content["leads"]
     order = sorted(content["arms"], key=lambda name: -content["intervals"][name]["sampled"][0])
     rows = []
     for name in order:
@@ -42,26 +42,27 @@ def shown(content: Mapping[str, Any], curves: Mapping[str, Any]) -> dict[str, An
         rows.append(
             {
                 "name": name,
-                "lead": name == lead,
+                "lead": name == leads[name],
                 "cells": [content["intervals"][name][way] for way in WAYS],
                 "seeds": len(content["arms"][name]["seeds"]),
                 "tokens": f"{spent['tokens'] / 1e6:.2f} M" if spent else "",
                 "seconds": f"{spent['seconds']:,.0f}" if spent else "",
-                "gap": [(content["paired"].get(f"{lead}-{name}") or {}).get(way) for way in WAYS],
-                "oracle": [(content["share_of_oracle"] or {}).get(name, {}).get(way) for way in WAYS],
+                "gap": [(content["paired"].get(f"{leads[name]}-{name}") or {}).get(way) for way in WAYS],
+                "oracle": [content["share_of_oracle"].get(name, {}).get(way) for way in WAYS],
             }
         )
     return {
         "content": content,
         "ways": list(WAYS.values()),
         "rows": rows,
-        "accuracy": [_scores(content["intervals"], order, lead, way) for way in WAYS],
+        "lead": " / ".join(dict.fromkeys(leads.values())),
+        "accuracy": [_scores(content["intervals"], order, leads, way) for way in WAYS],
         "progress": [panel for way in WAYS if (panel := _progress(curves, way))],
     }
 
 
-def _scores(intervals: Intervals, order: Sequence[str], lead: str, way: str) -> str:
-    rows = [(name, *intervals[name][way], "accent" if name == lead else "soft") for name in order]
+def _scores(intervals: Intervals, order: Sequence[str], leads: Mapping[str, str], way: str) -> str:
+    rows = [(name, *intervals[name][way], "accent" if name == leads[name] else "soft") for name in order]
     high = max(row[3] for row in rows)
     return charts.intervals(rows, title=f"Accuracy, {WAYS[way]}", limits=(0, min(1.0, 1.05 * high)))
 
