@@ -1,7 +1,7 @@
 """The whole run's configuration: typed, frozen, digestible. One YAML file, one `Config`, one canonical JSON string.
 
 Class defaults are for a pretrained LLM; where the paper gives a value it is the paper's. Each field says what it means and
-where its default comes from (P: the paper as far as known, its confidence in docs/algorithm.md; M: measured; O: our choice).
+where its default comes from (P: the paper as far as known, its confidence in docs/method.md; M: measured; O: our choice).
 `configs/*.yaml` say why they depart.
 """
 

@@ -1,4 +1,4 @@
-"""The table of rewards (docs/algorithm.md, confidence .95): relativistic, zero-sum but for the tie.
+"""The table of rewards (docs/method.md, confidence .95): relativistic, zero-sum but for the tie.
 
 | the critic names | critic's reward | policy's reward |
 | the expert       | 1               | 0               |
