@@ -180,3 +180,20 @@ def test_the_learning_rate_warms_up_and_decays_to_a_tenth():
     assert learning_rate(1.0, 9, 0.5, 4, "constant") == 1.0
     assert learning_rate(1.0, 9, 0.5, 0, "linear") == pytest.approx(0.55)
     assert learning_rate(1.0, 9, 1.7, 0, "linear") == pytest.approx(0.1)
+
+
+def test_the_method_of_the_docs_learns(speaker):
+    """docs/methods.md's example is a whole method: the shorter answer earns more, and a step of it learns."""
+    import re
+    from pathlib import Path
+
+    from raro.methods.rewarded import Rewarded
+
+    text = (Path(__file__).parents[1] / "docs" / "methods.md").read_text(encoding="utf-8")
+    scope: dict = {"Rewarded": Rewarded}
+    exec(re.search(r"```python\n(.*?)```", text, re.S)[1], scope)
+    given = made("rlvr", speaker)
+    brief = scope["Brief"](given.config, given.speaker, given.engine, given.learner, DEMONSTRATIONS)
+    long, short = brief.rewards([answered(brief, 0, "x", text) for text in ("( 1 + 3 ) + 4", "8")])
+    assert short > long
+    assert math.isfinite(brief.step(0)[0]["policy/reward"])

@@ -1,7 +1,7 @@
 """The whole run's configuration: typed, frozen, digestible. One YAML file, one `Config`, one canonical JSON string.
 
 Class defaults are for a pretrained LLM; where the paper gives a value it is the paper's. Each field says what it means and
-where its default comes from (P: the paper as far as known, its confidence in docs/algorithm.md; M: measured; O: our choice).
+where its default comes from (P: the paper as far as known, its confidence in docs/method.md; M: measured; O: our choice).
 `configs/*.yaml` say why they depart.
 """
 
@@ -55,7 +55,13 @@ class Base:
     uri: str = doc(
         "package://countdown-mini", "folder, package://NAME, s3://bucket/prefix or hf://repo@revision, in Hugging Face layout"
     )
-    dtype: Literal["float32", "bfloat16"] = doc("float32", "of weights and arithmetic (O: bfloat16 on a GPU)")
+    dtype: Literal["float32", "bfloat16"] = doc(
+        "float32", "of arithmetic and of the weights written; those that learn are float32 all the while (O: bfloat16 on a GPU)"
+    )
+    lora_rank: int = doc(
+        0, "rank of the adapters that learn on every linear layer, merged at the end; 0: all weights learn", low=0
+    )
+    lora_alpha: float = doc(32.0, "what scales them, over their rank (LoRA)", low=0)
     licence: str = doc("unknown", "SPDX id of the base's licence, carried into the model card")
 
 
@@ -127,6 +133,11 @@ class Prompts:
         "<think> and </think> about which is the expert's, then write one word: first, second, or tie if you cannot tell.",
         "system text of the critic (O: the paper's is not known)",
     )
+    critic_alone: str = doc(
+        "You see a question and an answer, by an expert or by a student. First reason between <think> and </think> about who "
+        "wrote it, then write one word: first if the expert did, second if the student did, or tie if you cannot tell.",
+        "system text of the absolute critic, an ablation (O)",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +168,11 @@ class Raro:
     questions: int = doc(32, "questions per step (O)", low=1)
     rollouts: int = doc(16, "policy rollouts per question (P)", low=2)
     verdicts: int = doc(4, "critic rollouts per pair (O)", low=1)
+    verdict: Literal["said", "expected"] = doc(
+        "said",
+        "what a verdict counts as: the word that was said (P), or the mean over the words that could have been said after the "
+        "same thought, by their probabilities: the same on average, with less noise (M)",
+    )
     orders: Literal["one", "both"] = doc(
         "one",
         "order in which a fresh pair is judged: one, balanced over the step, or both, a contradiction being a tie (O)",
@@ -171,6 +187,31 @@ class Raro:
     )
     replay_share: float = doc(0.5, "share of those pairs drawn from older policy answers (P)", low=0, high=0.9)
     replay_capacity: int = doc(10_000, "policy answers remembered (O)", low=2)
+    replay_recent: float = doc(
+        0.5, "share of the replayed that come from the latest, the others from all times alike (O)", low=0, high=1
+    )
+    reasoning: bool = doc(True, "the critic thinks before its verdict; off: an ablation (P)")
+    critic: Literal["relativistic", "absolute"] = doc(
+        "relativistic", "it sees two answers, one of them an expert's; absolute: one, and says whose it is, an ablation (P)"
+    )
+    critic_model: Literal["shared", "separate"] = doc(
+        "shared",
+        "one model plays both roles; separate: each has its own, an ablation; the last step's is then the candidate (P)",
+    )
+    tie: bool = doc(True, "the critic may say tie; off: an ablation, a tie is then malformed (P)")
+    balance: float = doc(
+        1.0,
+        "the critic's lambda is damped while its smoothed accuracy is above this, to nothing at 1; 1: never (O)",
+        low=0.5,
+        high=1,
+    )
+    past_critics: float = doc(
+        0.0,
+        "share of the rollouts judged by the critic of an earlier snapshot, drawn anew each step, of those that the critic is "
+        "not trained on (O)",
+        low=0,
+        high=1,
+    )
     tau_pol: float = doc(0.6, "the policy's reward for a tie (P)", low=0, high=1)
     tau_crit: float = doc(0.55, "the critic's reward for a tie (P)", low=0, high=1)
     tau_start: float = doc(
@@ -410,6 +451,10 @@ def parse(data: Mapping[str, Any] | str) -> Config:
         except json.JSONDecodeError:
             raise BadInput("the configuration is not valid JSON", "pass the canonical JSON that preflight wrote") from None
     config = built(Config, data)
+    if config.raro.verdict == "expected" and config.raro.updates > 1:
+        raise BadInput(
+            "raro.verdict is expected, and raro.updates is above 1", "an expectation is learnt from once: set raro.updates=1"
+        )
     if config.raro.lambda_pol == config.raro.lambda_crit == 0:
         raise BadInput("raro.lambda_pol and raro.lambda_crit are both 0", "give at least one role a weight")
     if 0 < config.raro.gate < config.raro.gate_shut:
