@@ -45,6 +45,8 @@ PersonalKind = Literal[
     "name", "address", "date", "age", "phone", "email", "national_id", "record_number", "account", "url", "ip", "device"
 ]
 PersonalAction = Literal["drop", "mask", "keep"]
+GuardName = Literal["finite", "flood", "tie", "drift", "entropy", "fooled", "chance"]
+GuardAction = Literal["off", "warn", "damp", "roll_back", "stop"]
 Reader = Literal["auto", "columns", "chat", "stackexchange", "squad", "choice", "countdown"]
 
 
@@ -268,6 +270,32 @@ class Raro:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Guards:
+    """When training is going wrong, seen without a verifier, and what is done then. Thresholds marked M lie outside all that
+    twelve healthy runs of the miniature showed, and inside what provoked collapses did (docs/collapse-gallery.md)."""
+
+    actions: dict[GuardName, GuardAction] = doc(
+        {},
+        "for each guard: off; warn; damp the learning rate; roll_back to the last good checkpoint and damp; stop there. One "
+        "that is not named warns, but for finite, which stops",
+    )
+    window: int = doc(3, "a figure is its median over so many steps (M)", low=1, high=100)
+    flood: float = doc(0.5, "share of a role's rollouts that are malformed or cut off (M)", low=0, high=1)
+    tie: float = doc(0.6, "share of ties among the verdicts on fresh pairs (M)", low=0, high=1)
+    drift_policy: float = doc(0.6, "KL of the policy to the warm start, nats a token (M)", low=0)
+    drift_critic: float = doc(0.3, "KL of the critic to the warm start, nats a token (M)", low=0)
+    entropy: float = doc(0.2, "share of the entropy of its first steps under which the policy has collapsed (O)", low=0, high=1)
+    fooled: float = doc(
+        0.4, "accuracy on fresh pairs, under which the policy beats the experts in the critic's eyes (O)", low=0, high=1
+    )
+    chance: float = doc(
+        0.6, "accuracy on the health set, where it is measured, under which the critic knows nothing (O)", low=0, high=1
+    )
+    damp: float = doc(0.5, "what damping multiplies the learning rate by (O)", low=0.01, high=1)
+    rollbacks: int = doc(2, "roll-backs in one run; the next one stops (O)", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rollout:
     """How both roles write."""
 
@@ -383,6 +411,7 @@ class Config:
     prompts: Prompts = doc(Prompts(), "system texts of both roles")
     warmstart: Warmstart = doc(Warmstart(), "supervised format lessons")
     raro: Raro = doc(Raro(), "the game")
+    guards: Guards = doc(Guards(), "when training is going wrong, and what is done then")
     rollout: Rollout = doc(Rollout(), "how both roles write")
     evaluation: Evaluation = doc(Evaluation(), "what is measured")
     gate: Gate = doc(Gate(), "when a candidate becomes champion")

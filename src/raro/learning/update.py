@@ -27,6 +27,10 @@ from ..rollout.scoring import token_logprobs
 from .losses import Loss, kl_to_reference
 
 
+class NotFinite(RaroError):
+    """The gradient is not finite; the weights are as before."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stream:
     """How one stream enters the update. coefficient: its lambda. kl: beta of its KL to the reference. budget: tokens a sample
@@ -127,7 +131,7 @@ class Learner:
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm or math.inf)
         if not torch.isfinite(norm):
             self.optimiser.zero_grad(set_to_none=True)
-            raise RaroError("the gradient is not finite", "lower the learning rate; the last checkpoint is good")
+            raise NotFinite("the gradient is not finite", "lower the learning rate; the last checkpoint is good")
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
         self.optimiser.step()

@@ -55,6 +55,7 @@ class Written(Protocol):
 class Method:
     """A method's state between steps: what a checkpoint must hold beside weights and optimiser.
 
+    damping: what a guard multiplies the learning rate by (steps/guarding.py).
     written: rollout tokens of all roles so far, the currency in which methods are compared. thinks: whether its model answers
     after a thought; one that was taught to answer at once does not. snapshots:
     tells the (step, file) of the weights kept so far.
@@ -66,6 +67,7 @@ class Method:
     learner: Learner
     demonstrations: Sequence[Demonstration]
     written: int = field(default=0, init=False)
+    damping: float = field(default=1.0, init=False)
     _clock: list = field(default_factory=lambda: [0, 0.0], init=False, repr=False)  # tokens written in this step, and seconds
     snapshots: Callable[[], Sequence[tuple[int, Path]]] = field(default=tuple)
     thinks: ClassVar[bool] = True
@@ -162,7 +164,9 @@ class Method:
         """The step's update (or updates), and the figures that every method has. loss: the policy gradient unless given.
         learner: another than the policy's."""
         settings = self.config.raro
-        rate = learning_rate(settings.learning_rate, step, self.progress(step), settings.lr_warmup, settings.decay)
+        rate = learning_rate(
+            settings.learning_rate * self.damping, step, self.progress(step), settings.lr_warmup, settings.decay
+        )
         loss = loss or (on_policy if settings.updates == 1 else policy_gradient(settings.clip_low, settings.clip_high))
         for _ in range(settings.updates):
             learned = (learner or self.learner).update(samples, streams, loss, rate)

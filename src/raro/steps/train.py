@@ -98,8 +98,10 @@ def train(config: Config, play: Play) -> None:
     from ..demonstrations import load_split
     from ..learning import checkpoints
     from ..learning.adapters import merge
+    from ..learning.update import NotFinite
     from ..methods import method_of
     from ..rollout.models import open_model, save_model
+    from .guarding import Guarding
 
     settings, folder = config.raro, Path(play.run) / "checkpoints"
     speaker = open_model(Path(play.warm) / "model", config)
@@ -116,14 +118,29 @@ def train(config: Config, play: Play) -> None:
         first, spent = found.step, found.state["seconds"]
         if writes:
             events.note(f"resumed from checkpoint {found.folder.name}")
+    guarding = Guarding(config, game, folder, play.identity, together, events if writes else None)
+    if found and "guards" in found.state:
+        guarding.restore(found.state["guards"])
     together()
     transcripts = Transcripts(folder / TRANSCRIPTS, first) if writes else None
     if writes:
         events.progress(first, settings.steps, "steps")
     started, done = time.perf_counter() - spent, first
-    while (before := game.progress(done)) < 1:
+
+    def save() -> None:
+        state = {"game": game.state(), "seconds": time.perf_counter() - started, "guards": guarding.state()}
+        parts = speaker.model, learner.optimiser, state, play.identity
+        checkpoints.save(folder, done, *parts, settings.keep_checkpoints, game.beside())
+
+    if writes and not found and guarding.goes_back:
+        save()
+    while (before := game.progress(done)) < 1 and not guarding.stopped:
         begun = time.perf_counter()
-        figures, rows = game.step(done)
+        try:
+            figures, rows = game.step(done)
+        except NotFinite as error:
+            done = guarding.not_finite(done, error)
+            continue
         done += 1
         progress = game.progress(done)
         figures["time/step"] = time.perf_counter() - begun
@@ -137,9 +154,11 @@ def train(config: Config, play: Play) -> None:
             if _passed(before, progress, settings.snapshots):
                 checkpoints.save_weights(folder, done, speaker.model)
             if done % settings.checkpoint_every == 0 or progress >= 1:
-                state = {"game": game.state(), "seconds": time.perf_counter() - started}
-                parts = speaker.model, learner.optimiser, state, play.identity
-                checkpoints.save(folder, done, *parts, settings.keep_checkpoints, game.beside())
+                save()
+        if (now := guarding.after(done, figures)) < done:
+            done = now
+            if writes:
+                save()
     together()
     tell = (lambda d, n: events.progress(d, n, "choosing the candidate")) if writes else None
     selection = game.select(checkpoints.snapshots(folder), dev, tell)
@@ -158,6 +177,8 @@ def train(config: Config, play: Play) -> None:
             "selected_step": selection.chosen if selection else done,
             "selection": dataclasses.asdict(selection) if selection else None,
             "gate_opened": game.state().get("gate", {}).get("step_opened"),
+            "alarms": guarding.watch.alarms,
+            "stopped_by_guard": guarding.watch.alarms[-1]["guard"] if guarding.stopped else None,
             "processes": learner.accelerator.num_processes,
         }
         (Path(play.folder) / "train.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
