@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import BadInput, GateRefused, ServiceFailed
 from .storage import (
     MANIFEST,
+    SIGNATURE,
     canonical,
     digest_text,
     first_line,
@@ -138,9 +139,9 @@ def _sealed(entry: Path, seal: Path) -> bool:
 
 
 def upload(folder: Path, uri: str) -> None:
-    """Copies a folder's files below the prefix, each with its sha256; its manifest.json goes last."""
+    """Copies a folder's files below the prefix, each with its sha256; its model.sig and manifest.json go last."""
     bucket, prefix = _parts(uri)
-    last = [MANIFEST] if (folder / MANIFEST).exists() else []
+    last = [name for name in (SIGNATURE, MANIFEST) if (folder / name).exists()]
     with _client(uri) as client:
         for name in [*names(folder), *last]:
             key = f"{prefix}/{name}" if prefix else name
@@ -181,3 +182,47 @@ def _client(uri: str) -> Iterator[BaseClient]:
     except (exceptions.BotoCoreError, exceptions.HTTPClientError, RetriesExceededError) as error:
         line = f"the store of '{uri}' does not answer: {first_line(error)}"
         raise ServiceFailed(line, "check AWS_ENDPOINT_URL and the network") from error
+
+
+def create(uri: str, content: bytes) -> bool:
+    """Writes an object where none lies (If-None-Match: *): False where one does, or where another writer was first."""
+    from botocore.exceptions import ClientError
+
+    bucket, key = _parts(uri)
+    with _client(uri) as client:
+        try:
+            client.put_object(Bucket=bucket, Key=key, Body=content, IfNoneMatch="*", ChecksumAlgorithm="SHA256")
+        except ClientError as error:
+            if error.response["ResponseMetadata"].get("HTTPStatusCode") in (409, 412):
+                return False
+            raise
+    return True
+
+
+def read_all(uri: str) -> dict[str, bytes]:
+    """The content of every object below a prefix, by its name there; empty where there is none."""
+    bucket, prefix = _parts(uri)
+    with _client(uri) as client:
+        objects = _list(client, bucket, prefix)
+        return {item["name"]: client.get_object(Bucket=bucket, Key=item["key"])["Body"].read() for item in objects}
+
+
+def delete(uri: str) -> int:
+    """Removes all objects below a prefix; how many there were."""
+    bucket, prefix = _parts(uri)
+    with _client(uri) as client:
+        objects = _list(client, bucket, prefix)
+        for item in objects:
+            client.delete_object(Bucket=bucket, Key=item["key"])
+    return len(objects)
+
+
+def children(uri: str) -> dict[str, int]:
+    """{name: bytes} of what lies directly below a prefix, each with all below it."""
+    bucket, prefix = _parts(uri)
+    found: dict[str, int] = {}
+    with _client(uri) as client:
+        for item in _list(client, bucket, prefix):
+            name = item["name"].split("/")[0]
+            found[name] = found.get(name, 0) + item["size"]
+    return found

@@ -22,6 +22,7 @@ from typing import Any
 from .errors import BadInput, GateRefused, ServiceFailed
 
 MANIFEST = "manifest.json"
+SIGNATURE = "model.sig"  # over the manifest and all else, so it stands in no manifest
 # Of a model on the hub only safetensors are fetched: the others are copies of the weights, and some run code when opened.
 _NOT_FETCHED = ["*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack", "*.onnx", "*.gguf", "*.tflite"]
 
@@ -48,8 +49,8 @@ def digest_file(path: str | Path) -> str:
 def manifest(folder: str | Path, exclude: Sequence[str] = ()) -> dict[str, Any]:
     """{"files": [{"path", "size", "sha256"}], "root"} of all files below `folder`, sorted by path.
 
-    root: sha256 of the files' canonical JSON. The folder's own top `manifest.json` and the relative paths in `exclude` are
-    left out.
+    root: sha256 of the files' canonical JSON. The folder's own top `manifest.json` and `model.sig` and the relative paths in
+    `exclude` are left out.
     """
     folder = Path(folder)
     paths = [(name, folder / name) for name in names(folder, exclude)]
@@ -78,9 +79,9 @@ def verify(folder: str | Path, expected: Mapping[str, Any], exclude: Sequence[st
 
 
 def names(folder: Path, exclude: Sequence[str] = ()) -> list[str]:
-    """The relative paths of all files below, sorted, but for the top manifest.json and those in `exclude`."""
+    """The relative paths of all files below, sorted, but for the top manifest.json and model.sig and those in `exclude`."""
     found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return sorted(name for name in found if name != MANIFEST and name not in exclude)
+    return sorted(name for name in found if name not in (MANIFEST, SIGNATURE) and name not in exclude)
 
 
 # ---------------------------------------------------------------------------------------------------------------- writing

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ..config import Config
 from ..errors import GateRefused
-from ..registry.models import ALIASES, REGISTRATION, register
+from ..registry.models import ALIASES, REGISTRATION
+from ..registry.registration import register
 from ..storage import read_json, write_json
 from .harness import Step
 
