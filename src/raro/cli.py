@@ -209,6 +209,13 @@ def _forget(args: Arguments) -> int:
     return 0
 
 
+def _registered(name: str, line: str) -> Command:
+    """A command of raro.registrar.commands."""
+    from .registrar import commands
+
+    return Command(line, getattr(commands, f"{name}_arguments"), getattr(commands, name))
+
+
 def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
     pass
 
@@ -230,6 +237,15 @@ COMMANDS: dict[str, dict[str, Command]] = {
     },
     "Data": {
         "forget": Command("which data sets, runs and models hold given rows", _forget_arguments, _forget),
+    },
+    "Registered models": {
+        "audit WHAT": _registered("audit", "verify, show, export: where a model comes from, and that nothing was changed"),
+        "promote": _registered("promote", "a person makes a version champion, by name and with a reason"),
+        "rollback": _registered("rollback", "the champion before this one is champion again"),
+        "reproduce": _registered("reproduce", "trains a version again and says whether the same comes out"),
+        "serve": _registered("serve", "a KServe manifest that verifies the model before it serves it"),
+        "chat": _registered("chat", "a registered model answers here, best of N by its own critic"),
+        "gc": _registered("gc", "which versions may go, legal holds, erasure; says so first"),
     },
     "On a cluster": {
         "compile": _on_a_cluster("compile", "the same pipeline as YAML for Kubeflow"),

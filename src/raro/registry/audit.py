@@ -70,7 +70,7 @@ def audit(desk: Desk, standing_at: str, scratch: Path, anchor: str = "") -> Audi
             check.breaks.append(error.line)
         except RaroError as error:
             check.breaks.append(error.line)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             check.breaks.append(f"what is there cannot be read ({type(error).__name__}: {error})")
     return made
 

@@ -43,7 +43,7 @@ def log_chain(made: Audit, check: Check) -> None:
         check.breaks.append("MLflow holds no head of the log: its tag was removed")
     elif not last or seq > last.seq:
         check.breaks.append(f"the log was cut off: MLflow knows record {seq}, the log ends with {last.seq if last else 0}")
-    elif made.records[seq - 1].head != head:
+    elif _head(made.records, seq) != head:
         check.breaks.append(f"record {seq} is not the one that MLflow's tag names: the log was rewritten, or the tag changed")
     elif seq < last.seq:
         check.breaks.append(
@@ -65,8 +65,7 @@ def _anchored(made: Audit, check: Check) -> None:
     seq, _, digest = made.anchor.partition(":")
     if not seq.isdigit() or len(digest) != 64:
         raise BadInput(f"--anchor '{made.anchor}' is not SEQ:HASH", "raro audit show prints the log's head in this form")
-    there = made.records[int(seq) - 1].hash if 0 < int(seq) <= len(made.records) else ""
-    if there != digest:
+    if _head(made.records, int(seq)) != made.anchor:
         check.breaks.append(
             f"the log does not hold the head that was kept elsewhere ({seq}:{digest[:12]}): it was put back or rewritten"
         )
@@ -287,7 +286,9 @@ def decision(made: Audit, check: Check) -> None:
     if not any(record.action in ("held", "promoted") for record in mine):
         check.breaks.append("the log has no decision on this version")
     for record in mine:
-        if record.action == "rolled back" and not _was_champion(made.records[: record.seq - 1], record.version):
+        if record.action == "rolled back" and not _was_champion(
+            [one for one in made.records if one.seq < record.seq], record.version
+        ):
             check.breaks.append(f"record {record.seq} rolls back to a version that was never champion")
         if record.action == "promoted":
             check.breaks += _unapproved(made, record, told["decision"])
@@ -295,7 +296,7 @@ def decision(made: Audit, check: Check) -> None:
 
 def _unapproved(made: Audit, promoted: log.Record, decision: str) -> list[str]:
     """What a promotion lacks."""
-    before = made.records[: promoted.seq - 1]
+    before = [one for one in made.records if one.seq < promoted.seq]
     people = approvers(since(before, made.number), made.number, made.version.tags.get("raro.root", ""))
     needed = made.desk.policy.approvals
     if len(people) < needed:
@@ -303,6 +304,10 @@ def _unapproved(made: Audit, promoted: log.Record, decision: str) -> list[str]:
     if not people and decision != "promote":
         return [f"record {promoted.seq} promotes what was held, and nobody approved"]
     return []
+
+
+def _head(records: Sequence[log.Record], seq: int) -> str:
+    return next((record.head for record in records if record.seq == seq), "")
 
 
 def _was_champion(records: Sequence[log.Record], number: str) -> bool:

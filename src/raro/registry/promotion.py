@@ -31,8 +31,8 @@ class Outcome:
 def promote(desk: Desk, standing_at: str, approver: str, reason: str, key: Key | None) -> Outcome:
     """Enters an approval and, with enough of them, makes the version champion. Repeating it completes what was cut off.
 
-    Raises BadInput for a missing reason or an approver who does not fit the key, GateRefused where the audit of the version finds
-    a break, or where the approver has approved already and others are missing.
+    Raises BadInput for a missing reason or an approver who does not fit the key, GateRefused where the audit of the version
+    finds a break, or where the approver has approved already and others are missing.
     """
     reason, approver = _said(reason, approver)
     person(desk, approver, key)
@@ -69,8 +69,8 @@ def promote(desk: Desk, standing_at: str, approver: str, reason: str, key: Key |
 
 
 def rollback(desk: Desk, approver: str, reason: str, key: Key | None, to: str = "") -> Outcome:
-    """Makes the champion before this one champion again, or version `to` if it was champion once. Raises BadInput where there is
-    none, GateRefused where the audit of that version finds a break."""
+    """Makes the champion before this one champion again, or version `to` if it was champion once. Raises BadInput where there
+    is none, GateRefused where the audit of that version finds a break."""
     reason, approver = _said(reason, approver)
     person(desk, approver, key)
     records, breaks = log.read(_place(desk), desk.model)
@@ -101,8 +101,8 @@ def rollback(desk: Desk, approver: str, reason: str, key: Key | None, to: str = 
 
 
 def person(desk: Desk, approver: str, key: Key | None) -> None:
-    """Raises BadInput unless the key, where one is given, is the approver's by the policy; and where the policy names keys, one must
-    be given."""
+    """Raises BadInput unless the key, where one is given, is the approver's by the policy; and where the policy names keys,
+    one must be given."""
     policy = desk.policy
     known = sorted({one.name for one in policy.keys if "approve" in one.roles})
     if not known:
@@ -129,8 +129,8 @@ def _said(reason: str, approver: str) -> tuple[str, str]:
 
 
 def _sound(desk: Desk, number: str) -> str:
-    """The root of a version that the audit finds whole. Aliases may have been moved: they are what the command sets, and what they
-    were is in its record. What an interrupted command left undone is done first."""
+    """The root of a version that the audit finds whole. Aliases may have been moved: they are what the command sets, and what
+    they were is in its record. What an interrupted command left undone is done first."""
     _mend(desk)
     with audited(desk, number) as made:
         if broken := [one for one in made.breaks if not one.startswith("registry: alias ")]:
@@ -147,8 +147,8 @@ def _target(desk: Desk, standing_at: str) -> str:
 
 
 def _mend(desk: Desk) -> None:
-    """Lets the aliases follow the log where the anchor, which is set last, shows that a command was interrupted. An anchor that is
-    not of this log is left for the audit to find."""
+    """Lets the aliases follow the log where the anchor, which is set last, shows that a command was interrupted. An anchor
+    that is not of this log is left for the audit to find."""
     records, breaks = log.read(_place(desk), desk.model, desk.policy)
     anchor = desk.anchor()
     seq = int(anchor.partition(":")[0]) if anchor.partition(":")[0].isdigit() else 0
