@@ -180,6 +180,11 @@ def _bench_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--compare", action="store_true", help="beside the peers too")
     parser.add_argument("--data", action="store_true", help="of reading demonstrations instead: rows/s and memory")
     parser.add_argument("--rows", metavar="N,N", default="10000,100000", help="sizes for --data (default: 10000,100000)")
+    parser.add_argument("--registry", action="store_true", help="of hashing, verification and transfer instead")
+    parser.add_argument(
+        "--gigabytes", metavar="N", type=float, default=10, help="size of the model for --registry (default: 10)"
+    )
+    parser.add_argument("--bucket", metavar="NAME", default="", help="for --registry: transfer to this S3 bucket, too")
     parser.add_argument("--rounds", metavar="N", type=int, default=5, help="times each contender is timed (default: 5)")
 
 
@@ -188,6 +193,11 @@ def _bench(args: Arguments) -> int:
         from .bench_data import main as bench_data
 
         bench_data(args.rows)
+        return 0
+    if args.registry:
+        from .bench_registry import main as bench_registry
+
+        bench_registry(args.gigabytes, args.rounds, args.bucket)
         return 0
     from .bench import main as bench
 

@@ -278,6 +278,8 @@ class Registry:
     store: str = doc(
         "", "folder or s3:// prefix for weights and the audit log; empty: the run's own folder, or the tracking server"
     )
+    intended_use: str = doc("", "of the model, in the card; empty: research on reasoning from expert demonstrations")
+    limits: str = doc("", "what the model must not be used for or is known to get wrong, in the card")
     policy: str = doc("", "file with the keys that count and what is demanded (docs/audit.md); empty: $RARO_POLICY, else none")
     signing_key: str = doc(
         "", "signs model and log: file:PATH, env:NAME or exec:COMMAND (a KMS hook); empty: $RARO_SIGNING_KEY, else unsigned"

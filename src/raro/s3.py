@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,7 @@ REFUSALS = {
     "403": "ask for the right to it: these credentials have none",
     "404": "check the bucket and the prefix",
 }
+Progress = Callable[[int, int], None]
 ATTEMPTS = 5  # of each request, with growing waits; AWS_MAX_ATTEMPTS says otherwise
 
 
@@ -138,14 +140,51 @@ def _sealed(entry: Path, seal: Path) -> bool:
     return True
 
 
-def upload(folder: Path, uri: str) -> None:
-    """Copies a folder's files below the prefix, each with its sha256; its model.sig and manifest.json go last."""
+def upload(folder: Path, uri: str, progress: Progress | None = None) -> None:
+    """Copies a folder's files below the prefix, in parts, each part with its sha256; its model.sig and manifest.json go last.
+
+    A file that an earlier try has sent whole (same size, same sha256 noted with it) is not sent again. progress: called with
+    (bytes sent, bytes in all).
+    """
     bucket, prefix = _parts(uri)
-    last = [name for name in (SIGNATURE, MANIFEST) if (folder / name).exists()]
+    own = read_json(folder / MANIFEST) if (folder / MANIFEST).exists() else {}
+    digests = {file["path"]: file["sha256"] for file in own.get("files", ())}
+    sending = [*names(folder), *(name for name in (SIGNATURE, MANIFEST) if (folder / name).exists())]
+    sizes = {name: (folder / name).stat().st_size for name in sending}
+    sent = _Sent(sum(sizes.values()), progress)
     with _client(uri) as client:
-        for name in [*names(folder), *last]:
-            key = f"{prefix}/{name}" if prefix else name
-            client.upload_file(str(folder / name), bucket, key, ExtraArgs={"ChecksumAlgorithm": "SHA256"})
+        for name in sending:
+            key, digest = f"{prefix}/{name}" if prefix else name, digests.get(name, "")
+            if digest and _there(client, bucket, key, sizes[name], digest):
+                sent(sizes[name])
+                continue
+            extra = {"ChecksumAlgorithm": "SHA256", "Metadata": {"sha256": digest} if digest else {}}
+            client.upload_file(str(folder / name), bucket, key, ExtraArgs=extra, Callback=sent)
+
+
+class _Sent:
+    """Adds up what the transfer's threads report."""
+
+    def __init__(self, total: int, progress: Progress | None):
+        self.total, self.progress, self.sent, self.lock = total, progress, 0, threading.Lock()
+
+    def __call__(self, count: int) -> None:
+        with self.lock:
+            self.sent += count
+            if self.progress:
+                self.progress(min(self.sent, self.total), self.total)
+
+
+def _there(client: BaseClient, bucket: str, key: str, size: int, digest: str) -> bool:
+    from botocore.exceptions import ClientError
+
+    try:
+        head = client.head_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if error.response["ResponseMetadata"].get("HTTPStatusCode") == 404:
+            return False
+        raise
+    return head["ContentLength"] == size and head.get("Metadata", {}).get("sha256") == digest
 
 
 def _parts(uri: str) -> tuple[str, str]:

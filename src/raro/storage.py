@@ -13,7 +13,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -160,8 +160,9 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
-def put_folder(folder: str | Path, uri: str) -> str:
-    """Copies a folder to another folder or to `s3://bucket/prefix`, and returns the address.
+def put_folder(folder: str | Path, uri: str, progress: Callable[[int, int], None] | None = None) -> str:
+    """Copies a folder to another folder or to `s3://bucket/prefix`, and returns the address. progress: called with (bytes sent,
+    bytes in all) on the way to S3.
 
     Nothing is copied where the same files already lie. On S3 the folder's manifest.json, if it has one, goes last: a prefix
     without it is an unfinished copy.
@@ -170,7 +171,7 @@ def put_folder(folder: str | Path, uri: str) -> str:
     if uri.startswith("s3://"):
         from . import s3
 
-        s3.upload(folder, uri)
+        s3.upload(folder, uri, progress)
         return uri
     target = Path(uri.removeprefix("file://"))
     sealed = (target / MANIFEST).exists() or not (folder / MANIFEST).exists()

@@ -24,7 +24,8 @@ def render(
     desk: Desk, standing_at: str, image: str, *, namespace: str = "", gpus: int = 1, secret: str = "", destination: str = ""
 ) -> str:
     """The manifest as YAML. image: raro's own, by digest. secret: with the store's keys. destination: where a server that
-    proxies artifacts keeps them. Raises GateRefused where the version's audit finds a break, BadInput where no pod reaches its files."""
+    proxies artifacts keeps them. Raises GateRefused where the version's audit finds a break, BadInput where no pod reaches its
+    files."""
     if not re.fullmatch(r"[^\s@]+@sha256:[0-9a-f]{64}", image):
         raise BadInput(f"image '{image}' is not named by digest", "write repository@sha256:..., tags move")
     with audited(desk, standing_at) as made:

@@ -14,7 +14,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +26,6 @@ from ..storage import (
     canonical,
     digest_text,
     manifest,
-    put_folder,
     read_json,
     verify,
     write_atomic,
@@ -37,12 +35,14 @@ from ..storage import (
 from ..tracking import server
 from ..tracking.runs import Tracked, open_run, scores
 from . import bom, log, provenance, signature
+from .call import spoken
 from .card import card
 from .desk import Desk, key_of, standing
 from .folder import inspect
 from .keys import Key
 from .models import ALIASES, base_digest, checked, files
 from .policy import policy_of
+from .upload import Candidate, Progress, existing, signed_by, upload
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -51,28 +51,23 @@ PIPELINE = "pipeline"
 NEEDS_PEOPLE = "It waits as challenger: {n} must approve (raro promote)."
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """What is registered: the run's parts as the steps before left them."""
-
-    config: Config
-    run: Path
-    model: Path
-    data: Mapping[str, Any]
-    evaluation: Mapping[str, Any]
-    decision: Mapping[str, Any]
-
-
 def register(
-    config: Config, run: Path, model: Path, data: Mapping[str, Any], evaluation: Mapping[str, Any], decision: Mapping[str, Any]
+    config: Config,
+    run: Path,
+    model: Path,
+    data: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
+    decision: Mapping[str, Any],
+    progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Registers the model folder of this run under the alias its decision earns, and returns registration.json.
 
-    data, evaluation, decision: what ingest, evaluate and decide wrote. Doing it again for the same run and the same files gives
-    the same version. Raises BadInput where the policy requires a key that is not given, GateRefused where files are not what
-    their manifest says or the base has changed since training, ServiceFailed where the registry fails.
+    data, evaluation, decision: what ingest, evaluate and decide wrote. progress: called with (bytes sent, bytes in all). Doing
+    it again for the same run and the same files gives the same version. Raises BadInput where the policy requires a key that
+    is not given, GateRefused where files are not what their manifest says or the base has changed since training,
+    ServiceFailed where the registry fails.
     """
-    candidate = Candidate(config, run, model, data, evaluation, decision)
+    candidate = Candidate(config, run, model, data, evaluation, decision, progress)
     policy, key = policy_of(config), key_of(config)
     if key is None and policy.required:
         raise BadInput("the policy requires signatures, and registry.signing_key is empty", "name a key: docs/audit.md")
@@ -89,14 +84,11 @@ def register(
                 "raro.base_digest": base,
             }
             with server.speaking(tracked.uri):
-                version = _existing(tracked, config.registry.model, listing["root"])
+                version = existing(tracked, config.registry.model, listing["root"])
                 if version is None:
-                    tags = {
-                        **digests,
-                        "raro.decision": decision["decision"],
-                        "raro.registered_at": datetime.now(UTC).isoformat(),
-                    }
-                    version = _upload(candidate, tracked, folder, listing["root"], tags | _signed_by(key))
+                    tags = {**digests, **spoken(config), "raro.decision": decision["decision"]}
+                    tags["raro.registered_at"] = datetime.now(UTC).isoformat()
+                    version = upload(candidate, tracked, folder, listing["root"], tags | signed_by(key))
         with tempfile.TemporaryDirectory(prefix=".verify-", dir=run) as scratch, server.speaking(tracked.uri):
             back = files(tracked.client, tracked.uri, version, run, Path(scratch))
             checked(version, back)
@@ -177,60 +169,6 @@ def _link(source: str, target: str) -> str:
     except OSError:  # a file system without hard links
         shutil.copy2(source, target)
     return target
-
-
-# ----------------------------------------------------------------------------------------------------------------- MLflow
-
-
-def _signed_by(key: Key | None) -> dict[str, str]:
-    return {"raro.signed_by": key.id} if key else {}
-
-
-def _existing(tracked: Tracked, name: str, root: str) -> ModelVersion | None:
-    """The version that an earlier try of this run registered with the same files."""
-    for version in tracked.client.search_model_versions(f"name = '{name}' and run_id = '{tracked.run_id}'"):
-        if version.tags.get("raro.root") == root:
-            return version
-    return None
-
-
-def _upload(candidate: Candidate, tracked: Tracked, folder: Path, root: str, tags: dict[str, str]) -> ModelVersion:
-    """LoggedModel, its files, its metrics, and the version. With registry.store the weights lie there, once, and the
-    LoggedModel holds what speaks of them."""
-    from mlflow.entities import LoggedModelOutput, Metric
-
-    config, run, client = candidate.config, candidate.run, tracked.client
-    name, store = config.registry.model, config.registry.store
-    params = {"base": config.base.uri, "steps": str(config.raro.steps), "seed": str(config.seed)}
-    mine = f"source_run_id = '{tracked.run_id}' AND tags.`raro.root` = '{root}'"
-    half_made = client.search_logged_models([tracked.experiment], mine)  # by a try that was cut off before the version was made
-    logged = (
-        half_made[0]
-        if half_made
-        else client.create_logged_model(tracked.experiment, name, tracked.run_id, tags, params, model_type="raro")
-    )
-    if store:
-        store = store if "://" in store else str(Path(store).resolve())
-        source = put_folder(folder, f"{store.rstrip('/')}/models/{root}")
-        for file in ("README.md", provenance.FILE, bom.FILE, SIGNATURE, MANIFEST):
-            if (folder / file).exists():
-                client.log_model_artifact(logged.model_id, str(folder / file))
-    else:
-        source = f"models:/{logged.model_id}"
-        client.log_model_artifacts(logged.model_id, str(folder))
-    client.finalize_logged_model(logged.model_id, "READY")
-    measured = scores(dict(candidate.evaluation))
-    now = int((run / "evaluation.json").stat().st_mtime * 1000) if (run / "evaluation.json").exists() else 0
-    metrics = [Metric(key, value, now, 0, model_id=logged.model_id) for key, value in measured.items()]
-    client.log_batch(tracked.run_id, metrics=metrics)
-    if not half_made:
-        client.log_outputs(tracked.run_id, [LoggedModelOutput(logged.model_id, step=0)])
-    Desk(client, tracked.uri, name, run, config, policy_of(config)).begin(tracked.experiment)
-    text = "\n".join(candidate.decision["reasons"])
-    tags = {**tags, "raro.model_id": logged.model_id}
-    with server.everywhere(tracked.uri):
-        made = client.create_model_version(name, source, tracked.run_id, tags, description=text, model_id=logged.model_id)
-    return client.get_model_version(name, str(made.version))
 
 
 def _keep_evidence(tracked: Tracked, run: Path) -> None:
