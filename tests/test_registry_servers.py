@@ -38,10 +38,6 @@ SECRETS = {
     "MLFLOW_TRACKING_PASSWORD": "a-password-of-sixteen",
     "PGPASSWORD": "from-a-secret",
 }
-    "AWS_SECRET_ACCESS_KEY": "secret",
-    "MLFLOW_TRACKING_PASSWORD": "a-password-of-sixteen",
-    "PGPASSWORD": "from-a-secret",
-}
 
 
 @contextmanager
