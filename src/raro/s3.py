@@ -256,12 +256,14 @@ def delete(uri: str) -> int:
     return len(objects)
 
 
-def children(uri: str) -> dict[str, int]:
-    """{name: bytes} of what lies directly below a prefix, each with all below it."""
+def children(uri: str) -> dict[str, tuple[int, float]]:
+    """{name: (bytes, when changed last, seconds since 1970)} of what lies directly below a prefix, each with all below it."""
     bucket, prefix = _parts(uri)
-    found: dict[str, int] = {}
+    found: dict[str, tuple[int, float]] = {}
     with _client(uri) as client:
-        for item in _list(client, bucket, prefix):
-            name = item["name"].split("/")[0]
-            found[name] = found.get(name, 0) + item["size"]
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/"):
+            for item in page.get("Contents", ()):
+                name = item["Key"].removeprefix(f"{prefix}/").split("/")[0]
+                size, changed = found.get(name, (0, 0.0))
+                found[name] = (size + item["Size"], max(changed, item["LastModified"].timestamp()))
     return found

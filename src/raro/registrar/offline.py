@@ -36,12 +36,15 @@ def encoded(kind: str, payload: bytes) -> bytes:
 
 
 def signed(key: Path, signature: str, message: bytes) -> bool:
-    """Whether openssl says that the signature is the key's; P-256 alone, whose hash is SHA-256."""
+    """Whether openssl says that the signature is the key's, with the hash of its curve's size (P-256: SHA-256)."""
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "sig").write_bytes(base64.b64decode(signature))
         (Path(folder) / "message").write_bytes(message)
-        command = ["openssl", "dgst", "-sha256", "-verify", key, "-signature", f"{folder}/sig", f"{folder}/message"]
-        return subprocess.run(list(map(str, command)), capture_output=True).returncode == 0
+        said = subprocess.run(["openssl", "pkey", "-pubin", "-in", str(key), "-noout", "-text"], capture_output=True, text=True)
+        bits = next((bits for bits in ("521", "384") if f"({bits} bit)" in said.stdout), "256")
+        command = ["openssl", "dgst", f"-sha{bits.replace('521', '512')}", "-verify", str(key)]
+        done = subprocess.run([*command, "-signature", f"{folder}/sig", f"{folder}/message"], capture_output=True)
+        return done.returncode == 0
 
 
 def check(root: Path) -> list[str]:

@@ -57,7 +57,7 @@ def main(desk: Desk, args: argparse.Namespace) -> int:
         desk.settle()
     records = _records(desk)
     fates = plan(list(known.values()), records, desk.aliases(), args.keep, args.older_than)
-    lost = orphans(desk, list(known.values()))
+    lost = orphans(desk, args.older_than)
     for fate in fates:
         print(f"version {fate.number:<4}{'keeps: ' + fate.keep if fate.keep else 'goes' + (', erasure' if fate.erase else '')}")
     for address, size in lost.items():
@@ -67,7 +67,7 @@ def main(desk: Desk, args: argparse.Namespace) -> int:
         for fate in going:
             delete(desk, fate, args.approver, args.reason, key)
         for address in lost:
-            _remove(address)
+            _remove(desk, address)
         print(f"deleted: {len(going)} versions, {len(lost)} left-overs")
     elif going or lost:
         print("nothing was deleted: --delete with --approver and --reason does it")
@@ -123,23 +123,35 @@ def holds(records: Sequence[log.Record]) -> set[str]:
     return {number for number, on in found.items() if on}
 
 
-def orphans(desk: Desk, versions: Sequence[Any]) -> dict[str, int]:
-    """{address: bytes} under registry.store's models/ that no version of any registered model names."""
-    store = desk.config.registry.store if desk.config else ""
-    if not store:
+def orphans(desk: Desk, older_than: int) -> dict[str, int]:
+    """{address: bytes} under registry.store's models/ that no version here names, no audit log beside it has registered, and
+    nobody has written to for `older_than` days: another server may share the store, and an upload may be under way."""
+    shelf = _shelf(desk)
+    if shelf is None:
         return {}
     with server.speaking(desk.uri):
-        named = {version.source.rstrip("/") for version in _every_version(desk)} | {one.source.rstrip("/") for one in versions}
-    if store.startswith("s3://"):
+        named = {version.source.rstrip("/") for version in _every_version(desk)}
+    if shelf.startswith("s3://"):
         from .. import s3
 
-        shelf = f"{store.rstrip('/')}/models"
-        return {f"{shelf}/{name}": size for name, size in s3.children(shelf).items() if f"{shelf}/{name}" not in named}
-    shelf_folder = Path(store.removeprefix("file://")).resolve() / "models"
-    if not shelf_folder.is_dir():
-        return {}
-    left = [path for path in sorted(shelf_folder.iterdir()) if str(path) not in named]
-    return {str(path): sum(one.stat().st_size for one in path.rglob("*") if one.is_file()) for path in left}
+        lines = s3.read_all(f"{shelf.removesuffix('models')}audit").values()
+        there = s3.children(shelf)
+    else:
+        lines = [path.read_bytes() for path in Path(shelf).parent.glob("audit/*/*.jsonl")]
+        there = {path.name: _weighed(path) for path in sorted(Path(shelf).glob("*"))}
+    text = b"".join(lines).decode(errors="replace")
+    before = time.time() - older_than * DAY / 1000
+    return {
+        f"{shelf}/{name}": size
+        for name, (size, changed) in there.items()
+        if f"{shelf}/{name}" not in named and name not in text and changed <= before
+    }
+
+
+def _weighed(path: Path) -> tuple[int, float]:
+    """(bytes, when changed last, seconds since 1970) of all below."""
+    found = [path.stat(), *(one.stat() for one in path.rglob("*"))]
+    return sum(one.st_size for one in found[1:]), max(one.st_mtime for one in found)
 
 
 def delete(desk: Desk, fate: Fate, approver: str, reason: str, key: Key | None) -> None:
@@ -150,6 +162,10 @@ def delete(desk: Desk, fate: Fate, approver: str, reason: str, key: Key | None) 
             raise GateRefused(f"version {fate.number} must stay now: it has an alias or a hold", "run raro gc again")
         if any((record.action, record.version) == ("deleted", fate.number) for record in records):
             return None
+        registered = [r.body.get("source") for r in records if (r.action, r.version) == ("registered", fate.number)]
+        if registered != [fate.source]:
+            line = f"version {fate.number} says that its files lie at '{fate.source}', and the log says otherwise"
+            raise GateRefused(line, "raro audit verify tells more; nothing was deleted")
         body = {"reason": reason, "source": fate.source, "erasure": fate.erase}
         return log.Draft("deleted", fate.number, approver, body)
 
@@ -161,9 +177,19 @@ def delete(desk: Desk, fate: Fate, approver: str, reason: str, key: Key | None) 
         model_id = version.tags.get("raro.model_id") if version else None
         shared = [one for one in _every_version(desk) if one.source == fate.source]
         if not fate.source.startswith("models:/") and not shared:
-            _remove(fate.source)
+            _remove(desk, fate.source)
         if model_id:
             _remove_logged(desk, model_id)
+
+
+def _shelf(desk: Desk) -> str | None:
+    """Where the weights lie, without a slash at the end; None without registry.store."""
+    store = desk.config.registry.store if desk.config else ""
+    if not store:
+        return None
+    if not store.startswith("s3://"):
+        store = str(Path(store.removeprefix("file://")).resolve())
+    return f"{store.rstrip('/')}/models"
 
 
 def _remove_logged(desk: Desk, model_id: str) -> None:
@@ -180,8 +206,12 @@ def _remove_logged(desk: Desk, model_id: str) -> None:
             raise
 
 
-def _remove(address: str) -> None:
-    if address.startswith("s3://"):
+def _remove(desk: Desk, address: str) -> None:
+    """Only what lies under registry.store's models/ is ever removed."""
+    shelf = _shelf(desk)
+    if shelf is None or not address.startswith(f"{shelf}/") or ".." in address.split("/"):
+        print(f"left where it is, for it lies outside registry.store: {address}")
+    elif address.startswith("s3://"):
         from .. import s3
 
         s3.delete(address)

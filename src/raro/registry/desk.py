@@ -85,6 +85,12 @@ class Desk:
             return f"{store.removeprefix('file://').rstrip('/')}/audit/{self.model}"
         return BESIDE if server.local(self.uri) else MLFLOW
 
+    @property
+    def knows_the_log(self) -> bool:
+        """Whether the configuration says where the log lies, from whatever folder it is read."""
+        store = self.config.registry.store if self.config else ""
+        return self.config is not None and (not store or "://" in store or Path(store).is_absolute())
+
     def place(self) -> Place | None:
         """Where the log lies, as the registered model's tag says; None where none was begun."""
         found = self.registered()

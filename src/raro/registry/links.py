@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-from ..config import parse
 from ..errors import BadInput, GateRefused
 from ..storage import MANIFEST, SIGNATURE, canonical, digest_file, digest_text, read_json, verify
 from ..tracking import server
@@ -30,7 +29,7 @@ def log_chain(made: Audit, check: Check) -> None:
         check.breaks.append("there is no audit log: the version was not registered by raro, or the log's tag was removed")
         return
     tag = desk.registered().tags[LOG]
-    if desk.config and tag != (wanted := desk.expected()) and not (wanted == MLFLOW and tag.startswith(MLFLOW)):
+    if desk.knows_the_log and tag != (wanted := desk.expected()) and not (wanted == MLFLOW and tag.startswith(MLFLOW)):
         check.breaks.append(f"the tag {LOG} names another place than the configuration: '{tag}', not '{wanted}'")
     made.records, breaks = log.read(place, desk.model, desk.policy)
     check.breaks += breaks
@@ -240,7 +239,6 @@ def config(made: Audit, check: Check) -> None:
         check.breaks.append("the configuration is not that of the version's tag raro.config_digest")
     if (said := made.found.get("said")) and said["config"] != told:
         check.breaks.append("the provenance states another configuration")
-    parse(told)
 
 
 def evaluation(made: Audit, check: Check) -> None:
