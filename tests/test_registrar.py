@@ -164,7 +164,7 @@ def rewrite(path: Path, old: str, new: str) -> None:
 @pytest.mark.parametrize(
     ("tamper", "named"),
     [
-        (lambda f: byte_in(f / "model" / "model-00001-of-00002.safetensors"), "safetensors is missing or was changed"),
+        (lambda f: byte_in(next((f / "model").glob("*.safetensors"))), "safetensors is missing or was changed"),
         (lambda f: (f / "model" / "extra.json").write_text("{}"), "extra.json is not in the manifest"),
         (lambda f: rewrite(f / "evidence" / "evaluation.json", "0.5", "0.6"), "evaluation.json is missing or was changed"),
         (lambda f: rewrite(f / "log.jsonl", "the figures hold", "the figures fly"), "record 4 was changed"),

@@ -137,7 +137,7 @@ def test_with_direct_s3_the_files_lie_there_once_and_every_change_is_found(deplo
         assert made.breaks == []
     no_secret_in(address, config, desk, place)
     stored = [item["Key"] for item in client.list_objects_v2(Bucket="models").get("Contents", ())]
-    assert len([key for key in stored if key.endswith("00001-of-00002.safetensors")]) == 1, "the weights lie there once"
+    assert len([key for key in stored if key.endswith("00001-of-00003.safetensors")]) == 1, "the weights lie there once"
     # Serving: the manifest's own init container, as far as it runs without a cluster.
     image = "registry.example.org/raro-cpu@sha256:" + "ab" * 32
     assert main(["serve", "direct@champion", "--run", str(tmp_path / "run"), "--image", image]) == 0

@@ -22,7 +22,9 @@ def model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", metavar="MODEL@ALIAS", nargs="?", default="", help="or MODEL@VERSION (default: the newest run's, at champion)"
     )
-    parser.add_argument("--run", metavar="DIR", help="the run whose model is meant (default: the newest that registered one)")
+    parser.add_argument(
+        "--run", dest="folder", metavar="DIR", help="the run whose model is meant (default: the newest that registered one)"
+    )
     parser.add_argument("--runs", metavar="DIR", default=str(RUNS), help=f"folder of the runs (default: {RUNS})")
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow server (default: the run's)")
     parser.add_argument(
@@ -35,13 +37,13 @@ def meant(args: argparse.Namespace) -> tuple[Desk, str]:
     name, _, alias = args.model.partition("@")
     if args.model and "@" in args.model and not alias:
         raise BadInput(f"'{args.model}' names no alias", "write MODEL@champion, MODEL@challenger or MODEL@VERSION")
-    address = args.tracking_uri or ("" if args.run else os.environ.get("MLFLOW_TRACKING_URI", ""))
-    if address and not args.run:
+    address = args.tracking_uri or ("" if args.folder else os.environ.get("MLFLOW_TRACKING_URI", ""))
+    if address and not args.folder:
         if not name:
             raise BadInput("no model is named", "write MODEL@ALIAS before --tracking-uri")
         desk = Desk(server.connect(address), address, name, Path(), None, policy_of(None, args.policy))
     else:
-        run = Path(args.run) if args.run else _newest(Path(args.runs), name)
+        run = Path(args.folder) if args.folder else _newest(Path(args.runs), name)
         desk = _of_run(run, name, args.policy)
     return desk, alias or _default(desk)
 
