@@ -357,7 +357,16 @@ class Registry:
     """Where models are registered."""
 
     model: str = doc("raro-model", "name of the registered model")
-    store: str = doc("", "folder or s3:// prefix for weights; empty: the run's own folder")
+    store: str = doc(
+        "", "folder or s3:// prefix for weights and the audit log; empty: the run's own folder, or the tracking server"
+    )
+    intended_use: str = doc("", "of the model, in the card; empty: research on reasoning from expert demonstrations")
+    limits: str = doc("", "what the model must not be used for or is known to get wrong, in the card")
+    policy: str = doc("", "file with the keys that count and what is demanded (docs/audit.md); empty: $RARO_POLICY, else none")
+    signing_key: str = doc(
+        "", "signs model and log: file:PATH, env:NAME or exec:COMMAND (a KMS hook); empty: $RARO_SIGNING_KEY, else unsigned"
+    )
+    approvals: int = doc(0, "people who must approve before a version is champion; the policy may ask for more", low=0, high=9)
 
 
 @dataclass(frozen=True, kw_only=True)
