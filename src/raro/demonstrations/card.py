@@ -32,7 +32,7 @@ MOST_WORDS = 2**14  # different words counted before they go to their buckets
 LOOKED_AT = 400  # characters of each text whose words are counted
 SAMPLES = 10
 LIBRARIES = (
-    "raro-pipelines", "pyarrow", "defusedxml", "selectolax", "ijson", "backports-zstd", "datasketch", "py3langid",
+    "raro-pipelines", "pyarrow", "selectolax", "ijson", "backports-zstd", "datasketch", "py3langid",
     "phonenumbers", "python-stdnum",
 )  # fmt: skip
 
