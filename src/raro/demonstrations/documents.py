@@ -49,6 +49,11 @@ class _Bounded:
 _TABLES = """
 create table question (id integer primary key, accepted integer, title text, body text, licence text, owner text);
 create table answer (id integer primary key, question integer, score integer, body text, licence text, owner text);
+create table repeated (id integer);
+create trigger question_again before insert on question when exists (select 1 from question where id = new.id)
+begin insert into repeated values (new.id); end;
+create trigger answer_again before insert on answer when exists (select 1 from answer where id = new.id)
+begin insert into repeated values (new.id); end;
 """
 _BEST = """
 select question.id, title, question.body, question.licence, question.owner,
@@ -75,6 +80,8 @@ def read_posts(source: Source, settings: Demonstrations) -> Iterator[Row]:
             raise BadInput(f"'{source.uri}' holds no question and no answer", "name the dump's Posts.xml")
         store.execute("create index by_question on answer (question, score desc)")
         size = source.path.stat().st_size
+        for (identity,) in store.execute("select id from repeated order by id"):
+            yield Row(source.uri, identity, None, 0, "duplicate_id", "an earlier post has the same Id: that one is taken")
         for number, found in enumerate(store.execute(_BEST, (settings.min_score,)), 1):
             done = size * number // posts
             identity, title, asked, licence, owner, answer, said, its_licence, its_owner = found
@@ -146,7 +153,7 @@ class _Posts:
     def flush(self) -> None:
         """Writes what waits."""
         for kind, table in ((QUESTION, "question"), (ANSWER, "answer")):
-            self.store.executemany(f"insert or replace into {table} values (?, ?, ?, ?, ?, ?)", self._waiting[kind])
+            self.store.executemany(f"insert or ignore into {table} values (?, ?, ?, ?, ?, ?)", self._waiting[kind])
             self._waiting[kind].clear()
 
     def doctype(self, *_: Any) -> None:
