@@ -170,6 +170,21 @@ def test_an_attribute_without_end_fills_no_memory(tmp_path):
     tracemalloc.stop()
 
 
+def test_two_posts_of_one_id_are_both_accounted_for(tmp_path):
+    row = '<row Id="{}" PostTypeId="{}" {} Score="5" Body="{}" Title="T" />'
+    posts = [
+        row.format(1, 1, 'AcceptedAnswerId="2"', "What is it?"),
+        row.format(2, 2, 'ParentId="1"', "The first."),
+        row.format(2, 2, 'ParentId="1"', "Another."),
+        row.format(1, 1, "", "What else is it?"),
+    ]
+    path = tmp_path / "Posts.xml"
+    path.write_text(f"<posts>{''.join(posts)}</posts>", "utf-8")
+    card, kept, quarantine = gather(path, tmp_path / "out")
+    assert kept == {("T\n\nWhat is it?", "The first.")}
+    assert [(one["row"], one["reason"]) for one in quarantine] == [(1, "duplicate_id"), (2, "duplicate_id")] and card.rows == 3
+
+
 def test_posts_that_lack_what_they_should_have_are_left_out(tmp_path):
     rows = [
         '<row Id="1" PostTypeId="1" AcceptedAnswerId="99" Title="t" Body="b"/>',  # its answer is not there

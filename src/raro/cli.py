@@ -126,20 +126,24 @@ def _on_a_cluster(name: str, line: str) -> Command:
 
 def _init_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--demonstrations", metavar="URI", required=True, help="file, folder, glob or URI of JSONL, CSV or Parquet"
+        "--demonstrations", metavar="URI", required=True, help="file, folder, glob or URI; the reader is found out"
     )
     parser.add_argument(
         "--base", metavar="URI", required=True, help="the model to start from: folder, s3:// or hf://repo@revision"
     )
-    parser.add_argument("--question", metavar="COLUMN", help="column of the questions (default: found by its name)")
-    parser.add_argument("--answer", metavar="COLUMN", help="column of the experts' answers (default: found by its name)")
+    parser.add_argument("--question", metavar="COLUMN", help="column of the questions (default: guessed)")
+    parser.add_argument("--answer", metavar="COLUMN", help="column of the experts' answers (default: guessed)")
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="any setting, e.g. privacy.show_text=none"
+    )
     parser.add_argument("--output", metavar="FILE", default="raro.yaml", help="where to write (default: raro.yaml)")
 
 
 def _init(args: Arguments) -> int:
     from .init import write
 
-    write(args.demonstrations, args.base, Path(args.output), args.question, args.answer)
+    columns = [f"demonstrations.{key}={json.dumps(value)}" for key in ("question", "answer") if (value := getattr(args, key))]
+    write(args.demonstrations, args.base, Path(args.output), [*args.set, *columns])
     return 0
 
 

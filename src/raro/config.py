@@ -470,9 +470,14 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Config:
         data = {}
     if not isinstance(data, dict):
         raise BadInput(f"config '{source}' holds a {type(data).__name__}, not a mapping", "write `key: value` lines")
+    return parse(overridden(data, overrides))
+
+
+def overridden(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The mapping itself, changed by `section.key=value` overrides. Raises BadInput."""
     for override in overrides:
         _override(data, override)
-    return parse(data)
+    return data
 
 
 def packaged_names() -> list[str]:
