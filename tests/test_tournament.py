@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raro.benchmarks import countdown
+from raro.benchmarks import countdown, spelling
 from raro.benchmarks.scaling import Given, compare, majority
 from raro.benchmarks.tournament import Rules, best_of, play
 from raro.config import load
@@ -91,7 +91,7 @@ def test_rules_that_mean_nothing_are_refused(wrong):
 
 
 def test_majority_counts_what_is_the_same_answer():
-    same = countdown.canonical
+    same = spelling.canonical
     assert same("( 1 + 2 ) * 3") == same("3 * ( 2 + 1 )") == same("(2+1)*3 = 9")
     assert same("( 1 - 2 ) - 3") != same("1 - ( 2 - 3 )")
     assert same("1 + ( 2 + 3 )") == same("( 3 + 1 ) + 2")

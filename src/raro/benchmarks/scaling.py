@@ -16,7 +16,7 @@ from ..config import Config
 from ..game.prompts import policy_messages
 from ..records import Demonstration, Sampling
 from ..rollout.models import Speaker
-from . import countdown
+from . import spelling
 from .measure import CHECKED, SCORERS
 from .statistics import mean_interval, paired_difference
 from .tournament import Best, Rules, best_of, rules_of
@@ -165,7 +165,7 @@ def _scores(
     budgets: dict[str, list[int]],
 ) -> dict[str, list[float]]:
     score = SCORERS[config.evaluation.benchmark]
-    same = countdown.canonical if config.evaluation.benchmark == "countdown" else str
+    same = spelling.canonical if config.evaluation.benchmark == "countdown" else str
     arms: dict[str, list[float]] = {"single": []}
     for budget in BUDGETS:
         arms |= {f"random_{budget}": [], f"majority_{budget}": []}
