@@ -179,6 +179,15 @@ def test_what_is_no_data_is_refused_as_ingest_would(tmp_path, capsys):
     assert "is not known" in refused(capsys, "init", "--demonstrations", "a.txt", "--base", BASE)
 
 
+@pytest.mark.parametrize(
+    "wrong", ["demonstrations=5", "base=null", "demonstrations.reader=magic", "privacy.show_text=some", "x"]
+)
+def test_settings_that_cannot_be_write_nothing(wrong, tmp_path, capsys):
+    write_jsonl(tmp_path / "a.jsonl", many(30))
+    refused(capsys, "init", "--demonstrations", "a.jsonl", "--base", BASE, "--set", wrong)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.jsonl"]
+
+
 def test_the_written_file_is_a_whole_configuration(tmp_path):
     assert init(write_jsonl(tmp_path / "a.jsonl", many(60))) == 0
     text = Path("own.yaml").read_text("utf-8")

@@ -37,14 +37,13 @@ def write(demonstrations: str, base: str, output: Path, settings: Sequence[str] 
     if output.exists():
         raise BadInput(f"'{output}' exists already", "name another --output, or remove it")
     name = output.stem
-    fixed = overridden({}, settings)
-    chosen = overridden({"name": name, "base": {}, "demonstrations": {}, "registry": {"model": name}}, settings)
-    chosen["base"] |= {"uri": _settled(base)}
-    chosen["demonstrations"] |= {"source": _settled(demonstrations)}
+    places = [f"base.uri={json.dumps(_settled(base))}", f"demonstrations.source={json.dumps(_settled(demonstrations))}"]
+    chosen = overridden({"name": name, "registry": {"model": name}}, [*settings, *places])
+    fixed = set(chosen["demonstrations"]) - {"source"}
     config = parse(chosen)
     check_base(base)
     files = sources(demonstrations)
-    config = dataclasses.replace(config, demonstrations=guessed(config.demonstrations, files, fixed.get("demonstrations", {})))
+    config = dataclasses.replace(config, demonstrations=guessed(config.demonstrations, files, fixed))
     card, examples = counted(config, files)
     write_atomic(output, rendered(config, card))
     if load(output) != config:

@@ -28,7 +28,7 @@ from .splits import SPLITS
 
 FILE = "data.json"
 WORDS = 256  # buckets of the vocabulary: enough to see it change, too few to read a word from them
-MOST_WORDS = 2**14  # different words counted before they go to their buckets
+MOST_WORDS = 2**12  # different words counted before they go to their buckets
 LOOKED_AT = 400  # characters of each text whose words are counted
 SAMPLES = 10
 LIBRARIES = (
