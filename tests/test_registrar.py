@@ -27,7 +27,7 @@ IMAGE = "registry.example.org/raro-cpu@sha256:" + "ab" * 32
 
 def raro(world: World, command: str, *more: str, run: str = "one") -> int:
     """A command on the world's model; `command` is split at blanks."""
-    return main([*command.split(), "--run", str(world.place / "runs" / run), *more])
+    return main([*command.split(), *more, "--run", str(world.place / "runs" / run)])
 
 
 def byte_in(path: Path) -> None:
@@ -106,11 +106,15 @@ def test_show_tells_the_story_and_draws_the_page(world, capsys, tmp_path):
 
 
 def test_a_page_of_a_broken_version_escapes_what_others_wrote(world, tmp_path, capsys):
-    world.desk.client.set_model_version_tag("tiny", "1", "raro.<script>alert(1)</script>", "x")
+    key = f"file:{world.keys / 'Ada'}.pem"
+    assert raro(world, "promote tiny", "--approver", "Ada", "--reason", "<script>alert(1)</script>", "--key", key) == 0
+    byte_in(world.model / "tokenizer.json")
     assert raro(world, "audit show tiny@champion --html", str(tmp_path / "page.html")) == 3
     page = (tmp_path / "page.html").read_text()
     assert "Broken" in page
-    assert "<script>alert" not in page
+    assert "tokenizer.json&#39; was changed" in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<script" not in page
 
 
 def test_promote_and_rollback_as_typed(world, capsys):

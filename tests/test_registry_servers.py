@@ -165,7 +165,7 @@ def test_with_direct_s3_the_files_lie_there_once_and_every_change_is_found(deplo
 
 
 def test_many_writers_on_s3_lose_nothing(deployed):
-    crowd(Bucket("s3://models/crowd"), writers=4, each=3)
+    crowd(Bucket("s3://models/crowd"), writers=3, each=2)
 
 
 def test_with_proxied_artifacts_the_log_lies_in_mlflow(deployed, tmp_path, monkeypatch):

@@ -103,7 +103,7 @@ def lineage(made: Audit) -> list[Box]:
         ("demonstrations", "Demonstrations", rows, tags.get("raro.data_digest", ""), state["data"]),
         ("base", "Base model", base, tags.get("raro.base_digest", ""), state["provenance"]),
         ("config", "Configuration", name, tags.get("raro.config_digest", ""), state["config"]),
-        ("source", "Source", revision, source, state["provenance"]),
+        ("source", "Source", revision, source, state["provenance"] if source else "absent"),
     ]
     told = made.found.get("evaluation")
     score = f"sampled {100 * told['sampled']['candidate'][0]:.1f} %" if told else ""

@@ -198,7 +198,7 @@ def _enter(desk: Desk, tracked: Tracked, candidate: Candidate, version: ModelVer
     earned, reasons = ALIASES[decision["decision"]], list(decision["reasons"])
     if earned == "champion" and desk.policy.approvals:
         earned = "challenger"
-        reasons.append(NEEDS_PEOPLE.format(n=_people(desk.policy.approvals)))
+        reasons[-1] = NEEDS_PEOPLE.format(n=_people(desk.policy.approvals))
 
     def once(action: str, body: Mapping[str, Any]) -> None:
         desk.append(lambda records: None if _has(records, action, number) else log.Draft(action, number, PIPELINE, body), key)
