@@ -22,6 +22,7 @@ from .curves import panels
 from .pairs import cut, pairs
 from .provenance import digests, settings, shown
 from .reading import ARMS, Record, percent, signed, span
+from .readings import readings
 from .stages import NAMES, PLACES, duration
 
 FILE = "report.html"
@@ -55,6 +56,8 @@ def content(record: Record) -> dict[str, Any]:
         "tiles": tiles(record),
         "accuracy": accuracy(record),
         "panels": panels(record),
+        "readings": readings(record),
+        "alarms": record.train.get("alarms") or [],
         "critics": on_errors(record),
         "selection": selection(record),
         "tournament": tournament(record),

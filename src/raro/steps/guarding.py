@@ -104,6 +104,7 @@ class Guarding:
                     optimiser.state.clear()
             checkpoints.restore(found, self.game.speaker.model, learner.optimiser, self.game.beside())
             self.game.restore(found.state["game"])
+        self.together()  # what the others still read is written anew by the first
         self.watch.forget()
         self.stopped = ends
         if self.events:
