@@ -130,7 +130,8 @@ def train(config: Config, play: Play) -> None:
     def save() -> None:
         state = {"game": game.state(), "seconds": time.perf_counter() - started, "guards": guarding.state()}
         parts = speaker.model, learner.optimiser, state, play.identity
-        checkpoints.save(folder, done, *parts, settings.keep_checkpoints, game.beside())
+        keep = max(settings.keep_checkpoints, config.guards.window + 1 if guarding.goes_back else 0)  # one from before an alarm
+        checkpoints.save(folder, done, *parts, keep, game.beside())
 
     if writes and not found and guarding.goes_back:
         save()
