@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -271,28 +273,20 @@ def test_the_manifest_names_the_immutable_address_and_verifies_first(world, monk
 # ------------------------------------------------------------------------------------------------------------------------- chat
 
 
-def test_a_knockout_finds_the_best_answer_and_counts_equal_ones_once():
-    asked: list[tuple[str, str]] = []
-
-    def longer(question: str, pairs: list[tuple[str, str]]) -> list[int]:
-        asked.extend(pairs)
-        return [int(len(second) > len(first)) for first, second in pairs]
-
-    for answers in (["a"], ["a", "a", "a"], ["a", "bbb", "cc"], ["a", "bb", "bb", "a", "ccccc", "dddd", "eee"]):
-        asked.clear()
-        assert answers[chat.knockout("q", answers, longer)] == max(answers, key=len)
-        assert len(asked) == len(set(answers)) - 1
-
-
-def test_the_critic_prefers_the_same_answer_in_both_orders(blank):
+def test_of_several_answers_the_tournament_s_is_given(blank, monkeypatch, capsys):
+    """The answers that could be read meet before the model's own critic, and the one it prefers is printed."""
+    from raro.benchmarks import tournament
     from raro.config import load
 
     config = load("countdown-mini", ["rollout.critic_tokens=4"])
-    prefers = chat.critic_of(blank, blank.engine(config), config)
-    pairs = [("1 + 2", "3 + 4"), ("1", "2")]
-    assert prefers("1 2 3 = 6", pairs) == prefers("1 2 3 = 6", pairs)
-    assert set(prefers("1 2 3 = 6", pairs)) <= {0, 1}
-    assert prefers("1 2 3 = 6", [("1 + 2", "1 + 2")]) == [0]
+    written = [("t", "1 + 2"), ("t", "3 + 4"), ("t", "5")]
+    made = SimpleNamespace(whole=True, found={"config": config.canonical(), "path": "."}, number=1)
+    monkeypatch.setattr(chat, "audited", lambda *_: contextlib.nullcontext(made))
+    monkeypatch.setattr(chat, "_opened", lambda *_: blank)
+    monkeypatch.setattr(chat, "answers_to", lambda *_: written)
+    (best,) = tournament.best_of(blank, ["1 2 3 = 6"], [[answer for _, answer in written]], config)
+    assert chat.main(SimpleNamespace(model="tiny"), "tiny@champion", ["1 2 3 = 6"], 3, False, None) == 0
+    assert capsys.readouterr().out.strip() == written[best.chosen][1]
 
 
 # -------------------------------------------------------------------------------------------------------------------- retention

@@ -17,11 +17,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..config import Config
-from ..game.prompts import critic_messages
-from ..game.verdicts import read_verdict
 from ..records import Pair, Sampling, Verdict
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
+from . import judging
 
 STEP = 2**31 + 3
 """Its own place in the noise's key, apart from every step of the game."""
@@ -216,11 +215,11 @@ def critic(
             shown = Pair(questions[a.question], answers[a.question][a.one], answers[a.question][a.other], not a.swapped, 0, -1)
             # 4,096 votes a question are more than 64 answers can need, so that no two comparisons share their noise.
             group = a.question * 4096 + a.number
-            prompts.append(speaker.prompt(critic_messages(shown, config.prompts.critic), "tournament", group))
+            prompts.append(judging.asked(speaker, shown, config, "tournament", group))
         sampling = Sampling(temperature, config.rollout.critic_tokens, config.seed, STEP)
         written = engine.generate(prompts, 1, sampling) if prompts else []
         return [
-            (read_verdict(speaker.text(c.ids), c.finish == "stop"), len(c.ids), len(prompt.ids))
+            (judging.heard(speaker, c, config), len(c.ids), len(prompt.ids))
             for prompt, (c,) in zip(prompts, written, strict=True)
         ]
 

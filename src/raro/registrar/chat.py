@@ -1,66 +1,27 @@
 """`raro chat`: a registered model answers on this machine; of several answers its own critic chooses one.
 
 The critic has learned to tell an expert's answer from a policy's, so between two answers it names the one that looks more like
-an expert's. `knockout` plays the answers against each other, both orders of every pair; another chooser of the same signature
-can take its place.
+an expert's. The answers meet in the tournament that the run's own configuration states (benchmarks/tournament.py).
 """
 
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..benchmarks import tournament
 from ..config import Config, parse
 from ..errors import BadInput, GateRefused
-from ..game.prompts import critic_messages, policy_messages
-from ..game.verdicts import read_verdict
-from ..records import Pair, Sampling
+from ..game.prompts import policy_messages
+from ..records import Sampling
 from ..registry.audit import audited
 from ..registry.desk import Desk
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
 
-Preference = Callable[[str, list[tuple[str, str]]], list[int]]
-"""(question, pairs of answers) -> for each pair 0 or 1, the better one."""
-Chooser = Callable[[str, Sequence[str], Preference], int]
-"""(question, answers, preference) -> the chosen answer's place."""
 MOST = 64
-
-
-def knockout(question: str, answers: Sequence[str], prefers: Preference) -> int:
-    """Rounds of pairs until one is left; equal answers stand as one, the most frequent first."""
-    counted = Counter(answers)
-    standing = [answers.index(answer) for answer, _ in counted.most_common()]
-    while len(standing) > 1:
-        pairs = list(zip(standing[::2], standing[1::2], strict=False))
-        won = prefers(question, [(answers[first], answers[second]) for first, second in pairs])
-        odd = standing[2 * len(pairs) :]
-        standing = [pair[winner] for pair, winner in zip(pairs, won, strict=True)] + odd
-    return standing[0]
-
-
-def critic_of(speaker: Speaker, engine: Engine, config: Config) -> Preference:
-    """What the model's own critic prefers: each pair is shown in both orders, and a tie goes to the first."""
-
-    def prefers(question: str, pairs: list[tuple[str, str]]) -> list[int]:
-        shown = [
-            Pair(question, first, second, expert_first, 0, at)
-            for at, (first, second) in enumerate(pairs)
-            for expert_first in (True, False)
-        ]
-        asked = [speaker.prompt(critic_messages(pair, config.prompts.critic), "judging", i) for i, pair in enumerate(shown)]
-        written = engine.generate(asked, 1, Sampling(0.0, config.rollout.critic_tokens, config.seed, 0))
-        points = [0] * len(pairs)
-        for pair, (completion,) in zip(shown, written, strict=True):
-            said = read_verdict(speaker.text(completion.ids), completion.finish == "stop")
-            if said in ("first", "second"):
-                points[pair.rollout_id] += 1 if (said == "first") == pair.expert_first else -1
-        return [1 if point < 0 else 0 for point in points]
-
-    return prefers
 
 
 def answers_to(
@@ -80,7 +41,6 @@ def main(
     best_of: int,
     show_thoughts: bool,
     temperature: float | None,
-    chooser: Chooser = knockout,
 ) -> int:
     """Audits the version, opens it and answers until there are no more questions. Raises BadInput, GateRefused."""
     if not 1 <= best_of <= MOST:
@@ -104,7 +64,8 @@ def main(
                 continue
             chosen = 0
             if len(found) > 1:
-                chosen = chooser(question, [answer for _, answer in found], critic_of(speaker, engine, config))
+                (best,) = tournament.best_of(speaker, [question], [[answer for _, answer in found]], config)
+                chosen = best.chosen or 0
             if show_thoughts:
                 print(f"({found[chosen][0].strip()})")
             print(found[chosen][1], flush=True)
