@@ -311,10 +311,9 @@ class Rollout:
 class Evaluation:
     """What is measured on the test split."""
 
-    benchmark: Literal["countdown", "deepmath", "diagnosis", "held_out", "judged"] = doc(
+    benchmark: Literal["countdown", "deepmath", "diagnosis", "held_out"] = doc(
         "held_out",
-        "countdown, deepmath, diagnosis: checkers (docs/evaluation.md); held_out: likeness to the expert's answer; judged: win "
-        "rate against it before the judge",
+        "countdown, deepmath, diagnosis: checkers; held_out: likeness to the expert's answer",
     )
     max_items: int = doc(2000, "test problems read (O)", low=1)
     samples: int = doc(1, "sampled answers per problem (O)", low=1)
@@ -374,7 +373,7 @@ class Gate:
         low=0,
         high=1,
     )
-    reasons: dict[str, str] = doc({}, "a rule's reason in the house's own words, by the rule's name (docs/evaluation.md)")
+    reasons: dict[str, str] = doc({}, "a rule's reason in the house's own words, by the rule's name")
 
 
 @dataclass(frozen=True, kw_only=True)

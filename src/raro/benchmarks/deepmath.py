@@ -8,6 +8,7 @@ rest goes to the worker (`math_worker`), with limits of time and memory.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import re
 import select
@@ -72,7 +73,8 @@ def _formula(text: str) -> bool:
 
 
 _FUNCTIONS = frozenset(
-    "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log exp sqrt max min gcd lcm det mod inf sup lim infty".split()
+    ("sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "log", "exp", "sqrt")
+    + ("max", "min", "gcd", "lcm", "det", "mod", "inf", "sup", "lim", "infty")
 )
 
 
@@ -151,10 +153,8 @@ class Worker:
             self._process.kill()
             self._process.wait()
             for pipe in (self._process.stdin, self._process.stdout):
-                try:
+                with contextlib.suppress(OSError):  # what was still to be written
                     pipe.close()
-                except OSError:  # what was still to be written
-                    pass
             self._process = None
 
 

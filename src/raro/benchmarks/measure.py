@@ -34,9 +34,8 @@ SCORERS: dict[str, Scorer] = {
     "deepmath": lambda item, answer: float(deepmath.correct(item.answer, answer)),
     "diagnosis": lambda item, answer: float(diagnosis.matches(answer, item.answer)),
     "held_out": likeness,
-    "judged": likeness,
 }
-"""By benchmark. A judge is asked in the evaluation alone; wherever training looks at a score, likeness stands for it."""
+"""By benchmark."""
 
 
 CHECKED = ("countdown", "deepmath", "diagnosis")
