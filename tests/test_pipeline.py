@@ -37,7 +37,7 @@ SMALL = {
 LONGER = {"raro.steps": 25}
 """Long enough for a run to be cut short in."""
 GATES = {
-    "promote": {"gate.min_gain": -1, "gate.hold_gain": -1},
+    "promote": {"gate.min_gain": -1, "gate.hold_gain": -1, "gate.min_items": 0, "gate.level": 1},
     "hold": {"gate.min_gain": 1, "gate.hold_gain": -1},
     "reject": {"gate.min_gain": 1, "gate.hold_gain": 1},
 }

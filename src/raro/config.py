@@ -311,8 +311,9 @@ class Rollout:
 class Evaluation:
     """What is measured on the test split."""
 
-    benchmark: Literal["countdown", "held_out"] = doc(
-        "held_out", "countdown: exact checker; held_out: likeness to the expert's answer"
+    benchmark: Literal["countdown", "deepmath", "diagnosis", "held_out"] = doc(
+        "held_out",
+        "countdown, deepmath, diagnosis: checkers; held_out: likeness to the expert's answer",
     )
     max_items: int = doc(2000, "test problems read (O)", low=1)
     samples: int = doc(1, "sampled answers per problem (O)", low=1)
@@ -339,17 +340,40 @@ class Evaluation:
     )
     tournament_temperature: float = doc(0.0, "of those verdicts; 0: the likeliest (O)", low=0, high=10)
     bootstrap: int = doc(2000, "resamples of an interval (O)", low=100)
+    strata: tuple[str, ...] = doc(
+        (), "columns of the experts' files by which results are told apart, such as difficulty, topic"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """When a candidate becomes champion."""
+    """When a candidate becomes champion. Every rule has its reason here; `reasons` may put a house's own in its place."""
 
     min_gain: float = doc(
         0.0, "the candidate's sampled score must beat warm start and champion by this, interval's low end (O)", low=-1, high=1
     )
     hold_gain: float = doc(0.0, "with only its mean above this it is held for a person to promote (O)", low=-1, high=1)
     require_approval: bool = doc(False, "a passing candidate is held, never promoted by the pipeline (regulated domains)")
+    level: float = doc(
+        0.05,
+        "chance at most that a candidate no better than a rival is promoted, over all rivals together (Holm); else held (O)",
+        low=0,
+        high=1,
+    )
+    min_effect: float = doc(
+        0.0, "a mean gain below this is real, perhaps, but not worth a change of the model that serves; held (O)", low=0, high=1
+    )
+    min_items: int = doc(30, "on fewer test problems no interval is to be believed; held (O)", low=0)
+    min_readable: float = doc(
+        0.5, "a candidate with a smaller share of readable answers is broken; rejected (O)", low=0, high=1
+    )
+    max_stratum_loss: float = doc(
+        0.05,
+        "a mean gain may hide a loss on one kind of problem: with one surely above this the candidate is held (O)",
+        low=0,
+        high=1,
+    )
+    reasons: dict[str, str] = doc({}, "a rule's reason in the house's own words, by the rule's name")
 
 
 @dataclass(frozen=True, kw_only=True)

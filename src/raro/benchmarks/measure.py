@@ -10,10 +10,12 @@ from ..game.prompts import policy_messages
 from ..records import Completion, Demonstration, Sampling
 from ..rollout.models import Speaker
 from ..text import normalise
-from . import countdown
+from . import countdown, deepmath, diagnosis
 from .held_out import token_f1
 
 Scorer = Callable[[Demonstration, str], float]
+Batch = Callable[[Sequence[Demonstration], Sequence[str]], list[float]]
+"""Scores of many answers at once, in [0, 1]: what a judge gives."""
 
 
 def countdown_score(item: Demonstration, answer: str) -> float:
@@ -22,23 +24,36 @@ def countdown_score(item: Demonstration, answer: str) -> float:
     return float(problem is not None and countdown.correct(problem, answer))
 
 
-SCORERS: dict[str, Scorer] = {"countdown": countdown_score, "held_out": lambda item, answer: token_f1(answer, item.answer)}
+def likeness(item: Demonstration, answer: str) -> float:
+    """How like the expert's answer it is, word for word, 0 to 1."""
+    return token_f1(answer, item.answer)
 
 
-CHECKED = ("countdown",)
+SCORERS: dict[str, Scorer] = {
+    "countdown": countdown_score,
+    "deepmath": lambda item, answer: float(deepmath.correct(item.answer, answer)),
+    "diagnosis": lambda item, answer: float(diagnosis.matches(answer, item.answer)),
+    "held_out": likeness,
+}
+"""By benchmark."""
+
+
+CHECKED = ("countdown", "deepmath", "diagnosis")
 """Benchmarks whose score says right or wrong."""
 
 
 @dataclass(frozen=True)
 class Measured:
     """One arm's answers. scores: one per item, the mean over its samples. answers, first: answer and score of each item's first
-    sample, '' and 0 where malformed. well_formed: share of rollouts that could be read. tokens: written in all."""
+    sample, '' and 0 where malformed. well_formed: share of rollouts that could be read. tokens: written in all. each: one list
+    per item, its samples' scores."""
 
     scores: list[float]
     answers: list[str]
     first: list[float]
     well_formed: float
     tokens: int
+    each: list[list[float]]
 
 
 def measure(
@@ -49,28 +64,38 @@ def measure(
     samples: int = 1,
     thinking: bool = True,
     progress: Callable[[int, int], None] | None = None,
+    batch: Batch | None = None,
 ) -> Measured:
     """Answers to every item at this temperature (0: greedy, one sample), scored. A malformed answer scores 0.
 
     thinking: False for a model that was taught to answer at once; its whole completion is the answer. The noise is keyed by
-    the item, so that two arms are compared on the same luck.
+    the item, so that two arms are compared on the same luck. batch: scores all answers together, in place of the benchmark's
+    scorer.
     """
     asked = [
         speaker.prompt(policy_messages(item.question, config.prompts.policy), "evaluation", i) for i, item in enumerate(items)
     ]
     sampling = Sampling(temperature, config.rollout.policy_tokens, config.seed, 0)
     written = speaker.engine(config).generate(asked, samples if temperature else 1, sampling, progress)
+    read = [[_answer(speaker, c, thinking) for c in completions] for completions in written]
+    told = [(item, answer) for item, answers in zip(items, read, strict=True) for answer in answers if answer is not None]
+    given = iter(_scored(told, config, batch))
+    each = [[0.0 if answer is None else next(given) for answer in answers] for answers in read]
+    return Measured(
+        scores=[sum(scores) / len(scores) for scores in each],
+        answers=[answers[0] or "" for answers in read],
+        first=[scores[0] for scores in each],
+        well_formed=len(told) / max(1, sum(map(len, written))),
+        tokens=sum(len(c.ids) for completions in written for c in completions),
+        each=each,
+    )
+
+
+def _scored(told: Sequence[tuple[Demonstration, str]], config: Config, batch: Batch | None) -> list[float]:
+    if batch:
+        return batch([item for item, _ in told], [answer for _, answer in told]) if told else []
     score = SCORERS[config.evaluation.benchmark]
-    scores, answers, first, readable, tokens = [], [], [], 0, 0
-    for item, completions in zip(items, written, strict=True):
-        read = [_answer(speaker, c, thinking) for c in completions]
-        readable += sum(answer is not None for answer in read)
-        tokens += sum(len(c.ids) for c in completions)
-        given = [0.0 if answer is None else score(item, answer) for answer in read]
-        scores.append(sum(given) / len(read))
-        answers.append(read[0] or "")
-        first.append(given[0])
-    return Measured(scores, answers, first, readable / max(1, sum(map(len, written))), tokens)
+    return [score(item, answer) for item, answer in told]
 
 
 def _answer(speaker: Speaker, completion: Completion, thinking: bool) -> str | None:

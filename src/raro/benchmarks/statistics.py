@@ -1,8 +1,13 @@
-"""Means with their uncertainty: bootstrap over items, paired where two arms answered the same items."""
+"""Means with their uncertainty: bootstrap over items, paired where two arms answered the same items; tests, corrected.
+
+Every number here is refused where a score is not finite: a mean over a NaN would look like a result.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,22 +15,22 @@ Interval = tuple[float, float, float]
 """(mean, low, high) of a 95 % interval."""
 
 
-def mean_interval(scores: Sequence[float], resamples: int = 2000, seed: int = 0) -> Interval:
+def mean_interval(scores: Sequence[float], resamples: int = 2000, seed: int = 0, coverage: float = 0.95) -> Interval:
     """Mean of the items' scores with its percentile-bootstrap interval. An item with several samples enters as their mean."""
-    values = np.asarray(scores, dtype=np.float64)
+    values = _finite(scores)
     if not len(values):
         return (0.0, 0.0, 0.0)
-    rng = np.random.default_rng(seed)
-    means = np.array([values[rng.integers(len(values), size=len(values))].mean() for _ in range(resamples)])
-    low, high = np.quantile(means, [0.025, 0.975])
+    low, high = np.quantile(_means(values, resamples, seed), [0.5 - coverage / 2, 0.5 + coverage / 2])
     return (float(values.mean()), float(low), float(high))
 
 
-def paired_difference(ours: Sequence[float], theirs: Sequence[float], resamples: int = 2000, seed: int = 0) -> Interval:
+def paired_difference(
+    ours: Sequence[float], theirs: Sequence[float], resamples: int = 2000, seed: int = 0, coverage: float = 0.95
+) -> Interval:
     """Mean of ours - theirs over the same items, with its interval. Raises ValueError where the items differ in number."""
     if len(ours) != len(theirs):
         raise ValueError(f"{len(ours)} items against {len(theirs)}: not paired")
-    return mean_interval(np.asarray(ours, dtype=np.float64) - np.asarray(theirs, dtype=np.float64), resamples, seed)
+    return mean_interval(np.asarray(ours, dtype=np.float64) - np.asarray(theirs, dtype=np.float64), resamples, seed, coverage)
 
 
 def over_seeds(scores: Sequence[Sequence[float]], resamples: int = 2000, seed: int = 0) -> Interval:
@@ -49,3 +54,64 @@ def paired_over_seeds(
         means.append(rows[rng.integers(n_items, size=n_items)].mean())
     low, high = np.quantile(means, [0.025, 0.975])
     return (float(differences.mean()), float(low), float(high))
+
+
+def chance_of_no_gain(differences: Sequence[float], margin: float = 0.0, resamples: int = 2000, seed: int = 0) -> float:
+    """One-sided bootstrap p: the share of resamples whose mean difference is not above `margin`, one added to both counts, so
+    that it is never 0 (Davison and Hinkley 1997, 4.4). 1 for no items."""
+    values = _finite(differences)
+    if not len(values):
+        return 1.0
+    return float((1 + (_means(values, resamples, seed) <= margin).sum()) / (1 + resamples))
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """wins, losses: items that only ours, only theirs got right. p: exact and two-sided, of a fair coin among these."""
+
+    wins: int
+    losses: int
+    p: float
+
+
+def mcnemar(ours: Sequence[float], theirs: Sequence[float]) -> McNemar:
+    """McNemar's exact test of two arms on the same items, each right (1) or wrong (0). Raises ValueError for other scores."""
+    pairs = list(zip(map(float, ours), map(float, theirs), strict=True))
+    if any(score not in (0.0, 1.0) for pair in pairs for score in pair):
+        raise ValueError("McNemar's test takes right and wrong (1 and 0) only")
+    wins, losses = pairs.count((1.0, 0.0)), pairs.count((0.0, 1.0))
+    n = wins + losses
+    tail = sum(math.comb(n, k) for k in range(min(wins, losses) + 1))
+    return McNemar(wins, losses, min(1.0, 2 * tail / 2**n))
+
+
+def holm(chances: Mapping[str, float]) -> dict[str, float]:
+    """p-values corrected for their number (Holm 1979): below a level, all of them together hold with that level."""
+    adjusted, highest = {}, 0.0
+    for rank, name in enumerate(sorted(chances, key=lambda key: chances[key])):
+        highest = max(highest, min(1.0, chances[name] * (len(chances) - rank)))
+        adjusted[name] = highest
+    return {name: adjusted[name] for name in chances}
+
+
+def pass_at(k: int, right: int, n: int) -> float:
+    """Chance that at least one of k answers is right, from `right` of n (unbiased; arXiv 2107.03374). Raises ValueError where k
+    is above n."""
+    if k > n:
+        raise ValueError(f"pass@{k} needs {k} answers, and there are {n}")
+    return 1.0 if n - right < k else 1.0 - math.comb(n - right, k) / math.comb(n, k)
+
+
+def _finite(scores: Sequence[float]) -> np.ndarray:
+    values = np.asarray(scores, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{int((~np.isfinite(values)).sum())} of {len(values)} scores are not finite numbers")
+    return values
+
+
+def _means(values: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    """Means of bootstrap resamples, some thousand numbers at a time."""
+    rng, n = np.random.default_rng(seed), len(values)
+    rows = max(1, 2**20 // n)
+    parts = [values[rng.integers(n, size=(min(rows, resamples - i), n))].mean(1) for i in range(0, resamples, rows)]
+    return np.concatenate(parts)

@@ -2,9 +2,11 @@
 
 The candidate is compared on the same test problems with the base, the warm start and, where there is one, the champion, by the
 difference of their sampled scores and its 95 % bootstrap interval.
-| promote | the interval's low end is above gate.min_gain against each of them, and no approval is required |
-| hold    | the same with approval required; or only the mean difference is above gate.hold_gain against each of them |
-| reject  | anything else |
+| promote | the interval's low end is above gate.min_gain against each, no rule (gate_rules.py) fails, no approval is asked |
+| hold    | all but the approval, or but a rule that holds; or only the mean difference is above gate.hold_gain against each |
+| reject  | anything else, and whatever a rule that rejects says |
+
+To be promoted a candidate must pass every comparison: an intersection-union test, whose level is that of one comparison.
 """
 
 from __future__ import annotations
@@ -14,28 +16,51 @@ from typing import Any, Literal
 
 from ..config import Gate
 from ..errors import BadInput
+from .gate_rules import Rule, percent, rules, signed
 
 Decision = Literal["promote", "hold", "reject"]
 RIVALS = {"base": "the base", "warmstart": "the warm start", "champion": "the champion"}
 COMPULSORY = ("base", "warmstart")
+GAIN = "gain"
+WHY_GAIN = "A model is replaced only by one that is better on the same problems, whatever luck did."
+WHY_APPROVAL = "In a regulated house a person answers for the model that serves."
 
 
 def decide(evaluation: Mapping[str, Any], gate: Gate) -> tuple[Decision, list[str], dict[str, Any]]:
     """(decision, reasons, evidence) for an evaluation in the layout of evaluation.json.
 
-    reasons: one plain sentence for each rival, with the figures in percent, and a last one that says what follows. evidence:
-    the thresholds and every figure the decision rests on, as shares. Raises BadInput where a rival is not compared.
+    reasons: one plain sentence for each rival, with the figures in percent, one for each other rule that fails, and a last one
+    that says what follows. evidence: the thresholds, every figure the decision rests on, as shares, and `rules`: each rule's
+    name, why, outcome and figures. Raises BadInput where a rival is not compared.
     """
     compared = {rival: _compare(evaluation, rival, gate) for rival in RIVALS if _measured(evaluation, rival)}
     passes = all(figures["passes"] for figures in compared.values())
     leans = all(figures["leans"] for figures in compared.values())
-    decision: Decision = "promote" if passes and not gate.require_approval else "hold" if passes or leans else "reject"
+    further = rules(evaluation, gate, list(compared))
+    broken = [rule for rule in further if rule.passes is False]
+    held = [rule for rule in broken if rule.otherwise == "hold"]
+    fatal = [rule for rule in broken if rule.otherwise == "reject"]
+    decision: Decision = (
+        "promote" if passes and not held and not gate.require_approval else "hold" if passes or leans else "reject"
+    )
+    if fatal:
+        decision = "reject"
     reasons = [_sentence(RIVALS[rival], figures, gate) for rival, figures in compared.items()]
     if "champion" not in compared:
         reasons.append("There is no champion to compare with yet.")
-    reasons.append(_conclusion(decision, passes))
+    reasons += [rule.sentence for rule in broken]
+    reasons.append(_conclusion(decision, passes, held, gate))
     thresholds = {"min_gain": gate.min_gain, "hold_gain": gate.hold_gain, "require_approval": gate.require_approval}
-    return decision, reasons, {"gate": thresholds, "n": evaluation.get("n"), "sampled": compared}
+    return (
+        decision,
+        reasons,
+        {
+            "gate": thresholds,
+            "n": evaluation.get("n"),
+            "sampled": compared,
+            "rules": [rule.shown for rule in (*_gains(compared, gate), *further, _approval(gate))],
+        },
+    )
 
 
 def _measured(evaluation: Mapping[str, Any], rival: str) -> bool:
@@ -58,31 +83,52 @@ def _compare(evaluation: Mapping[str, Any], rival: str, gate: Gate) -> dict[str,
     }
 
 
+def _gains(compared: Mapping[str, Mapping[str, Any]], gate: Gate) -> list[Rule]:
+    """The comparisons as rules, for evidence and page. otherwise: what a failure led to."""
+    return [
+        Rule(
+            name=f"{GAIN}/{rival}",
+            why=gate.reasons.get(GAIN, WHY_GAIN),
+            passes=figures["passes"],
+            otherwise="hold" if figures["leans"] else "reject",
+            figures={key: figures[key] for key in ("difference", "low", "high")} | {"above": gate.min_gain},
+            sentence=_sentence(RIVALS[rival], figures, gate),
+        )
+        for rival, figures in compared.items()
+    ]
+
+
+def _approval(gate: Gate) -> Rule:
+    asked = "gate.require_approval asks for a person." if gate.require_approval else "No person's approval is asked for."
+    return Rule(
+        name="approval",
+        why=gate.reasons.get("approval", WHY_APPROVAL),
+        passes=not gate.require_approval,
+        otherwise="hold",
+        figures={},
+        sentence=asked,
+    )
+
+
 def _sentence(rival: str, figures: Mapping[str, Any], gate: Gate) -> str:
     """For example: The candidate's sampled score of 41.2 % is 7.3 points above the base's 33.9 % (95 % interval +4.1 to +10.5),
     and the low end passes the 0.0 required."""
     side = "above" if figures["difference"] >= 0 else "below"
     asked = "passes" if figures["passes"] else "does not pass"
-    candidate, other, gap = (_percent(figures[key]) for key in ("candidate", "rival", "difference"))
+    candidate, other, gap = (percent(figures[key]) for key in ("candidate", "rival", "difference"))
     return (
         f"The candidate's sampled score of {candidate} % is {gap.lstrip('-')} points {side} {rival}'s {other} % "
-        f"(95 % interval {_signed(figures['low'])} to {_signed(figures['high'])}), "
-        f"and the low end {asked} the {_signed(gate.min_gain)} required."
+        f"(95 % interval {signed(figures['low'])} to {signed(figures['high'])}), "
+        f"and the low end {asked} the {signed(gate.min_gain)} required."
     )
 
 
-def _conclusion(decision: Decision, passes: bool) -> str:
+def _conclusion(decision: Decision, passes: bool, held: list[Rule], gate: Gate) -> str:
     if decision == "promote":
         return "It becomes champion."
     if decision == "hold":
-        why = "gate.require_approval asks for a person" if passes else "the gain may be chance"
+        told = [f"rule '{rule.name}' asks for a person" for rule in held]
+        told += ["gate.require_approval asks for a person"] if passes and gate.require_approval else []
+        why = " and ".join(told) if passes else "the gain may be chance"
         return f"It is held as challenger, for a person to promote: {why}."
     return "It is rejected, and nothing is registered."
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}"
-
-
-def _signed(share: float) -> str:
-    return f"{100 * share:+.1f}".replace("+0.0", "0.0").replace("-0.0", "0.0")

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config import Config
-from ..storage import MANIFEST, fetch, read_json
+from ..errors import BadInput, GateRefused
+from ..storage import MANIFEST, fetch, first_line, read_json
 from ..tracking import server
 from .harness import Step
 
@@ -20,6 +21,7 @@ UNTRAINED = ("base", "warmstart")
 if TYPE_CHECKING:
     from ..benchmarks.measure import Measured
     from ..registry.models import Champion
+    from ..rollout.models import Speaker
 
 
 def run(config: Config, run: Path) -> dict:
@@ -28,13 +30,16 @@ def run(config: Config, run: Path) -> dict:
     with Step("evaluate", config, run, given=lambda: _given(previous, run)) as step:
         if step.skipped:
             return step.outputs
-        from ..benchmarks.measure import measure
-        from ..benchmarks.statistics import mean_interval, paired_difference
+        from ..benchmarks.comparison import by_stratum, compared
+        from ..benchmarks.measure import CHECKED, measure
+        from ..benchmarks.strata import labels
         from ..demonstrations import load_split
 
         started = time.perf_counter()
         data = step.input("ingest")
         items = load_split(data, "test")[: config.evaluation.max_items]
+        if not items:
+            raise BadInput("the test split holds no problem: nothing can be measured", "raise demonstrations.test_share")
         folders = {
             "base": fetch(config.base.uri),
             "warmstart": step.input("warmstart") / "model",
@@ -55,16 +60,10 @@ def run(config: Config, run: Path) -> dict:
                 behind += len(items) * samples
         resamples, seed = config.evaluation.bootstrap, config.seed
         report: dict = {"benchmark": config.evaluation.benchmark, "n": len(items), "samples": config.evaluation.samples}
-        for way in ways:
-            report[way] = {arm: mean_interval(found[way].scores, resamples, seed) for arm, found in results.items()}
-        report["paired"] = {
-            f"candidate-{arm}": {
-                way: paired_difference(results["candidate"][way].scores, results[arm][way].scores, resamples, seed)
-                for way in ways
-            }
-            for arm in results
-            if arm != "candidate"
-        }
+        checked = config.evaluation.benchmark in CHECKED
+        report |= compared(results, checked, config.gate.min_gain, resamples, seed)
+        strata = labels(items, config)
+        report["strata"] = by_stratum(results, strata, resamples, seed)
         report["well_formed"] = {arm: found["sampled"].well_formed for arm, found in results.items()}
         report["tokens"] = {arm: sum(m.tokens for m in found.values()) for arm, found in results.items()}
         report["critic"] = _critics(results["candidate"]["sampled"], items, folders, config, step)
@@ -75,6 +74,7 @@ def run(config: Config, run: Path) -> dict:
         with (step.folder / "items.jsonl").open("w", encoding="utf-8") as file:
             for i, item in enumerate(items):
                 row: dict = {way: {arm: found[way].scores[i] for arm, found in results.items()} for way in ways}
+                row["strata"] = {name: given[i] for name, given in strata.items()}
                 if config.privacy.show_text:
                     answers = {arm: found["greedy"].answers[i] for arm, found in results.items()}
                     row = {"question": item.question, "expert": item.answer, "answers": answers} | row
@@ -91,7 +91,8 @@ def _arms(folders: dict[str, Path], config: Config, data: Path, step: Step) -> I
     from ..rollout.models import open_model
 
     for arm, folder in folders.items():
-        yield arm, open_model(folder, config), arm in UNTRAINED or method_of(config.method).thinks
+        speaker = _champion_model(folder, config) if arm == "champion" else open_model(folder, config)
+        yield arm, speaker, arm in UNTRAINED or method_of(config.method).thinks
     if config.evaluation.sft_steps:
         speaker = open_model(folders["base"], config)
         examples = answer_examples(speaker, load_split(data, "train"), config)
@@ -102,6 +103,20 @@ def _arms(folders: dict[str, Path], config: Config, data: Path, step: Step) -> I
         batch = config.raro.questions * config.raro.rollouts
         supervise(speaker, examples, config, config.evaluation.sft_steps, batch, config.evaluation.sft_learning_rate, tick)
         yield "sft", speaker, False
+
+
+def _champion_model(folder: Path, config: Config) -> Speaker:
+    """The champion's model. Raises GateRefused where it cannot be loaded, whatever the reason: a candidate that was not
+    compared with the champion must not take its place."""
+    from ..rollout.models import open_model
+
+    try:
+        return open_model(folder, config)
+    except KeyboardInterrupt:
+        raise
+    except Exception as error:
+        line = f"the champion of '{config.registry.model}' cannot be loaded: {first_line(error)}"
+        raise GateRefused(line, "move the alias `champion` to a version that loads, or delete it") from error
 
 
 def _critics(own: Measured, items: list, folders: dict[str, Path], config: Config, step: Step) -> dict[str, dict]:

@@ -1,0 +1,137 @@
+"""The gate's further rules, one function each: what it looks at in evaluation.json, its threshold, and why it stands there.
+
+A figure that was not measured makes a rule `not measured`, and says so in the evidence; one that is no finite number fails it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..config import Gate
+from ..errors import BadInput
+
+WHYS = {
+    "level": "Of many comparisons one is passed by chance: their p-values are corrected for their number.",
+    "effect": "A gain can be sure and still too small to be worth the risk of a change.",
+    "items": "On few problems intervals are wider than they say.",
+    "readable": "A model whose answers cannot be read serves nobody, whatever the readable ones score.",
+    "strata": "A better mean can hide that one kind of problem got worse, and somebody asks just those.",
+}
+"""Each rule's reason, unless gate.reasons has the house's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One rule and how it came out. passes: None where its figure was not measured. otherwise: what a failure leads to."""
+
+    name: str
+    why: str
+    passes: bool | None
+    otherwise: Literal["hold", "reject"]
+    figures: Mapping[str, Any]
+    sentence: str
+
+    @property
+    def shown(self) -> dict[str, Any]:
+        """As in decision.json."""
+        outcome = {True: "passed", False: self.otherwise, None: "not measured"}[self.passes]
+        return {"rule": self.name, "why": self.why, "outcome": outcome, "figures": dict(self.figures), "told": self.sentence}
+
+
+def rules(evaluation: Mapping[str, Any], gate: Gate, rivals: Sequence[str]) -> list[Rule]:
+    """Every rule but the comparisons themselves. rivals: those that were compared. Raises BadInput for a reason given to a rule
+    that does not exist."""
+    if unknown := sorted(set(gate.reasons) - set(WHYS) - {"gain", "approval"}):
+        known = ", ".join(["gain", *WHYS, "approval"])
+        raise BadInput(f"gate.reasons names a rule '{unknown[0]}' that does not exist", f"known: {known}")
+    return [
+        _level(evaluation, gate, rivals),
+        _effect(evaluation, gate, rivals),
+        _items(evaluation, gate),
+        _readable(evaluation, gate),
+        _strata(evaluation, gate),
+    ]
+
+
+def _rule(name: str, gate: Gate, passes: bool | None, otherwise: Literal["hold", "reject"], figures: dict, told: str) -> Rule:
+    return Rule(
+        name=name, why=gate.reasons.get(name, WHYS[name]), passes=passes, otherwise=otherwise, figures=figures, sentence=told
+    )
+
+
+def _level(evaluation: Mapping[str, Any], gate: Gate, rivals: Sequence[str]) -> Rule:
+    tests = evaluation.get("tests", {}).get("sampled", {})
+    chances = {rival: tests[rival]["p_holm"] for rival in rivals if rival in tests}
+    figures = {"p": {r: tests[r]["p"] for r in chances}, "p_holm": chances, "level": gate.level}
+    if len(chances) < len(rivals):
+        return _rule("level", gate, None, "hold", figures, "No test's p-values were measured.")
+    worst = max(chances, key=lambda rival: chances[rival])
+    passes = all(p < gate.level for p in chances.values())
+    told = (
+        f"The largest p-value after Holm's correction is {chances[worst]:.3g} (against {worst}); below {gate.level:g} is asked."
+    )
+    return _rule("level", gate, passes, "hold", figures, told)
+
+
+def _effect(evaluation: Mapping[str, Any], gate: Gate, rivals: Sequence[str]) -> Rule:
+    gains = {rival: evaluation["paired"][f"candidate-{rival}"]["sampled"][0] for rival in rivals}
+    least = min(gains, key=lambda rival: gains[rival])
+    told = (
+        f"The smallest mean gain is {signed(gains[least])} points (over {least}); {signed(gate.min_effect)} is worth a change."
+    )
+    passes = gate.min_effect == 0 or gains[least] >= gate.min_effect
+    return _rule("effect", gate, passes, "hold", {"gains": gains, "least": gate.min_effect}, told)
+
+
+def _items(evaluation: Mapping[str, Any], gate: Gate) -> Rule:
+    n = evaluation.get("n")
+    passes = n is not None and n >= gate.min_items
+    told = f"{n or 0:,} test problems were answered; {gate.min_items:,} are asked."
+    return _rule("items", gate, passes, "hold", {"n": n, "least": gate.min_items}, told)
+
+
+def _readable(evaluation: Mapping[str, Any], gate: Gate) -> Rule:
+    share = evaluation.get("well_formed", {}).get("candidate")
+    figures = {"share": share, "least": gate.min_readable}
+    if share is None:
+        return _rule("readable", gate, None, "reject", figures, "The share of readable answers was not measured.")
+    passes = math.isfinite(share) and share >= gate.min_readable
+    told = f"{percent(share)} % of the candidate's sampled answers could be read; {percent(gate.min_readable)} % are asked."
+    return _rule("readable", gate, passes, "reject", figures, told)
+
+
+def _strata(evaluation: Mapping[str, Any], gate: Gate) -> Rule:
+    """A loss is sure where the high end of an interval that covers all strata (comparison.by_stratum) lies below it."""
+    strata = evaluation.get("strata")
+    figures: dict[str, Any] = {"most": gate.max_stratum_loss, "lost": []}
+    if strata is None:
+        return _rule("strata", gate, None, "hold", figures, "Nothing was told apart by strata.")
+    figures["lost"] = [
+        {"stratum": name, "label": label, "rival": rival, "difference": gap[0], "low": gap[1], "high": gap[2], "n": row["n"]}
+        for name, by_label in strata.items()
+        for label, row in by_label.items()
+        for rival, gap in row.get("against", {}).items()
+        if not gap[2] > -gate.max_stratum_loss
+    ]
+    if not figures["lost"]:
+        told = f"On no stratum is a loss of more than {percent(gate.max_stratum_loss)} points sure."
+        return _rule("strata", gate, True, "hold", figures, told)
+    worst = min(figures["lost"], key=lambda one: one["difference"])
+    told = (
+        f"On {worst['stratum']} {worst['label']} ({worst['n']:,} problems) it is surely worse than {worst['rival']}: "
+        f"{signed(worst['difference'])} points (interval {signed(worst['low'])} to {signed(worst['high'])})."
+    )
+    return _rule("strata", gate, False, "hold", figures, told)
+
+
+def percent(share: float) -> str:
+    """0.384 as 38.4."""
+    return f"{100 * share:.1f}"
+
+
+def signed(share: float) -> str:
+    """0.038 as +3.8, nothing as 0.0."""
+    return f"{100 * share:+.1f}".replace("+0.0", "0.0").replace("-0.0", "0.0")
