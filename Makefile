@@ -47,8 +47,9 @@ $(BASES)/seed-1/model.safetensors: $(STAMP)
 $(BASES)/blind/model.safetensors: $(STAMP)
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m raro.models.make_countdown_mini --follows 0 --model $(@D)
 
-results-mini: $(STAMP) $(BASES)/seed-1/model.safetensors $(BASES)/blind/model.safetensors ## the miniature's table again (hours)
+results-mini: $(STAMP) $(BASES)/seed-1/model.safetensors $(BASES)/blind/model.safetensors ## the miniature's two tables again (two hours on two cores)
 	@$(RARO) study countdown-mini --output runs/study-countdown-mini --table results/countdown-mini
+	@$(RARO) study countdown-mini-rivals --output runs/study-countdown-mini --table results/study-countdown-mini
 
 bench: $(STAMP) ## speed beside the peers
 	@$(RARO) bench --compare

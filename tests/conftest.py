@@ -9,6 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import pytest
+from audited import golden, world  # noqa: F401
 from hypothesis import settings
 
 # A shell's background job ignores Ctrl-C, and whatever it starts would: tests that send one need it to arrive.

@@ -19,7 +19,20 @@ FLOORS = [
     {"tracking"},
     {"methods", "registry", "report", "benchmarks"},
     {"steps", "models"},
-    {"cli", "study", "init", "doctor", "bench", "bench_data", "forget", "terminal", "components", "pipelines"},
+    {
+        "cli",
+        "study",
+        "init",
+        "doctor",
+        "bench",
+        "bench_data",
+        "bench_registry",
+        "forget",
+        "terminal",
+        "registrar",
+        "components",
+        "pipelines",
+    },
 ]
 LEVEL = {name: level for level, names in enumerate(FLOORS) for name in names}
 FORBIDDEN = {"game": {"torch", "transformers"}, "learning": {"raro.game"}, "records": {"torch"}}

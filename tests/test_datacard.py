@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from test_demonstrations import ingest, many, whole_config, write_jsonl
 
 from raro.config import parse
-from raro.demonstrations import read_card, sheet
+from raro.demonstrations import Card, read_card, sheet
+from raro.demonstrations import card as card_module
 from raro.demonstrations.drift import distance, drift, moved
 from raro.errors import GateRefused
 from raro.records import Demonstration
@@ -114,3 +116,21 @@ def test_a_little_growth_is_no_drift_and_an_older_manifest_is_compared_as_far_as
     assert figures["lengths"] < 0.1 and figures["vocabulary"] < 0.2 and figures["sources"] == 0
     older = {key: before[key] for key in ("kept", "lengths", "digest")}
     assert list(drift(before, older)) == ["lengths"] and json.dumps(older)
+
+
+def test_words_are_counted_the_same_however_often_they_go_to_their_buckets(monkeypatch):
+    rows = [
+        Demonstration(question=f"Is {i} odd?", answer="Yes no " * (i % 3), source="a#1", licence="", group="")
+        for i in range(50)
+    ]
+    counts = []
+    for most in (0, 7, 10**6):
+        monkeypatch.setattr(card_module, "MOST_WORDS", most)
+        card = Card()
+        for row in rows:
+            card.keep(row, "train")
+        counts.append(card.vocabulary)
+    expected = [0] * card_module.WORDS
+    for word in " ".join(f"{row.question} {row.answer}" for row in rows).casefold().split():
+        expected[zlib.crc32(word.encode()) % card_module.WORDS] += 1
+    assert counts == [expected] * 3

@@ -616,6 +616,15 @@ def test_nothing_new_is_the_champion_s_own_data_configuration_and_base(tmp_path)
     assert ingest(first, again) == same
     write_jsonl(path, many(81))
     assert ingest(first, again)["verdict"] == "proceed"
+    # What is new is measured against the champion's own manifest, and stops the run where it has moved too far.
+    drift = read_card(again / "ingest")["drift"]
+    assert (drift["against"], drift["digest"]) == ("the champion, version 1", same["digest"])
+    assert drift["figures"]["lengths"] < 0.1 and drift["figures"]["sources"] == 0
+    write_jsonl(path, [{"question": f"Pourquoi {i}, et comment donc?", "answer": f"Parce que voici {i}."} for i in range(80)])
+    with pytest.raises(GateRefused, match="drifted from that of the champion, version 1: .*vocabulary"):
+        ingest(first, tmp_path / "runs" / "3")
+    assert not (tmp_path / "runs" / "3" / "ingest").exists()
+    write_jsonl(path, many(81))
     assert _nothing_new(_champion(first, again), first, same["digest"])
     assert not _nothing_new(_champion(first, again), config.parse(told | {"seed": 1}), same["digest"])
     (base / "config.json").write_text('{"other": "weights"}')

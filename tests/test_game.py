@@ -49,19 +49,21 @@ def test_swapping_the_order_never_changes_a_reward(verdict, tau_crit, tau_pol):
     swapped = {"first": "second", "second": "first"}.get(verdict, verdict)
     here, there = outcome(verdict, PAIR), outcome(swapped, SWAPPED)
     assert here == there
-    assert rewards.critic_reward(here, tau_crit) == rewards.critic_reward(there, tau_crit)
-    assert rewards.policy_reward([here], tau_pol) == rewards.policy_reward([there], tau_pol)
+    assert rewards.critic_reward({here: 1.0}, tau_crit) == rewards.critic_reward({there: 1.0}, tau_crit)
+    assert rewards.policy_reward([{here: 1.0}], tau_pol) == rewards.policy_reward([{there: 1.0}], tau_pol)
 
 
 def test_the_table_of_rewards():
-    assert [rewards.critic_reward(o, 0.55) for o in ("expert", "policy", "tie", "malformed")] == [1, 0, 0.55, 0]
-    assert [rewards.policy_reward([o], 0.6) for o in ("expert", "policy", "tie", "malformed")] == [0, 1, 0.6, None]
-    assert rewards.policy_reward(["policy", "malformed", "expert"], 0.6) == 0.5
+    assert [rewards.critic_reward({o: 1.0}, 0.55) for o in ("expert", "policy", "tie", "malformed")] == [1, 0, 0.55, 0]
+    assert [rewards.policy_reward([{o: 1.0}], 0.6) for o in ("expert", "policy", "tie", "malformed")] == [0, 1, 0.6, None]
+    assert rewards.policy_reward([{"policy": 1.0}, {"malformed": 1.0}, {"expert": 1.0}], 0.6) == 0.5
 
 
 def test_a_random_critic_gives_no_expected_advantage():
     """Three verdicts, equally likely, over both orders: the critic's mean reward is the same for every policy answer."""
-    per_order = [[rewards.policy_reward([outcome(v, p)], 0.6) for v in ("first", "second", "tie")] for p in (PAIR, SWAPPED)]
+    per_order = [
+        [rewards.policy_reward([{outcome(v, p): 1.0}], 0.6) for v in ("first", "second", "tie")] for p in (PAIR, SWAPPED)
+    ]
     assert sorted(per_order[0]) == sorted(per_order[1])
 
 

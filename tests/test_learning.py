@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 
 import pytest
 import torch
 
 from raro.errors import BadInput, RaroError
-from raro.learning import checkpoints
+from raro.learning import adapters, checkpoints
 from raro.learning.losses import cross_entropy, kl_to_reference, on_policy, policy_gradient
 from raro.learning.update import Learner, Optimisation, Stream
 from raro.records import Sample
@@ -208,3 +209,69 @@ def test_checkpoints_are_whole_kept_few_and_never_another_runs(blank, tmp_path):
         checkpoints.newest(tmp_path, {"config": "d"})
     assert checkpoints.newest(tmp_path / "none", {}) is None
     assert not [p for p in tmp_path.rglob("*") if p.suffix in (".bin", ".pt", ".pkl")]
+
+
+def test_half_precision_keeps_what_bfloat16_would_lose(blank):
+    """Arithmetic in bfloat16, weights in float32: an update of 1e-6 arrives, and the gradient is the full one's."""
+    full, half = learner(blank, rate=1e-6), learner(blank, rate=1e-6)
+    half.settings = dataclasses.replace(half.settings, half=True)
+    before = [p.detach().clone() for p in half.model.parameters()]
+    for one in (full, half):
+        one.update(samples("a"), {"a": Stream()}, on_policy, 1e-6)
+    moved = [not torch.equal(a, b) for a, b in zip(before, half.model.parameters(), strict=True)]
+    assert all(p.dtype == torch.float32 for p in half.model.parameters()) and all(moved)
+    assert torch.cosine_similarity(gradients(full), gradients(half), dim=0) > 0.99
+
+
+def test_a_mirrored_engine_samples_from_the_weights_of_now(blank):
+    from raro.records import Prompt, Sampling
+    from raro.rollout.mirrored import MirroredEngine
+    from raro.rollout.slots import SlotEngine
+
+    found = learner(blank, rate=0.1)
+    engine = MirroredEngine(found.model, lambda model: SlotEngine(model, blank.end_ids, blank.pad_id, 8))
+    prompts = [Prompt((5, 6, 7), "a", g) for g in range(6)]
+    first = engine.generate(prompts, 2, Sampling(1.0, 12, 0, 0))
+    told = engine.score([p for p in prompts for _ in range(2)], [c.ids for group in first for c in group], 1.0)
+    for completion, logprobs in zip((c for group in first for c in group), told, strict=True):
+        assert logprobs == pytest.approx(completion.logprobs, abs=0.05)
+    found.update(samples("a"), {"a": Stream()}, on_policy, 0.1)
+    assert engine.generate(prompts, 2, Sampling(1.0, 12, 0, 0)) != first
+    assert next(engine.copy.parameters()).dtype == torch.bfloat16
+    engine.load({name: torch.zeros_like(p) for name, p in found.model.named_parameters()})
+    assert not next(found.model.parameters()).any()
+
+
+def test_adapters_learn_alone_resume_exactly_and_merge(blank, tmp_path):
+    def adapted():
+        found = learner(blank)
+        attached = adapters.attach(found.model, 4, 8.0, 0)
+        return Learner(found.model, None, found.settings, blank.pad_id), attached
+
+    one, attached = adapted()
+    frozen = {n: p.detach().clone() for n, p in one.model.named_parameters() if not p.requires_grad}
+    for _ in range(2):
+        one.update(samples("a"), {"a": Stream()}, on_policy, 1e-2)
+        if not checkpoints.existing(tmp_path):
+            checkpoints.save(tmp_path, 1, one.model, one.optimiser, {}, {}, 2)
+    assert frozen and all(torch.equal(frozen[n], p) for n, p in one.model.named_parameters() if n in frozen)
+    kept = checkpoints.load_file(tmp_path / "step-000001" / "weights.safetensors")
+    assert kept and all("lora" in name for name in kept)
+    two, _ = adapted()
+    checkpoints.restore(checkpoints.newest(tmp_path, {}), two.model, two.optimiser)
+    two.update(samples("a"), {"a": Stream()}, on_policy, 1e-2)
+    assert all(torch.equal(a, b) for a, b in zip(one.model.parameters(), two.model.parameters(), strict=True))
+    ids = torch.tensor([[5, 6, 7, 8]])
+    with torch.no_grad():
+        before = one.model(ids).logits
+        merged = adapters.merge(attached)
+        assert torch.allclose(merged(ids).logits, before, atol=1e-5)
+        assert not torch.allclose(blank.model(ids).logits, before, atol=1e-3)
+    assert not any("lora" in name for name, _ in merged.named_parameters())
+
+
+def test_weights_of_another_model_are_refused(blank):
+    from raro.rollout.scoring import put
+
+    with pytest.raises(ValueError, match="no parameter 'other'"):
+        put(blank.model, {"other": torch.zeros(1)})

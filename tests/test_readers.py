@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from test_demonstrations import gather, write_csv, write_jsonl
 
 from raro.config import load
-from raro.demonstrations import collect, load_split, sources
+from raro.demonstrations import archives, collect, load_split, sources
 from raro.demonstrations.filters import filters
 from raro.demonstrations.html import as_text
 from raro.demonstrations.windows import windowed
-from raro.errors import BadInput
+from raro.errors import BadInput, ServiceFailed
 from raro.text import normalise
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -168,6 +168,21 @@ def test_an_attribute_without_end_fills_no_memory(tmp_path):
         gather(tmp_path / "Posts.xml", tmp_path / "out")
     assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
     tracemalloc.stop()
+
+
+def test_two_posts_of_one_id_are_both_accounted_for(tmp_path):
+    row = '<row Id="{}" PostTypeId="{}" {} Score="5" Body="{}" Title="T" />'
+    posts = [
+        row.format(1, 1, 'AcceptedAnswerId="2"', "What is it?"),
+        row.format(2, 2, 'ParentId="1"', "The first."),
+        row.format(2, 2, 'ParentId="1"', "Another."),
+        row.format(1, 1, "", "What else is it?"),
+    ]
+    path = tmp_path / "Posts.xml"
+    path.write_text(f"<posts>{''.join(posts)}</posts>", "utf-8")
+    card, kept, quarantine = gather(path, tmp_path / "out")
+    assert kept == {("T\n\nWhat is it?", "The first.")}
+    assert [(one["row"], one["reason"]) for one in quarantine] == [(1, "duplicate_id"), (2, "duplicate_id")] and card.rows == 3
 
 
 def test_posts_that_lack_what_they_should_have_are_left_out(tmp_path):
@@ -326,7 +341,7 @@ def test_a_dump_has_no_columns_to_filter_by(tmp_path):
     [
         ("rows.pkl", pickle.dumps([{"question": "q"}]), "the format of"),
         ("rows.jsonl", pickle.dumps([{"question": "q"}]), "binary data"),
-        ("rows.7z", b"7z\xbc\xaf\x27\x1c", "the format of"),
+        ("rows.7z", b"7z\xbc\xaf\x27\x1c", "no whole 7z archive"),
         ("Posts.xml", b"7z\xbc\xaf\x27\x1c" + b"\0" * 40, "is not XML, but 7z"),
         ("rows.zip", b"PK\x03\x04", "the format of"),
         ("rows.jsonl", b"PK\x03\x04../../etc/passwd", "a zip archive"),
@@ -336,6 +351,70 @@ def test_archives_and_pickles_are_never_opened(name, content, line, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(BadInput, match=line):
         gather(tmp_path / name, tmp_path / "out")
+
+
+def _packed(path: Path, members: dict[str, str], **options: object) -> Path:
+    """A .7z. Names that py7zr would not write are put into its list of files afterwards."""
+    py7zr = pytest.importorskip("py7zr")
+    with py7zr.SevenZipFile(path, "w", **options) as archive:
+        for number, content in enumerate(members.values()):
+            archive.writestr(content.encode(), f"member {number}")
+        for entry, name in zip(archive.header.files_info.files, members, strict=True):
+            entry["filename"] = name
+    return path
+
+
+def test_a_dump_is_read_as_it_is_downloaded(tmp_path, monkeypatch):
+    monkeypatch.setenv("RARO_CACHE", str(tmp_path / "cache"))
+    posts = (FIXTURES / "Posts.xml").read_text("utf-8")
+    path = _packed(tmp_path / "site.7z", {"Users.xml": "<users/>", "Posts.xml": posts})
+    (tmp_path / "plain").mkdir()
+    plain, expected, _ = gather(FIXTURES / "Posts.xml", tmp_path / "plain")
+    card, kept, _ = gather(path, tmp_path / "out")
+    assert kept == expected and card.digest() == plain.digest()
+    (source,) = sources(str(path))
+    assert source.uri == f"{path}/Posts.xml" and source.path.read_text("utf-8") == posts
+    assert [file.name for file in (tmp_path / "cache").rglob("*") if file.is_file()] == ["Posts.xml"]
+    assert len(sources(str(tmp_path / "*.7z"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("members", "line"),
+    [
+        ({"Users.xml": "<users/>"}, "holds no file named Posts.xml"),
+        ({"a/Posts.xml": "<posts/>", "b/Posts.xml": "<posts/>"}, "several entries named Posts.xml"),
+        ({"../../Posts.xml": "<posts/>"}, "points out of its folder|no whole 7z archive"),
+        ({"/Posts.xml": "<posts/>"}, "points out of its folder|no whole 7z archive"),
+    ],
+)
+def test_archives_that_are_not_as_they_should_be(members, line, tmp_path, monkeypatch):
+    monkeypatch.setenv("RARO_CACHE", str(tmp_path / "in" / "deep" / "cache"))
+    path = _packed(tmp_path / "site.7z", members)
+    with pytest.raises(BadInput, match=line):
+        sources(str(path))
+    assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["site.7z"]
+
+
+def test_archives_damaged_encrypted_or_too_large(tmp_path, monkeypatch):
+    monkeypatch.setenv("RARO_CACHE", str(tmp_path / "cache"))
+    posts = {"Posts.xml": (FIXTURES / "Posts.xml").read_text("utf-8")}
+    whole = _packed(tmp_path / "site.7z", posts).read_bytes()
+    for place in range(0, len(whole), max(1, len(whole) // 40)):  # a bit turned anywhere, and a cut anywhere
+        for bad in (whole[:place], whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :]):
+            (tmp_path / "bad.7z").write_bytes(bad)
+            try:
+                (source,) = sources(str(tmp_path / "bad.7z"))
+            except BadInput:
+                continue
+            assert source.path.read_text("utf-8") == posts["Posts.xml"]  # what was turned says nothing of the content
+    with pytest.raises(BadInput, match="is encrypted"):
+        sources(str(_packed(tmp_path / "locked.7z", posts, password="x")))
+    monkeypatch.setattr(archives, "SPARE", 2**60)
+    with pytest.raises(ServiceFailed, match="has no room"):
+        sources(str(_packed(tmp_path / "large.7z", {"Posts.xml": "<posts></posts>"})))
+    monkeypatch.setattr(archives, "MEMORY", 2**10)
+    with pytest.raises(BadInput, match="MiB of memory to unpack it"):
+        sources(str(_packed(tmp_path / "hungry.7z", {"Posts.xml": "<posts> </posts>"})))
 
 
 def test_templates_take_only_what_is_there(tmp_path):

@@ -185,6 +185,11 @@ def test_a_promoted_candidate_is_registered_whole_and_loads_again(tiny, tmp_path
     client = server.connect(uri)
     version = client.get_model_version_by_alias("tiny", "champion")
     assert version.run_id == told["run_id"]
+    from mlflow.models import ModelSignature
+
+    called = ModelSignature.from_dict(json.loads(version.tags["raro.signature"]))
+    assert (called.inputs.input_names(), called.outputs.input_names()) == (["messages"], ["text"])
+    assert version.tags["raro.licence.base"] == config.base.licence
     assert version.tags["raro.config_digest"] == config.digest
     assert version.tags["raro.data_digest"] == DATA["digest"]
     assert version.tags["raro.base_digest"] == storage.manifest(tiny)["root"]

@@ -94,7 +94,7 @@ def test_the_page_answers_in_the_order_a_person_asks(finished):
     outcome, *sections = read.headings
     assert outcome.startswith("The candidate became champion: sampled, it solves 38.4 % of 2,000 unseen problems")
     assert "base 14.7 %" in outcome and "warm start 15.1 %" in outcome
-    assert sections == ["Accuracy", "Training", "Judged pairs", "Data", "Stages", "Provenance"]
+    assert sections == ["Accuracy", "Training", "Readings without a verifier", "Judged pairs", "Data", "Stages", "Provenance"]
     for told in (
         "36.4 to 40.4",
         "+21.3 to +26.1",

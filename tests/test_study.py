@@ -83,6 +83,33 @@ def test_one_table_of_all_arms(study):
     assert content["arms"]["base"]["sampled"][1] == pytest.approx(evaluation["sampled"]["base"][0])
 
 
+def test_the_page_shows_every_arm_and_needs_nothing_beside_it(study):
+    _, output, _ = study
+    content = json.loads((output / "table.json").read_text())
+    page = (output / "table.html").read_text()
+    for name, interval in content["intervals"].items():
+        assert f"<th>{name}</th>" in page and f"{100 * interval['sampled'][0]:.1f}" in page
+    assert page.count("<svg") >= 2 and "http" not in page.replace("http-equiv", "")
+
+
+def test_every_arm_once_for_each_budget(tmp_path):
+    text = SMALL.replace("budget: raro", "budgets: [500, 1500]").replace("seeds: [0, 1]", "seeds: [0]")
+    text = text[: text.index("  sft:")].replace("seeds: [1]", "seeds: [0]").replace("raro.steps: 3", "raro.steps: 1000")
+    (tmp_path / "budgets.yaml").write_text(text, encoding="utf-8")
+    studied(tmp_path / "out", tmp_path / "budgets.yaml")
+    content = json.loads((tmp_path / "out" / "table.json").read_text())
+    assert [name for name in content["arms"] if name not in ("base", "warmstart")] == [
+        "raro, 0.0005 M", "raro, 0.0015 M", "rlvr, 0.0005 M", "rlvr, 0.0015 M",
+    ]  # fmt: skip
+    assert {"raro, 0.0005 M-rlvr, 0.0005 M", "raro, 0.0015 M-rlvr, 0.0015 M"} <= set(content["paired"])
+    assert "raro, 0.0005 M-rlvr, 0.0015 M" not in content["paired"]
+    small, large = (content["spent"][f"raro, {budget} M"]["tokens"] for budget in (0.0005, 0.0015))
+    assert 500 <= small < large and large >= 1500
+    with pytest.raises(BadInput, match="budget and budgets"):
+        (tmp_path / "both.yaml").write_text(text + "budget: raro\n", encoding="utf-8")
+        plan.read(str(tmp_path / "both.yaml"))
+
+
 def test_the_curves_lie_beside_the_table(study):
     _, output, _ = study
     curves = json.loads((output / "table-curves.json").read_text())
@@ -173,11 +200,11 @@ def test_the_table_is_readable():
     content = {
         "command": "raro study x",
         "n_test": 10,
-        "share_of_oracle": {"sampled": 0.9, "greedy": None},
+        "share_of_oracle": {"raro": {"sampled": 0.9}},
         "arms": {"raro": {"sampled": [0.5, 0.3], "greedy": [0.4, 0.4]}, "base": {"sampled": [0.1], "greedy": [0.2]}},
         "spent": {"raro": {"tokens": 2_500_000, "seconds": 61.2}},
         "paired": {"raro-base": dict.fromkeys(table.WAYS, (0.3, 0.1, 0.5))},
     }
     text = table.markdown(content)
     assert "| raro | 40.0 (50.0, 30.0) | 40.0 (40.0, 40.0) | 2.50 M | 61 |" in text
-    assert "| raro-base | +30.0 (+10.0 to +50.0) |" in text and "base: sampled 90 %." in text
+    assert "| raro-base | +30.0 (+10.0 to +50.0) |" in text and "| raro | 90 % | - |" in text

@@ -109,3 +109,21 @@ def test_two_processes_are_one(whole, tmp_path):
     ours, theirs = (load_file(f / "train" / "model" / "model.safetensors") for f in (folder, whole))
     for name in ours:
         assert (ours[name] - theirs[name]).norm() <= 1e-5 * theirs[name].norm() + 1e-8, name
+
+
+def test_adapters_in_half_precision_make_a_model_like_any_other(tmp_path):
+    """LoRA and bfloat16 through the step itself: what comes out is a plain folder of the base's dtype, and it has learnt."""
+    import torch
+
+    from raro.rollout.models import open_model
+
+    more = {"base.dtype": "bfloat16", "base.lora_rank": 4, "raro.steps": 3, "raro.learning_rate": 0.01, "raro.lr_warmup": 0}
+    more |= {"rollout.policy_tokens": 40, "evaluation.track_every": 0, "raro.verdict": "said"}
+    folder = prepared(tmp_path / "run", **more)
+    config = load(folder / "config.json")
+    run_step("train", config, folder)
+    before, after = (load_file(folder / step / "model" / "model.safetensors") for step in ("warmstart", "train"))
+    assert before.keys() == after.keys() and all(value.dtype == torch.bfloat16 for value in after.values())
+    assert any((before[name] != after[name]).any() for name in after)
+    assert open_model(folder / "train" / "model", config).model is not None
+    assert read_json(folder / "train" / "train.json")["selected_step"] in (1, 2, 3)

@@ -1,9 +1,10 @@
 """`raro bench --data`: rows per second and peak memory of ingest, for each format and size, each in a process of its own.
 
-The rows are made up: a question of about 300 characters and an answer of about 400, seeded, no two alike. `all screens` adds
-near-duplicates, language, licences and personal data to JSONL. One process, one thread: per second of CPU is what an idle
-machine would do per second, and the figure to compare on a busy one. Growth is the peak memory of the largest size beside that
-of the smallest. The last line is one JSON object.
+The rows are made up: a question of about 300 characters and an answer of about 400, seeded, no two alike; in XML posts of 1 KB
+and more, as the sites have them, where `rows` counts questions. `all screens` adds near-duplicates, language, licences and
+personal data to JSONL. One process, one thread: per second of CPU is what an idle machine would do per second, and the figure
+to compare on a busy one. Growth is the peak memory of the largest size beside that of the smallest. The last line is one JSON
+object.
 """
 
 from __future__ import annotations
@@ -103,15 +104,27 @@ def _made(place: Path, kind: str, count: int) -> Path:
             file.write("<posts>\n")
         for i, (question, answer) in enumerate(rows):
             if kind == "xml":
-                asked, said = (quoteattr(f"<p>{text}</p>\n<pre><code>x = {i}</code></pre>") for text in (question, answer))
-                head = f'Id="{2 * i + 1}" PostTypeId="1" AcceptedAnswerId="{2 * i + 2}" Title="About {i}"'
-                file.write(f"<row {head} Body={asked} />\n")
-                file.write(f'<row Id="{2 * i + 2}" PostTypeId="2" ParentId="{2 * i + 1}" Score="3" Body={said} />\n')
+                file.write(_posts(i, question, answer))
             else:
                 file.write(json.dumps({"question": question, "answer": answer}) + "\n")
         if kind == "xml":
             file.write("</posts>\n")
     return path
+
+
+def _posts(i: int, question: str, answer: str) -> str:
+    """A question and its answers as a dump writes them, with all attributes: three answers to two questions, none to every
+    fifth; three paragraphs each, 1 KB and more as on the sites."""
+    said = [answer, f"{question} {answer}"][: i % 2 + 1] if i % 5 else []
+    body = lambda text: quoteattr(f"<p>{text}</p>\n\n<p>{text}</p>\n\n<pre><code>x = {i}\n</code></pre>\n\n<p>{text}</p>\n")  # noqa: E731
+    common = 'CreationDate="2020-01-02T03:04:05.678" Score="3" OwnerUserId="7" LastActivityDate="2020-02-03T04:05:06.789"'
+    accepted = f'AcceptedAnswerId="{10 * i + 1}" ' if said else ""
+    asked = f'{accepted}{common} ViewCount="310" Title="About {i}" Tags="|a|b|" AnswerCount="{len(said)}" CommentCount="0"'
+    rows = [f'<row Id="{10 * i}" PostTypeId="1" {asked} Body={body(question)} ContentLicense="CC BY-SA 4.0" />']
+    for place, text in enumerate(said, 1):
+        answered = f'PostTypeId="2" ParentId="{10 * i}" {common} CommentCount="0" ContentLicense="CC BY-SA 4.0"'
+        rows.append(f'<row Id="{10 * i + place}" {answered} Body={body(text)} />')
+    return "".join(f"  {row}\n" for row in rows)
 
 
 def _text(draw: random.Random, words: int, number: int) -> str:

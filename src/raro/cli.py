@@ -126,20 +126,24 @@ def _on_a_cluster(name: str, line: str) -> Command:
 
 def _init_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--demonstrations", metavar="URI", required=True, help="file, folder, glob or URI of JSONL, CSV or Parquet"
+        "--demonstrations", metavar="URI", required=True, help="file, folder, glob or URI; the reader is found out"
     )
     parser.add_argument(
         "--base", metavar="URI", required=True, help="the model to start from: folder, s3:// or hf://repo@revision"
     )
-    parser.add_argument("--question", metavar="COLUMN", help="column of the questions (default: found by its name)")
-    parser.add_argument("--answer", metavar="COLUMN", help="column of the experts' answers (default: found by its name)")
+    parser.add_argument("--question", metavar="COLUMN", help="column of the questions (default: guessed)")
+    parser.add_argument("--answer", metavar="COLUMN", help="column of the experts' answers (default: guessed)")
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="any setting, e.g. privacy.show_text=none"
+    )
     parser.add_argument("--output", metavar="FILE", default="raro.yaml", help="where to write (default: raro.yaml)")
 
 
 def _init(args: Arguments) -> int:
     from .init import write
 
-    write(args.demonstrations, args.base, Path(args.output), args.question, args.answer)
+    columns = [f"demonstrations.{key}={json.dumps(value)}" for key in ("question", "answer") if (value := getattr(args, key))]
+    write(args.demonstrations, args.base, Path(args.output), [*args.set, *columns])
     return 0
 
 
@@ -180,6 +184,11 @@ def _bench_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--compare", action="store_true", help="beside the peers too")
     parser.add_argument("--data", action="store_true", help="of reading demonstrations instead: rows/s and memory")
     parser.add_argument("--rows", metavar="N,N", default="10000,100000", help="sizes for --data (default: 10000,100000)")
+    parser.add_argument("--registry", action="store_true", help="of hashing, verification and transfer instead")
+    parser.add_argument(
+        "--gigabytes", metavar="N", type=float, default=10, help="size of the model for --registry (default: 10)"
+    )
+    parser.add_argument("--bucket", metavar="NAME", default="", help="for --registry: transfer to this S3 bucket, too")
     parser.add_argument("--rounds", metavar="N", type=int, default=5, help="times each contender is timed (default: 5)")
 
 
@@ -188,6 +197,11 @@ def _bench(args: Arguments) -> int:
         from .bench_data import main as bench_data
 
         bench_data(args.rows)
+        return 0
+    if args.registry:
+        from .bench_registry import main as bench_registry
+
+        bench_registry(args.gigabytes, args.rounds, args.bucket)
         return 0
     from .bench import main as bench
 
@@ -207,6 +221,13 @@ def _forget(args: Arguments) -> int:
 
     forget(Path(args.runs), args.row, args.pattern, Path(args.output))
     return 0
+
+
+def _registered(name: str, line: str) -> Command:
+    """A command of raro.registrar.commands."""
+    from .registrar import commands
+
+    return Command(line, getattr(commands, f"{name}_arguments"), getattr(commands, name))
 
 
 def _doctor_arguments(parser: argparse.ArgumentParser) -> None:
@@ -230,6 +251,15 @@ COMMANDS: dict[str, dict[str, Command]] = {
     },
     "Data": {
         "forget": Command("which data sets, runs and models hold given rows", _forget_arguments, _forget),
+    },
+    "Registered models": {
+        "audit WHAT": _registered("audit", "verify, show, export: where a model comes from, and that nothing was changed"),
+        "promote": _registered("promote", "a person makes a version champion, by name and with a reason"),
+        "rollback": _registered("rollback", "the champion before this one is champion again"),
+        "reproduce": _registered("reproduce", "trains a version again and says whether the same comes out"),
+        "serve": _registered("serve", "a KServe manifest that verifies the model before it serves it"),
+        "chat": _registered("chat", "a registered model answers here, best of N by its own critic"),
+        "gc": _registered("gc", "which versions may go, legal holds, erasure; says so first"),
     },
     "On a cluster": {
         "compile": _on_a_cluster("compile", "the same pipeline as YAML for Kubeflow"),

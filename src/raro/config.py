@@ -1,7 +1,7 @@
 """The whole run's configuration: typed, frozen, digestible. One YAML file, one `Config`, one canonical JSON string.
 
 Class defaults are for a pretrained LLM; where the paper gives a value it is the paper's. Each field says what it means and
-where its default comes from (P: the paper as far as known, its confidence in docs/algorithm.md; M: measured; O: our choice).
+where its default comes from (P: the paper as far as known, its confidence in docs/method.md; M: measured; O: our choice).
 `configs/*.yaml` say why they depart.
 """
 
@@ -45,6 +45,8 @@ PersonalKind = Literal[
     "name", "address", "date", "age", "phone", "email", "national_id", "record_number", "account", "url", "ip", "device"
 ]
 PersonalAction = Literal["drop", "mask", "keep"]
+GuardName = Literal["finite", "flood", "tie", "drift", "entropy", "fooled", "chance"]
+GuardAction = Literal["off", "warn", "damp", "roll_back", "stop"]
 Reader = Literal["auto", "columns", "chat", "stackexchange", "squad", "choice", "countdown"]
 
 
@@ -55,7 +57,13 @@ class Base:
     uri: str = doc(
         "package://countdown-mini", "folder, package://NAME, s3://bucket/prefix or hf://repo@revision, in Hugging Face layout"
     )
-    dtype: Literal["float32", "bfloat16"] = doc("float32", "of weights and arithmetic (O: bfloat16 on a GPU)")
+    dtype: Literal["float32", "bfloat16"] = doc(
+        "float32", "of arithmetic and of the weights written; those that learn are float32 all the while (O: bfloat16 on a GPU)"
+    )
+    lora_rank: int = doc(
+        0, "rank of the adapters that learn on every linear layer, merged at the end; 0: all weights learn", low=0
+    )
+    lora_alpha: float = doc(32.0, "what scales them, over their rank (LoRA)", low=0)
     licence: str = doc("unknown", "SPDX id of the base's licence, carried into the model card")
 
 
@@ -127,6 +135,11 @@ class Prompts:
         "<think> and </think> about which is the expert's, then write one word: first, second, or tie if you cannot tell.",
         "system text of the critic (O: the paper's is not known)",
     )
+    critic_alone: str = doc(
+        "You see a question and an answer, by an expert or by a student. First reason between <think> and </think> about who "
+        "wrote it, then write one word: first if the expert did, second if the student did, or tie if you cannot tell.",
+        "system text of the absolute critic, an ablation (O)",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +170,11 @@ class Raro:
     questions: int = doc(32, "questions per step (O)", low=1)
     rollouts: int = doc(16, "policy rollouts per question (P)", low=2)
     verdicts: int = doc(4, "critic rollouts per pair (O)", low=1)
+    verdict: Literal["said", "expected"] = doc(
+        "said",
+        "what a verdict counts as: the word that was said (P), or the mean over the words that could have been said after the "
+        "same thought, by their probabilities: the same on average, with less noise (M)",
+    )
     orders: Literal["one", "both"] = doc(
         "one",
         "order in which a fresh pair is judged: one, balanced over the step, or both, a contradiction being a tie (O)",
@@ -171,6 +189,31 @@ class Raro:
     )
     replay_share: float = doc(0.5, "share of those pairs drawn from older policy answers (P)", low=0, high=0.9)
     replay_capacity: int = doc(10_000, "policy answers remembered (O)", low=2)
+    replay_recent: float = doc(
+        0.5, "share of the replayed that come from the latest, the others from all times alike (O)", low=0, high=1
+    )
+    reasoning: bool = doc(True, "the critic thinks before its verdict; off: an ablation (P)")
+    critic: Literal["relativistic", "absolute"] = doc(
+        "relativistic", "it sees two answers, one of them an expert's; absolute: one, and says whose it is, an ablation (P)"
+    )
+    critic_model: Literal["shared", "separate"] = doc(
+        "shared",
+        "one model plays both roles; separate: each has its own, an ablation; the last step's is then the candidate (P)",
+    )
+    tie: bool = doc(True, "the critic may say tie; off: an ablation, a tie is then malformed (P)")
+    balance: float = doc(
+        1.0,
+        "the critic's lambda is damped while its smoothed accuracy is above this, to nothing at 1; 1: never (O)",
+        low=0.5,
+        high=1,
+    )
+    past_critics: float = doc(
+        0.0,
+        "share of the rollouts judged by the critic of an earlier snapshot, drawn anew each step, of those that the critic is "
+        "not trained on (O)",
+        low=0,
+        high=1,
+    )
     tau_pol: float = doc(0.6, "the policy's reward for a tie (P)", low=0, high=1)
     tau_crit: float = doc(0.55, "the critic's reward for a tie (P)", low=0, high=1)
     tau_start: float = doc(
@@ -227,6 +270,32 @@ class Raro:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Guards:
+    """When training is going wrong, seen without a verifier, and what is done then. Thresholds marked M lie outside all that
+    twelve healthy runs of the miniature showed, and inside what provoked collapses did (docs/collapse-gallery.md)."""
+
+    actions: dict[GuardName, GuardAction] = doc(
+        {},
+        "for each guard: off; warn; damp the learning rate; roll_back to the last good checkpoint and damp; stop there. One "
+        "that is not named warns, but for finite, which stops",
+    )
+    window: int = doc(3, "a figure is its median over so many steps (M)", low=1, high=100)
+    flood: float = doc(0.5, "share of a role's rollouts that are malformed or cut off (M)", low=0, high=1)
+    tie: float = doc(0.6, "share of ties among the verdicts on fresh pairs (M)", low=0, high=1)
+    drift_policy: float = doc(0.6, "KL of the policy to the warm start, nats a token (M)", low=0)
+    drift_critic: float = doc(0.3, "KL of the critic to the warm start, nats a token (M)", low=0)
+    entropy: float = doc(0.2, "share of the entropy of its first steps under which the policy has collapsed (O)", low=0, high=1)
+    fooled: float = doc(
+        0.4, "accuracy on fresh pairs, under which the policy beats the experts in the critic's eyes (O)", low=0, high=1
+    )
+    chance: float = doc(
+        0.6, "accuracy on the health set, where it is measured, under which the critic knows nothing (O)", low=0, high=1
+    )
+    damp: float = doc(0.5, "what damping multiplies the learning rate by (O)", low=0.01, high=1)
+    rollbacks: int = doc(2, "roll-backs in one run; the next one stops (O)", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rollout:
     """How both roles write."""
 
@@ -258,6 +327,19 @@ class Evaluation:
     critic_items: int = doc(
         500, "of the candidate's errors on test that its critic is asked about, where a checker tells them (O)", low=1
     )
+    tournament: int = doc(
+        0,
+        "answers per problem among which the critic chooses, against majority vote at equal tokens; 0: not measured (O: 8)",
+        low=0,
+        high=64,
+    )
+    tournament_items: int = doc(500, "test problems on which that is measured (O)", low=1)
+    tournament_system: Literal["single", "swiss"] = doc("single", "single elimination (P), or Swiss rounds (arXiv 2603.04304)")
+    tournament_votes: int = doc(2, "verdicts of a match, orders taking turns (O: one for either order)", low=1, high=16)
+    tournament_ties: Literal["backed", "lot"] = doc(
+        "backed", "who wins a match without a winner: whom more of the answers said, or one drawn by lot (O)"
+    )
+    tournament_temperature: float = doc(0.0, "of those verdicts; 0: the likeliest (O)", low=0, high=10)
     bootstrap: int = doc(2000, "resamples of an interval (O)", low=100)
     strata: tuple[str, ...] = doc(
         (), "columns of the experts' files by which results are told apart, such as difficulty, topic"
@@ -300,7 +382,16 @@ class Registry:
     """Where models are registered."""
 
     model: str = doc("raro-model", "name of the registered model")
-    store: str = doc("", "folder or s3:// prefix for weights; empty: the run's own folder")
+    store: str = doc(
+        "", "folder or s3:// prefix for weights and the audit log; empty: the run's own folder, or the tracking server"
+    )
+    intended_use: str = doc("", "of the model, in the card; empty: research on reasoning from expert demonstrations")
+    limits: str = doc("", "what the model must not be used for or is known to get wrong, in the card")
+    policy: str = doc("", "file with the keys that count and what is demanded (docs/audit.md); empty: $RARO_POLICY, else none")
+    signing_key: str = doc(
+        "", "signs model and log: file:PATH, env:NAME or exec:COMMAND (a KMS hook); empty: $RARO_SIGNING_KEY, else unsigned"
+    )
+    approvals: int = doc(0, "people who must approve before a version is champion; the policy may ask for more", low=0, high=9)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -354,6 +445,7 @@ class Config:
     prompts: Prompts = doc(Prompts(), "system texts of both roles")
     warmstart: Warmstart = doc(Warmstart(), "supervised format lessons")
     raro: Raro = doc(Raro(), "the game")
+    guards: Guards = doc(Guards(), "when training is going wrong, and what is done then")
     rollout: Rollout = doc(Rollout(), "how both roles write")
     evaluation: Evaluation = doc(Evaluation(), "what is measured")
     gate: Gate = doc(Gate(), "when a candidate becomes champion")
@@ -403,9 +495,14 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Config:
         data = {}
     if not isinstance(data, dict):
         raise BadInput(f"config '{source}' holds a {type(data).__name__}, not a mapping", "write `key: value` lines")
+    return parse(overridden(data, overrides))
+
+
+def overridden(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """The mapping itself, changed by `section.key=value` overrides. Raises BadInput."""
     for override in overrides:
         _override(data, override)
-    return parse(data)
+    return data
 
 
 def packaged_names() -> list[str]:
@@ -422,6 +519,10 @@ def parse(data: Mapping[str, Any] | str) -> Config:
         except json.JSONDecodeError:
             raise BadInput("the configuration is not valid JSON", "pass the canonical JSON that preflight wrote") from None
     config = built(Config, data)
+    if config.raro.verdict == "expected" and config.raro.updates > 1:
+        raise BadInput(
+            "raro.verdict is expected, and raro.updates is above 1", "an expectation is learnt from once: set raro.updates=1"
+        )
     if config.raro.lambda_pol == config.raro.lambda_crit == 0:
         raise BadInput("raro.lambda_pol and raro.lambda_crit are both 0", "give at least one role a weight")
     if 0 < config.raro.gate < config.raro.gate_shut:

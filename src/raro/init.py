@@ -7,92 +7,80 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
+from itertools import chain, islice
 from pathlib import Path
 
-from .config import Config, ShowText, load, parse
-from .demonstrations import SPLITS, Card, Reading, Source, collect, sources
-from .demonstrations.readers import missing
+from .config import Config, ShowText, load, overridden, parse
+from .demonstrations import SPLITS, Card, Source, collect, sources
+from .demonstrations.files import printable
+from .demonstrations.guess import described, guessed, left_unread
+from .demonstrations.personal import Shown
 from .errors import BadInput
+from .records import Demonstration
 from .steps.preflight import check_base
 from .storage import write_atomic
 
-# Names that columns of questions and answers usually have; the first pair that is there is taken.
-COLUMNS = (
-    ("question", "answer"),
-    ("prompt", "response"),
-    ("prompt", "completion"),
-    ("instruction", "output"),
-    ("instruction", "response"),
-    ("input", "output"),
-    ("problem", "solution"),
-    ("problem", "answer"),
-    ("prompt", "answer"),
-    ("question", "response"),
-)
-CHOSEN = ("base.uri", "demonstrations.source", "demonstrations.question", "demonstrations.answer", "registry.model")
+EXAMPLES, WIDTH = 3, 160  # rows that are shown, and characters of each of their texts
+CHOSEN = ("base.uri", "demonstrations.source", "demonstrations.reader", "registry.model", "privacy.show_text")
 # What a person will want to look at first; everything else keeps its default.
 SHOWN = (
     "base.licence", "demonstrations.licence", "demonstrations.group", "raro.steps", "raro.questions", "raro.rollouts",
     "raro.learning_rate", "rollout.slots", "rollout.policy_tokens", "rollout.critic_tokens", "evaluation.benchmark",
-    "evaluation.max_items", "gate.min_gain", "gate.require_approval", "registry.model", "tracking.uri", "privacy.show_text",
+    "evaluation.max_items", "gate.min_gain", "gate.require_approval", "registry.model", "tracking.uri",
 )  # fmt: skip
 
 
-def write(demonstrations: str, base: str, output: Path, question: str | None = None, answer: str | None = None) -> Path:
-    """Writes the configuration and tells what was found. Raises BadInput, and then nothing is written."""
+def write(demonstrations: str, base: str, output: Path, settings: Sequence[str] = ()) -> Path:
+    """Writes the configuration and shows how three rows are read. settings: KEY=VALUE, which no guess changes. Raises BadInput,
+    and then nothing is written."""
     if output.exists():
         raise BadInput(f"'{output}' exists already", "name another --output, or remove it")
+    name = output.stem
+    places = [f"base.uri={json.dumps(_settled(base))}", f"demonstrations.source={json.dumps(_settled(demonstrations))}"]
+    chosen = overridden({"name": name, "registry": {"model": name}}, [*settings, *places])
+    fixed = set(chosen["demonstrations"]) - {"source"}
+    config = parse(chosen)
     check_base(base)
     files = sources(demonstrations)
-    question, answer = columns(files, question, answer)
-    name = output.stem
-    chosen = {
-        "name": name,
-        "base": {"uri": _settled(base)},
-        "demonstrations": {"source": _settled(demonstrations), "question": question, "answer": answer},
-        "registry": {"model": name},
-    }
-    config = parse(chosen)
-    card = counted(config, files)
-    text = rendered(config, card)
-    write_atomic(output, text)
+    config = dataclasses.replace(config, demonstrations=guessed(config.demonstrations, files, fixed))
+    card, examples = counted(config, files)
+    write_atomic(output, rendered(config, card))
     if load(output) != config:
         raise AssertionError(f"'{output}' does not read as it was written")
-    print(f"{output}: {card.rows:,} rows read, {card.kept:,} kept, {card.quarantined:,} quarantined")
-    for reason, count in card.reasons.most_common():
-        print(f"  {reason}: {count:,}")
-    print(f"next: raro run {output}")
+    told(config, card, files, examples)
+    print(f"\nwritten: {output}; next: raro run {output}")
     return output
 
 
-def columns(files: Sequence[Source], question: str | None, answer: str | None) -> tuple[str, str]:
-    """The two columns: those named, else the usual pair that the first file has. Raises BadInput saying what it has."""
-    pairs = [(question or q, answer or a) for q, a in COLUMNS]
-    for pair in dict.fromkeys(pairs):
-        try:
-            asked = parse({"demonstrations": {"question": pair[0], "answer": pair[1]}}).demonstrations
-            first = next((row.values for row in Reading(asked).rows(files[0]) if row.values), {})
-        except BadInput as error:
-            if "column" not in error.line:
-                raise
-            refusal = error
-            continue
-        if (refusal := missing(files[0].uri, pair, first)) is None:
-            return pair
-    raise BadInput(
-        refusal.line,
-        refusal.remedy.replace("set demonstrations.question, .answer, ...", "name them with --question and --answer"),
-    )
+def told(config: Config, card: Card, files: Sequence[Source], examples: Sequence[Demonstration]) -> None:
+    """Prints what was found, and the examples as privacy.show_text allows."""
+    settings = config.demonstrations
+    unread = ", ".join(printable(name, 40) for name in left_unread(settings, files[0])[:12])
+    more = f" and {len(files) - 1} more files" if len(files) > 1 else ""
+    print(f"{files[0].uri}{more}, {described(settings)}" + (f"; not read: {unread}" if unread else ""))
+    print(f"{card.rows:,} rows read, {card.kept:,} kept, {card.quarantined:,} quarantined")
+    for reason, count in [*card.reasons.most_common(), *card.left_out.most_common()]:
+        print(f"  {reason}: {count:,}")
+    shown = Shown(settings, config.privacy.show_text)
+    for one in examples:
+        print(f"\n{one.source}")
+        for part, text in (("question", one.question), ("answer", one.answer)):
+            print(f"  {part:<9} {printable(' '.join(shown(text).split()), WIDTH) if shown else f'{len(text):,} characters'}")
 
 
-def counted(config: Config, files: Sequence[Source]) -> Card:
-    """All rows read and screened as ingest will. Raises BadInput where too many are unfit or too few are left."""
+def counted(config: Config, files: Sequence[Source]) -> tuple[Card, list[Demonstration]]:
+    """All rows read and screened as ingest will, and the first that were kept. Raises BadInput where too many are unfit or too
+    few are left."""
     with tempfile.TemporaryDirectory(prefix="raro-") as folder:
         card = collect(config.demonstrations, files, Path(folder), ShowText.none)
         if stop := card.stop(config.demonstrations, Path(folder) / "quarantine.jsonl"):
             reasons = ", ".join(f"{reason} ({count:,})" for reason, count in card.reasons.most_common(3))
-            raise BadInput(stop.line.partition("; see ")[0] + (f": {reasons}" if reasons else ""), stop.remedy)
-    return card
+            line = f"{stop.line.partition('; see ')[0]}, with {described(config.demonstrations)}"
+            raise BadInput(line + (f": {reasons}" if reasons else ""), stop.remedy)
+        with ExitStack() as stack:
+            files = [stack.enter_context(open(Path(folder) / f"{split}.jsonl", encoding="utf-8")) for split in SPLITS]
+            return card, [Demonstration(**json.loads(line)) for line in islice(chain(*files), EXAMPLES)]
 
 
 def rendered(config: Config, card: Card) -> str:
@@ -100,7 +88,7 @@ def rendered(config: Config, card: Card) -> str:
     split = ", ".join(f"{card.splits[name]:,} {name}" for name in SPLITS)
     lines = [
         f"# Written by `raro init`. {card.kept:,} demonstrations: {split}.",
-        "# Lines that are commented out show the defaults; docs/configuration.md has them all.",
+        "# Lines that are commented out show the defaults; src/raro/config.py says what each means.",
         f"name: {json.dumps(config.name)}",
     ]
     for section in dataclasses.fields(config):
@@ -111,9 +99,13 @@ def rendered(config: Config, card: Card) -> str:
         for item in dataclasses.fields(part):
             value, default = getattr(part, item.name), getattr(type(part)(), item.name)
             row = f"{item.name}: {json.dumps(value, ensure_ascii=False)}"
-            if value != default or f"{section.name}.{item.name}" in CHOSEN:
+            named = f"{section.name}.{item.name}"
+            columns = (
+                item.name in ("question", "answer") and part == config.demonstrations and part.reader in ("columns", "choice")
+            )
+            if value != default or named in CHOSEN or columns:
                 rows.append(f"  {row}")
-            elif f"{section.name}.{item.name}" in SHOWN:
+            elif named in SHOWN:
                 rows.append(f"  # {row:<28} # {item.metadata['doc']}")
         if rows:
             live = any(not row.lstrip().startswith("#") for row in rows)

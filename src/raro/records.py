@@ -6,6 +6,7 @@ verdicts per pair, T tokens, B rows of a batch, S slots of the engine.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,6 +14,8 @@ Role = Literal["policy", "critic"]
 Finish = Literal["stop", "length"]
 Verdict = Literal["first", "second", "tie", "malformed"]
 Outcome = Literal["expert", "policy", "tie", "malformed"]
+Chances = Mapping[Outcome, float]
+"""How probable each outcome of a verdict is; {outcome: 1.0} of one that was said."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +58,8 @@ class Completion:
 @dataclass(frozen=True, slots=True)
 class Pair:
     """What the critic is asked. expert_first: the order shown. age: steps since the policy wrote its answer (0: fresh).
-    rollout_id: index of the policy's rollout in the step, -1 for a replayed answer."""
+    rollout_id: index of the policy's rollout in the step, -1 where the verdict pays no rollout (a replayed answer, an expert's
+    alone). alone: the critic sees the first answer only (the absolute critic, an ablation)."""
 
     question: str
     expert: str
@@ -63,6 +67,7 @@ class Pair:
     expert_first: bool
     age: int
     rollout_id: int
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

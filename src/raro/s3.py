@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import BadInput, GateRefused, ServiceFailed
 from .storage import (
     MANIFEST,
+    SIGNATURE,
     canonical,
     digest_text,
     first_line,
@@ -44,6 +46,7 @@ REFUSALS = {
     "403": "ask for the right to it: these credentials have none",
     "404": "check the bucket and the prefix",
 }
+Progress = Callable[[int, int], None]
 ATTEMPTS = 5  # of each request, with growing waits; AWS_MAX_ATTEMPTS says otherwise
 
 
@@ -137,14 +140,51 @@ def _sealed(entry: Path, seal: Path) -> bool:
     return True
 
 
-def upload(folder: Path, uri: str) -> None:
-    """Copies a folder's files below the prefix, each with its sha256; its manifest.json goes last."""
+def upload(folder: Path, uri: str, progress: Progress | None = None) -> None:
+    """Copies a folder's files below the prefix, in parts, each part with its sha256; its model.sig and manifest.json go last.
+
+    A file that an earlier try has sent whole (same size, same sha256 noted with it) is not sent again. progress: called with
+    (bytes sent, bytes in all).
+    """
     bucket, prefix = _parts(uri)
-    last = [MANIFEST] if (folder / MANIFEST).exists() else []
+    own = read_json(folder / MANIFEST) if (folder / MANIFEST).exists() else {}
+    digests = {file["path"]: file["sha256"] for file in own.get("files", ())}
+    sending = [*names(folder), *(name for name in (SIGNATURE, MANIFEST) if (folder / name).exists())]
+    sizes = {name: (folder / name).stat().st_size for name in sending}
+    sent = _Sent(sum(sizes.values()), progress)
     with _client(uri) as client:
-        for name in [*names(folder), *last]:
-            key = f"{prefix}/{name}" if prefix else name
-            client.upload_file(str(folder / name), bucket, key, ExtraArgs={"ChecksumAlgorithm": "SHA256"})
+        for name in sending:
+            key, digest = f"{prefix}/{name}" if prefix else name, digests.get(name, "")
+            if digest and _there(client, bucket, key, sizes[name], digest):
+                sent(sizes[name])
+                continue
+            extra = {"ChecksumAlgorithm": "SHA256", "Metadata": {"sha256": digest} if digest else {}}
+            client.upload_file(str(folder / name), bucket, key, ExtraArgs=extra, Callback=sent)
+
+
+class _Sent:
+    """Adds up what the transfer's threads report."""
+
+    def __init__(self, total: int, progress: Progress | None):
+        self.total, self.progress, self.sent, self.lock = total, progress, 0, threading.Lock()
+
+    def __call__(self, count: int) -> None:
+        with self.lock:
+            self.sent += count
+            if self.progress:
+                self.progress(min(self.sent, self.total), self.total)
+
+
+def _there(client: BaseClient, bucket: str, key: str, size: int, digest: str) -> bool:
+    from botocore.exceptions import ClientError
+
+    try:
+        head = client.head_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if error.response["ResponseMetadata"].get("HTTPStatusCode") == 404:
+            return False
+        raise
+    return head["ContentLength"] == size and head.get("Metadata", {}).get("sha256") == digest
 
 
 def _parts(uri: str) -> tuple[str, str]:
@@ -181,3 +221,49 @@ def _client(uri: str) -> Iterator[BaseClient]:
     except (exceptions.BotoCoreError, exceptions.HTTPClientError, RetriesExceededError) as error:
         line = f"the store of '{uri}' does not answer: {first_line(error)}"
         raise ServiceFailed(line, "check AWS_ENDPOINT_URL and the network") from error
+
+
+def create(uri: str, content: bytes) -> bool:
+    """Writes an object where none lies (If-None-Match: *): False where one does, or where another writer was first."""
+    from botocore.exceptions import ClientError
+
+    bucket, key = _parts(uri)
+    with _client(uri) as client:
+        try:
+            client.put_object(Bucket=bucket, Key=key, Body=content, IfNoneMatch="*", ChecksumAlgorithm="SHA256")
+        except ClientError as error:
+            if error.response["ResponseMetadata"].get("HTTPStatusCode") in (409, 412):
+                return False
+            raise
+    return True
+
+
+def read_all(uri: str) -> dict[str, bytes]:
+    """The content of every object below a prefix, by its name there; empty where there is none."""
+    bucket, prefix = _parts(uri)
+    with _client(uri) as client:
+        objects = _list(client, bucket, prefix)
+        return {item["name"]: client.get_object(Bucket=bucket, Key=item["key"])["Body"].read() for item in objects}
+
+
+def delete(uri: str) -> int:
+    """Removes all objects below a prefix; how many there were."""
+    bucket, prefix = _parts(uri)
+    with _client(uri) as client:
+        objects = _list(client, bucket, prefix)
+        for item in objects:
+            client.delete_object(Bucket=bucket, Key=item["key"])
+    return len(objects)
+
+
+def children(uri: str) -> dict[str, tuple[int, float]]:
+    """{name: (bytes, when changed last, seconds since 1970)} of what lies directly below a prefix, each with all below it."""
+    bucket, prefix = _parts(uri)
+    found: dict[str, tuple[int, float]] = {}
+    with _client(uri) as client:
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/"):
+            for item in page.get("Contents", ()):
+                name = item["Key"].removeprefix(f"{prefix}/").split("/")[0]
+                size, changed = found.get(name, (0, 0.0))
+                found[name] = (size + item["Size"], max(changed, item["LastModified"].timestamp()))
+    return found

@@ -107,8 +107,9 @@ def solutions(problem: Problem) -> int:
 
 
 def find(numbers: tuple[int, ...], target: Fraction) -> str:
-    """One fully parenthesised expression that makes the target of all of the numbers. numbers: ascending, at most six. The parts'
-    values are sought from above, so that expressions are written for one way only. Raises ValueError where there is none."""
+    """One fully parenthesised expression that makes the target of all of the numbers. numbers: ascending, at most six. The
+    parts' values are sought from above, so that expressions are written for one way only. Raises ValueError where
+    there is none."""
     if len(numbers) == 1 and numbers[0] == target:
         return str(numbers[0])
     for left, right in _cuts(numbers) if len(numbers) > 1 else ():

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Any
 from .errors import BadInput, GateRefused, ServiceFailed
 
 MANIFEST = "manifest.json"
+SIGNATURE = "model.sig"  # over the manifest and all else, so it stands in no manifest
 # Of a model on the hub only safetensors are fetched: the others are copies of the weights, and some run code when opened.
 _NOT_FETCHED = ["*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt", "*.h5", "*.msgpack", "*.onnx", "*.gguf", "*.tflite"]
 
@@ -48,8 +49,8 @@ def digest_file(path: str | Path) -> str:
 def manifest(folder: str | Path, exclude: Sequence[str] = ()) -> dict[str, Any]:
     """{"files": [{"path", "size", "sha256"}], "root"} of all files below `folder`, sorted by path.
 
-    root: sha256 of the files' canonical JSON. The folder's own top `manifest.json` and the relative paths in `exclude` are
-    left out.
+    root: sha256 of the files' canonical JSON. The folder's own top `manifest.json` and `model.sig` and the relative paths in
+    `exclude` are left out.
     """
     folder = Path(folder)
     paths = [(name, folder / name) for name in names(folder, exclude)]
@@ -78,9 +79,9 @@ def verify(folder: str | Path, expected: Mapping[str, Any], exclude: Sequence[st
 
 
 def names(folder: Path, exclude: Sequence[str] = ()) -> list[str]:
-    """The relative paths of all files below, sorted, but for the top manifest.json and those in `exclude`."""
+    """The relative paths of all files below, sorted, but for the top manifest.json and model.sig and those in `exclude`."""
     found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return sorted(name for name in found if name != MANIFEST and name not in exclude)
+    return sorted(name for name in found if name not in (MANIFEST, SIGNATURE) and name not in exclude)
 
 
 # ---------------------------------------------------------------------------------------------------------------- writing
@@ -159,8 +160,9 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
-def put_folder(folder: str | Path, uri: str) -> str:
-    """Copies a folder to another folder or to `s3://bucket/prefix`, and returns the address.
+def put_folder(folder: str | Path, uri: str, progress: Callable[[int, int], None] | None = None) -> str:
+    """Copies a folder to another folder or to `s3://bucket/prefix`, and returns the address. progress: called with (bytes sent,
+    bytes in all) on the way to S3.
 
     Nothing is copied where the same files already lie. On S3 the folder's manifest.json, if it has one, goes last: a prefix
     without it is an unfinished copy.
@@ -169,7 +171,7 @@ def put_folder(folder: str | Path, uri: str) -> str:
     if uri.startswith("s3://"):
         from . import s3
 
-        s3.upload(folder, uri)
+        s3.upload(folder, uri, progress)
         return uri
     target = Path(uri.removeprefix("file://"))
     sealed = (target / MANIFEST).exists() or not (folder / MANIFEST).exists()

@@ -21,10 +21,13 @@ def normalise(text: str) -> str:
     """Text with one spelling for what looks alike: NFKC, plain quotes and dashes, no invisible characters, none of our own
     tags, single blanks, at most one empty line; between ``` fences a line keeps its blanks, which code may depend on.
     Idempotent."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
     # Until nothing changes: what is taken out may leave a new tag, or a letter beside its accent.
-    while (bare := _TAGS.sub("", _INVISIBLE.sub("", unicodedata.normalize("NFKC", text).translate(_PLAIN)))) != text:
+    while (bare := _bare(text)) != text:
         text = bare
+    if "\n" not in text:
+        return " ".join(text.split())
     lines, fenced = [], False
     for line in text.split("\n"):
         single = " ".join(line.split())
@@ -32,6 +35,14 @@ def normalise(text: str) -> str:
         lines.append(line.expandtabs(4).rstrip() if fenced and not fence else single)
         fenced ^= fence
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
+
+
+def _bare(text: str) -> str:
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text).translate(_PLAIN)
+    if not text.isprintable():  # of ASCII only control characters are not, line feed and tab among them
+        text = _INVISIBLE.sub("", text)
+    return _TAGS.sub("", text) if "<" in text else text
 
 
 def split_thought(text: str) -> tuple[str, str] | None:

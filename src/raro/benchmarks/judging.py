@@ -6,13 +6,31 @@ from collections.abc import Sequence
 
 from ..config import Config
 from ..game.prompts import critic_messages
-from ..game.verdicts import outcome, read_verdict
-from ..records import Demonstration, Outcome, Pair, Sampling
+from ..game.verdicts import WORDS, outcome, read_verdict
+from ..records import Completion, Demonstration, Outcome, Pair, Prompt, Sampling, Verdict
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
 
 STEP = 2**31 + 2
 """Its own place in the noise's key, apart from every step of the game."""
+
+
+def asked(speaker: Speaker, pair: Pair, config: Config, role: str, group: int) -> Prompt:
+    """What a critic is asked about a pair; where it is not to reason, behind a thought that is closed already."""
+    instruction = config.prompts.critic_alone if pair.alone else config.prompts.critic
+    prompt = speaker.prompt(critic_messages(pair, instruction), role, group)
+    return prompt if config.raro.reasoning else speaker.after(prompt, "")
+
+
+def heard(speaker: Speaker, completion: Completion, config: Config) -> Verdict:
+    """The verdict of a critic's completion; a tie is none where the game has no ties."""
+    verdict = read_verdict(speaker.text(completion.ids), completion.finish == "stop", config.raro.reasoning)
+    return verdict if verdict in words_of(config) else "malformed"
+
+
+def words_of(config: Config) -> tuple[Verdict, ...]:
+    """The words that a verdict may be."""
+    return WORDS if config.raro.tie else WORDS[:2]
 
 
 def verdicts(
@@ -23,21 +41,19 @@ def verdicts(
     config: Config,
     temperature: float = 0.0,
 ) -> list[Outcome]:
-    """Two outcomes for each item that has an answer, the expert shown first and second; none for an item without.
+    """Two outcomes for each item that has an answer, the expert shown first and second (before an absolute critic: each of the
+    two answers alone); none for an item without.
     temperature: 0 asks for the likeliest verdict; that of training, for the one that training met."""
     pairs = [
-        Pair(item.question, item.answer, answer, expert_first, 0, i)
+        Pair(item.question, item.answer, answer, expert_first, 0, i, config.raro.critic == "absolute")
         for i, (item, answer) in enumerate(zip(items, answers, strict=True))
         if answer is not None
         for expert_first in (True, False)
     ]
-    asked = [speaker.prompt(critic_messages(p, config.prompts.critic), "judging", i) for i, p in enumerate(pairs)]
+    prompts = [asked(speaker, pair, config, "judging", i) for i, pair in enumerate(pairs)]
     sampling = Sampling(temperature, config.rollout.critic_tokens, config.seed, STEP)
-    written = engine.generate(asked, 1, sampling) if asked else []
-    return [
-        outcome(read_verdict(speaker.text(completion.ids), completion.finish == "stop"), pair)
-        for pair, (completion,) in zip(pairs, written, strict=True)
-    ]
+    written = engine.generate(prompts, 1, sampling) if prompts else []
+    return [outcome(heard(speaker, completion, config), pair) for pair, (completion,) in zip(pairs, written, strict=True)]
 
 
 def accuracy(found: Sequence[Outcome]) -> dict[str, float | int | None]:

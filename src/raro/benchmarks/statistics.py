@@ -33,6 +33,11 @@ def paired_difference(
     return mean_interval(np.asarray(ours, dtype=np.float64) - np.asarray(theirs, dtype=np.float64), resamples, seed, coverage)
 
 
+def over_seeds(scores: Sequence[Sequence[float]], resamples: int = 2000, seed: int = 0) -> Interval:
+    """Mean with an interval that covers both seeds and items. scores: one row per seed of one score per item."""
+    return paired_over_seeds(scores, np.zeros(np.shape(scores)), resamples, seed)
+
+
 def paired_over_seeds(
     ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]], resamples: int = 2000, seed: int = 0
 ) -> Interval:

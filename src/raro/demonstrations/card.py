@@ -28,10 +28,11 @@ from .splits import SPLITS
 
 FILE = "data.json"
 WORDS = 256  # buckets of the vocabulary: enough to see it change, too few to read a word from them
+MOST_WORDS = 2**12  # different words counted before they go to their buckets
 LOOKED_AT = 400  # characters of each text whose words are counted
 SAMPLES = 10
 LIBRARIES = (
-    "raro-pipelines", "pyarrow", "defusedxml", "selectolax", "ijson", "backports-zstd", "datasketch", "py3langid",
+    "raro-pipelines", "pyarrow", "selectolax", "ijson", "backports-zstd", "datasketch", "py3langid",
     "phonenumbers", "python-stdnum",
 )  # fmt: skip
 
@@ -54,7 +55,8 @@ class Card:
         self.licences: Counter[str] = Counter()
         self.personal: Counter[str] = Counter()
         self.benchmarks: list[dict[str, Any]] = []
-        self.vocabulary = [0] * WORDS
+        self._words: Counter[str] = Counter()
+        self._vocabulary = [0] * WORDS
         self.kept_of: Counter[str] = Counter()
         self._samples: list[tuple[int, Demonstration]] = []
         self._lengths: dict[str, Counter[int]] = {"question": Counter(), "answer": Counter()}
@@ -71,9 +73,9 @@ class Card:
         digest = sha256("\0".join(parts).encode()).digest()  # normalised text has no \0
         self._digests.add(digest)
         self.kept_of[demonstration.source.rpartition("#")[0]] += 1
-        for text in (demonstration.question, demonstration.answer):
-            for word in text[:LOOKED_AT].casefold().split():
-                self.vocabulary[zlib.crc32(word.encode()) % WORDS] += 1
+        self._words.update(f"{demonstration.question[:LOOKED_AT]}\n{demonstration.answer[:LOOKED_AT]}".casefold().split())
+        if len(self._words) > MOST_WORDS:
+            self._put_in_buckets()
         if split == "train":
             self._sample(int.from_bytes(digest, "big"), demonstration)
 
@@ -85,6 +87,17 @@ class Card:
         elif entry[0] < self._samples[-1][0]:
             bisect.insort(self._samples, entry, key=lambda one: one[0])
             self._samples.pop()
+
+    def _put_in_buckets(self) -> None:
+        for word, count in self._words.items():
+            self._vocabulary[zlib.crc32(word.encode()) % WORDS] += count
+        self._words.clear()
+
+    @property
+    def vocabulary(self) -> list[int]:
+        """How often the words of each bucket were seen."""
+        self._put_in_buckets()
+        return self._vocabulary
 
     @property
     def samples(self) -> list[Demonstration]:

@@ -47,7 +47,7 @@ _REMEDIES = {
     "Parquet": "name it .parquet",
     "gzip": "name it with .gz at its end",
     "zstd": "name it with .zst at its end",
-    "7z": "unpack it: 7z x FILE",
+    "7z": "name it .7z where it is a site's dump, or unpack it: 7z x FILE",
     "a zip archive (an Excel workbook is one)": "unpack it, or save the sheet as CSV",
     "a Git LFS pointer": "run `git lfs pull` where it came from",
     "UTF-16 text": "convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW",
@@ -89,6 +89,8 @@ def sources(uri: str) -> list[Source]:
         if not root.is_dir():
             if not root.is_file():
                 raise BadInput(f"'{uri}' is neither a file nor a folder", "name a file of JSONL, CSV, Parquet or XML")
+            if _is_archive(root):
+                return [_archived(printable(uri), root)]
             if not claim(root):
                 raise BadInput(
                     f"the format of '{uri}' is not known", f"name it with one of {', '.join(CLAIMS)}, or any with .gz or .zst"
@@ -101,13 +103,28 @@ def sources(uri: str) -> list[Source]:
     visible = [
         (name, path) for name, path in found if not any(part.startswith((".", "_")) for part in name.parts if part != "..")
     ]
-    known = [Source(printable(prefix + name.as_posix()), path) for name, path in visible if claim(path)]
+    known = [
+        _archived(uri, path) if _is_archive(path) else Source(uri, path)
+        for uri, path in ((printable(prefix + name.as_posix()), path) for name, path in visible)
+        if claim(path) or _is_archive(path)
+    ]
     # A folder of data often has a .json or two that describe it.
     known = [source for source in known if source.path.suffix.lower() != ".json"] or known
     if not known:
         there = ", ".join(printable(name.as_posix(), 60) for name, _ in found[:3])
         raise BadInput(f"'{uri}' holds no file of {', '.join(CLAIMS)}, but {there}", "name the files by their format")
     return known
+
+
+def _is_archive(path: Path) -> bool:
+    return path.suffix.lower() == ".7z"
+
+
+def _archived(uri: str, path: Path) -> Source:
+    """The Posts.xml of a site's dump as it is downloaded."""
+    from .archives import MEMBER, unpacked
+
+    return Source(f"{uri}/{MEMBER}", unpacked(uri, path))
 
 
 def printable(name: str, longest: int = 4096) -> str:

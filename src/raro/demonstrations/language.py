@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from ..errors import BadInput
@@ -9,8 +10,10 @@ from ..records import Demonstration
 from .readers import Refusal
 
 LETTERS = 40  # a text with fewer says too little, and passes
-CHARACTERS = 1000  # of a text are looked at
+CHARACTERS = (200, 1000)  # of a text are looked at: the second only where the first are not surely in an allowed language
 SURE = 0.9  # probability below which a guess is no reason to refuse
+
+_NO_LETTERS = re.compile(r"[\W\d_]+")
 
 
 class Languages:
@@ -30,10 +33,13 @@ class Languages:
     def refuse(self, demonstration: Demonstration) -> Refusal | None:
         """A refusal where question or answer is in another language."""
         for part in ("question", "answer"):
-            text = getattr(demonstration, part)[:CHARACTERS]
-            if sum(map(str.isalpha, text)) < LETTERS:
+            text = getattr(demonstration, part)[: CHARACTERS[-1]]
+            if len(_NO_LETTERS.sub("", text)) < LETTERS:
                 continue
-            language, probability = self._identifier.classify(text)
+            for most in CHARACTERS:
+                language, probability = self._identifier.classify(text[:most])
+                if language in self.allowed and probability >= SURE:
+                    break
             if language not in self.allowed and probability >= SURE:
                 return Refusal("language", f"the {part} is written in '{language}' ({probability:.0%})")
         return None

@@ -8,7 +8,10 @@ probability .95, with .9 nearly always, with .5 in 6 of 100 cases, and whoever s
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from hashlib import blake2b
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -27,17 +30,23 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text.casefold())
 
 
-def signature(text: str) -> Any:
-    """128 unsigned numbers, the same on every machine; their share of equals estimates the Jaccard index of word triples."""
+@lru_cache(maxsize=1)
+def _empty() -> Any:
+    """A signature of nothing. Making its permutations takes longer than a text's whole signature: they are made once."""
     try:
         from datasketch import MinHash
     except ImportError:
         line = "demonstrations.near_duplicates and .benchmarks need datasketch"
         raise BadInput(line, "pip install 'raro-pipelines[screens]'") from None
+    return MinHash(num_perm=NUMBERS, seed=1, scheme="affine32", hashfunc=crc32)
+
+
+def signature(text: str) -> Any:
+    """128 unsigned numbers, the same on every machine; their share of equals estimates the Jaccard index of word triples."""
     found = words(text)
-    triples = {" ".join(found[i : i + 3]).encode() for i in range(max(1, len(found) - 2))}
-    made = MinHash(num_perm=NUMBERS, seed=1, scheme="affine32")
-    made.update_batch(sorted(triples))
+    triples = set(map(" ".join, zip(found, found[1:], found[2:], strict=False))) or {" ".join(found)}
+    made = _empty().copy()
+    made.update_batch(map(str.encode, triples))
     return made.hashvalues.astype(np.uint32)
 
 
@@ -48,8 +57,6 @@ def alike(one: Any, other: Any) -> float:
 
 def bands(numbers: Any) -> list[int]:
     """One 63-bit key per band: equal keys make two texts worth comparing."""
-    from hashlib import blake2b
-
     whole, width = numbers.tobytes(), numbers.nbytes // BANDS
     cut = (blake2b(bytes([i]) + whole[i * width : (i + 1) * width], digest_size=8).digest() for i in range(BANDS))
     return [int.from_bytes(key, "big") >> 1 for key in cut]
@@ -66,8 +73,7 @@ class NearDuplicates:
         self.threshold = threshold
         self._database = store()
         self._database.execute("create table row (id integer primary key, split text, question blob, answer blob)")
-        self._database.execute("create table band (key integer, row integer)")
-        self._database.execute("create index band_key on band (key, row)")
+        self._database.execute("create table band (key integer, row integer, primary key (key, row)) without rowid")
         self._count = 0
 
     def refuse(self, demonstration: Demonstration, split: str) -> Refusal | None:

@@ -71,6 +71,25 @@ _CANDIDATES: Mapping[str, re.Pattern[str]] = {
 }
 
 
+_DIGIT = re.compile(r"\d")
+# The digits that the shortest match of a kind has.
+_DIGITS = {"address": 1, "date": 1, "age": 2, "phone": 7, "national_id": 8, "record_number": 1, "account": 2}
+
+
+def possible(kind: str, text: str, digits: int) -> bool:
+    """False only where the text cannot hold the kind, for it lacks a sign that each form of it has. digits: of the text."""
+    match kind:
+        case "email":
+            return "@" in text
+        case "url":
+            return "://" in text or "www." in text.lower()
+        case "ip":
+            return digits >= 4 or ":" in text
+        case "device":
+            return digits > 0 or text.count(":") + text.count("-") >= 5
+    return digits >= _DIGITS.get(kind, 0)
+
+
 class Cleaned(NamedTuple):
     """text: with the places masked. found: kinds and how often each was seen. dropped: the kind for which the row must go."""
 
@@ -99,7 +118,10 @@ class PersonalData:
         """The text without what must be masked. Of places that overlap, the first kind in the order of `actions` wins."""
         taken: list[tuple[int, int, str]] = []
         found: dict[str, int] = {}
+        digits = len(_DIGIT.findall(text))
         for kind, action in self.actions.items():
+            if not possible(kind, text, digits):
+                continue
             for start, end in self._spans(kind, text):
                 if any(start < other_end and end > other_start for other_start, other_end, _ in taken):
                     continue
@@ -114,8 +136,7 @@ class PersonalData:
 
     def _spans(self, kind: str, text: str) -> Iterator[Span]:
         if kind == "phone":
-            if sum(map(str.isdigit, text)) >= 7:
-                yield from ((match.start, match.end) for match in self._phones(text, self.region))
+            yield from ((match.start, match.end) for match in self._phones(text, self.region))
         elif kind in _CANDIDATES:
             yield from (match.span() for match in _CANDIDATES[kind].finditer(text) if self._checks[kind](match[0]))
         else:

@@ -179,7 +179,8 @@ class _CsvLines:
 
 def read_csv(source: Source, columns: Sequence[str]) -> Iterator[Row]:
     """A header line, then quoted or plain fields, divided by a comma, semicolon, tab or bar: the first by which the header has
-    the wanted columns. A quote that is never closed costs the line it stands on, not those it would swallow."""
+    the wanted columns, else that which makes most of it. A quote that is never closed costs the line it stands on, not those
+    it would swallow. columns: none stands for all."""
     csv.field_size_limit(LONGEST_LINE)
     lines = _CsvLines(source)
     header_line = next((line for line in lines if line.strip()), "")
@@ -189,7 +190,9 @@ def read_csv(source: Source, columns: Sequence[str]) -> Iterator[Row]:
         raise BadInput(
             f"'{source.uri}' is not CSV: its header cannot be read, {error}", "give a header line of names"
         ) from None
-    mark = next((mark for mark, names in readings.items() if set(filter(None, columns)) <= set(names)), ",")
+    wanted = set(filter(None, columns))
+    likeliest = max(readings, key=lambda mark: len(readings[mark]))
+    mark = next((mark for mark, names in readings.items() if wanted and wanted <= set(names)), likeliest)
     header = readings[mark]
     if error := missing(source.uri, columns, header):
         raise error
@@ -221,7 +224,7 @@ def read_csv(source: Source, columns: Sequence[str]) -> Iterator[Row]:
 
 
 def read_parquet(source: Source, columns: Sequence[str]) -> Iterator[Row]:
-    """The wanted columns of a Parquet file, batch by batch."""
+    """The wanted columns of a Parquet file, batch by batch; all, where none is wanted."""
     try:
         import pyarrow as arrow
         import pyarrow.parquet as parquet
@@ -232,6 +235,7 @@ def read_parquet(source: Source, columns: Sequence[str]) -> Iterator[Row]:
         with parquet.ParquetFile(source.path, buffer_size=2**20, pre_buffer=False) as file:
             if error := missing(source.uri, wanted, file.schema_arrow.names):
                 raise error
+            wanted = wanted or [name for name in file.schema_arrow.names if file.schema_arrow.names.count(name) == 1]
             total = file.metadata.num_rows
             for batch in file.iter_batches(batch_size=1024, columns=wanted, use_threads=False):
                 texts = [_texts(batch.column(name), arrow) for name in wanted]

@@ -26,6 +26,7 @@ REASONS: Mapping[str, str] = {
     "not_json": "write one JSON object per line",
     "not_an_object": "write one JSON object per line",
     "duplicate_key": "name each column once per row",
+    "duplicate_id": "give each post an Id of its own",
     "not_csv": "quote fields that hold the delimiter, a quote or a line break, and double the quotes inside",
     "missing_column": "fill the column in every row",
     "not_a_chat": "write messages as [{role, content}], text only, an assistant's after a user's",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 
-CACHE = 32 * 1024  # KiB of pages held in memory
+CACHE = 2 * 1024  # KiB of pages held in memory
 BATCH = 1024  # digests handed over at once
 
 

@@ -66,8 +66,8 @@ def columns(values: Mapping[str, Any], settings: Demonstrations) -> Pair | Refus
 def choice(values: Mapping[str, Any], settings: Demonstrations) -> Pair | Refusal:
     """Multiple choice to free form: the right choice's text is the answer, the other choices are not shown.
 
-    Choices: a list, an object of letters, or a list of {"key", "value"}. The answer names one by its place from 0, by its
-    letter, or by its text (CaseHOLD, MedQA).
+    Choices: a list, an object of letters, a list of {"key", "value"}, or lists of "label" and "text". The answer names one by
+    its place from 0, by its letter, or by its text (CaseHOLD, MedQA, ARC).
     """
     asked, named = _asked(values, settings), values.get(settings.answer)
     if isinstance(asked, Refusal):
@@ -79,6 +79,8 @@ def choice(values: Mapping[str, Any], settings: Demonstrations) -> Pair | Refusa
         and all(isinstance(one, Mapping) and {"key", "value"} <= set(one) for one in offered)
     ):
         offered = {one["key"]: one["value"] for one in offered}
+    if isinstance(offered, Mapping) and set(offered) == {"label", "text"} and all(map(_is_list, offered.values())):
+        offered = dict(zip(offered["label"], offered["text"], strict=False))
     if isinstance(offered, list):
         offered = {"ABCDEFGHIJKLMNOPQRSTUVWXYZ"[place]: text for place, text in enumerate(offered[:26])}
     if not isinstance(offered, Mapping) or not offered:
@@ -92,6 +94,10 @@ def choice(values: Mapping[str, Any], settings: Demonstrations) -> Pair | Refusa
     if isinstance(place, int) and not isinstance(place, bool) and 0 <= place < len(texts):
         return asked, texts[place]
     return Refusal("no_choice", f"column '{settings.answer}' names none of {len(texts)} choices")
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 # ------------------------------------------------------------------------------------------------------------------- chat

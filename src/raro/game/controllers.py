@@ -38,6 +38,12 @@ class CriticGate:
             self.step_opened = step if self.step_opened is None else self.step_opened
 
 
+def damping(share: float, ceiling: float) -> float:
+    """What the critic's lambda is multiplied by: 1 while its smoothed share of wins is at most `ceiling`, from there linearly
+    down to 0 where it wins always. A critic that always wins pays no answer more than another, and the policy starves."""
+    return 1.0 if share <= ceiling else (1 - share) / (1 - ceiling)
+
+
 def ramp(step: int, start: int | None, length: int, value: float, before: float = 0.0) -> float:
     """`before` until `start` (None: not yet), then linear to `value` over `length` steps; length 0 gives `value` at once."""
     if start is None or step < start:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..records import Pair
 from .replay import Replayed
@@ -40,12 +41,23 @@ def fresh_pairs(
     ]
 
 
+def apart(fresh: Sequence[Pair]) -> list[Pair]:
+    """What the absolute critic is asked instead: each answer alone, the policy's (as the first of a pair in which the expert's
+    would be the second) and the expert's, whose verdict pays no rollout."""
+    return [
+        replace(pair, expert_first=expert_first, rollout_id=-1 if expert_first else pair.rollout_id, alone=True)
+        for pair in fresh
+        for expert_first in (False, True)
+    ]
+
+
 def replayed_pairs(
-    entries: Sequence[Replayed], questions: Sequence[str], experts: Sequence[str], seed: int, step: int
+    entries: Sequence[Replayed], questions: Sequence[str], experts: Sequence[str], seed: int, step: int, alone: bool = False
 ) -> list[Pair]:
-    """One pair per replayed answer. entries, questions, experts: one of each per pair."""
+    """One pair per replayed answer. entries, questions, experts: one of each per pair. alone: half of them show the expert's
+    answer only, half the replayed one."""
     order = balanced_order(len(entries), seed, step, "replay")
     return [
-        Pair(question, expert, entry.answer, first, step - entry.step, -1)
+        Pair(question, expert, entry.answer, first, step - entry.step, -1, alone)
         for entry, question, expert, first in zip(entries, questions, experts, order, strict=True)
     ]

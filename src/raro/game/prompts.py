@@ -17,7 +17,7 @@ def policy_messages(question: str, instruction: str) -> list[Message]:
 
 
 def critic_messages(pair: Pair, instruction: str) -> list[Message]:
-    """What the critic is asked about one pair, in the pair's own order."""
+    """What the critic is asked about one pair, in the pair's own order; of an answer alone, that answer."""
     first, second = (pair.expert, pair.policy) if pair.expert_first else (pair.policy, pair.expert)
-    content = f"{pair.question}\n\nFirst answer:\n{first}\n\nSecond answer:\n{second}"
+    content = f"{pair.question}\n\nFirst answer:\n{first}" + ("" if pair.alone else f"\n\nSecond answer:\n{second}")
     return [{"role": "system", "content": instruction}, {"role": "user", "content": content}]

@@ -1,8 +1,8 @@
 """Older policy answers, kept so that the critic does not forget what it once caught (half of each critic batch).
 
-Answers are kept as text, not tokens. Half of the draws are uniform over all that was ever seen (a reservoir, Vitter's
-algorithm R), half come from the most recent entries: old exploits stay known, and the critic still meets the policy it will
-meet next.
+Answers are kept as text, not tokens. Half of the draws (a setting) are uniform over all that was ever seen (a reservoir,
+Vitter's algorithm R), the others come from the most recent entries: old exploits stay known, and the critic still meets the
+policy it will meet next.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Replayed:
 class Replay:
     """A bounded memory of policy answers: `capacity` split evenly into a reservoir and a ring of recent answers."""
 
-    def __init__(self, capacity: int, seed: int):
-        self.capacity = capacity
+    def __init__(self, capacity: int, seed: int, recent_share: float = 0.5):
+        self.capacity, self.recent_share = capacity, recent_share
         self.reservoir: list[Replayed] = []
         self.recent: list[Replayed] = []
         self.seen = 0
@@ -45,10 +45,10 @@ class Replay:
         self.recent = (self.recent + list(entries))[-half:]
 
     def draw(self, n: int) -> list[Replayed]:
-        """n entries with replacement, half from each part; none while nothing was added."""
+        """n entries with replacement, `recent_share` of them from the ring; none while nothing was added."""
         if not self.seen:
             return []
-        old = n // 2
+        old = int(n * (1 - self.recent_share))
         return self._random.choices(self.reservoir, k=old) + self._random.choices(self.recent, k=n - old)
 
     def state(self) -> dict:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from ..records import Outcome, Pair, Verdict
+from collections import defaultdict
+from itertools import product
+
+from ..records import Chances, Outcome, Pair, Verdict
 from ..text import split_thought
 
 WORDS: tuple[Verdict, ...] = ("first", "second", "tie")
@@ -31,6 +34,14 @@ def consistent(one: Outcome, other: Outcome) -> Outcome:
     if "malformed" in (one, other):
         return other if one == "malformed" else one
     return one if one == other else "tie"
+
+
+def together(one: Chances, other: Chances) -> Chances:
+    """The same of two verdicts that are known by their chances only."""
+    joint: defaultdict[Outcome, float] = defaultdict(float)
+    for (a, p), (b, q) in product(one.items(), other.items()):
+        joint[consistent(a, b)] += p * q
+    return dict(joint)
 
 
 def outcome(verdict: Verdict, pair: Pair) -> Outcome:

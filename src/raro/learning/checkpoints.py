@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -19,6 +20,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import BadInput
+from ..rollout.scoring import put
+
+Part = tuple[torch.nn.Module, torch.optim.Optimizer | None]
+"""A model, and its optimiser where it has one."""
 
 
 @dataclass(frozen=True)
@@ -39,23 +44,16 @@ def save(
     state: Mapping,
     identity: Mapping,
     keep: int,
-    reference: torch.nn.Module | None = None,
+    beside: Mapping[str, Part] = MappingProxyType({}),
 ) -> Path:
-    """Writes checkpoint `step` under `folder`, atomically, and deletes all but the newest `keep`. reference: given where it
-    moves during training, and so cannot be had from the warm start again."""
+    """Writes checkpoint `step` under `folder`, atomically, and deletes all but the newest `keep`. beside: what else moves
+    during training, by name."""
     final = folder / f"step-{step:06d}"
     partial = folder / f".step-{step:06d}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    names = {id(p): name for name, p in model.named_parameters()}
-    save_file(_weights(model), partial / "weights.safetensors")
-    if reference is not None:
-        save_file(_weights(reference), partial / "reference.safetensors")
-    moments: dict[str, Tensor] = {}
-    for parameter, values in optimiser.state.items():
-        for key, value in values.items():
-            moments[f"{names[id(parameter)]}|{key}"] = value.detach().contiguous()
-    save_file(moments, partial / "optimiser.safetensors")
+    for name, part in _files(model, optimiser, beside).items():
+        _write(partial, name, *part)
     body = {"step": step, "identity": dict(identity), "state": dict(state)}
     (partial / "state.json").write_text(json.dumps(body), encoding="utf-8")
     shutil.rmtree(final, ignore_errors=True)
@@ -99,28 +97,47 @@ def newest(folder: Path, identity: Mapping[str, str]) -> Checkpoint | None:
 
 
 def _weights(model: torch.nn.Module) -> dict[str, Tensor]:
-    return {name: parameter.detach().contiguous() for name, parameter in model.named_parameters()}
+    """What learns; all of a model of which nothing does."""
+    learns = any(parameter.requires_grad for parameter in model.parameters())
+    return {n: p.detach().contiguous() for n, p in model.named_parameters() if p.requires_grad or not learns}
 
 
 def restore(
     checkpoint: Checkpoint,
     model: torch.nn.Module,
     optimiser: torch.optim.Optimizer,
-    reference: torch.nn.Module | None = None,
+    beside: Mapping[str, Part] = MappingProxyType({}),
 ) -> None:
-    """Puts weights and optimiser back exactly as they were, and a reference that moves."""
-    weights = load_file(checkpoint.folder / "weights.safetensors")
-    moments = load_file(checkpoint.folder / "optimiser.safetensors")
+    """Puts weights and optimiser back exactly as they were, and what stood beside them."""
+    for name, part in _files(model, optimiser, beside).items():
+        _read(checkpoint.folder, name, *part)
+
+
+def _files(model: torch.nn.Module, optimiser: torch.optim.Optimizer, beside: Mapping[str, Part]) -> dict[str, Part]:
+    """What lies in a checkpoint, by the name of its files: the model's own have none."""
+    return {"": (model, optimiser)} | {f"{name}-": part for name, part in beside.items()}
+
+
+def _write(folder: Path, prefix: str, model: torch.nn.Module, optimiser: torch.optim.Optimizer | None) -> None:
+    save_file(_weights(model), folder / f"{prefix}weights.safetensors")
+    if optimiser is not None:
+        names = {id(p): name for name, p in model.named_parameters()}
+        moments = {
+            f"{names[id(parameter)]}|{key}": value.detach().contiguous()
+            for parameter, values in optimiser.state.items()
+            for key, value in values.items()
+        }
+        save_file(moments, folder / f"{prefix}optimiser.safetensors")
+
+
+def _read(folder: Path, prefix: str, model: torch.nn.Module, optimiser: torch.optim.Optimizer | None) -> None:
+    weights = load_file(folder / f"{prefix}weights.safetensors")
+    moments = load_file(folder / f"{prefix}optimiser.safetensors") if optimiser is not None else {}
     by_parameter: dict[str, dict[str, Tensor]] = {}
     for key, value in moments.items():
         name, moment = key.split("|")
         by_parameter.setdefault(name, {})[moment] = value
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(weights[name])
-            if name in by_parameter:
-                optimiser.state[parameter] = {moment: v.to(parameter.device) for moment, v in by_parameter[name].items()}
-        if reference is not None:
-            kept = load_file(checkpoint.folder / "reference.safetensors")
-            for name, parameter in reference.named_parameters():
-                parameter.copy_(kept[name])
+    put(model, weights)
+    for name, parameter in model.named_parameters():
+        if name in by_parameter:
+            optimiser.state[parameter] = {moment: v.to(parameter.device) for moment, v in by_parameter[name].items()}

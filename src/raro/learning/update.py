@@ -9,6 +9,7 @@ Processes share the samples out and sum their gradients, so any number of them m
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections import Counter, defaultdict
@@ -26,6 +27,10 @@ from ..rollout.scoring import token_logprobs
 from .losses import Loss, kl_to_reference
 
 
+class NotFinite(RaroError):
+    """The gradient is not finite; the weights are as before."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stream:
     """How one stream enters the update. coefficient: its lambda. kl: beta of its KL to the reference. budget: tokens a sample
@@ -39,13 +44,15 @@ class Stream:
 
 @dataclass(frozen=True, kw_only=True)
 class Optimisation:
-    """AdamW and its micro-batches. batch_tokens: positions per micro-batch, padding included."""
+    """AdamW and its micro-batches. batch_tokens: positions per micro-batch, padding included. half: arithmetic in bfloat16,
+    weights, gradients and moments in float32."""
 
     learning_rate: float
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     batch_tokens: int = 16_384
     layout: Layout = "rows"
+    half: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +101,10 @@ class Learner:
         groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
         self.optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.95), fused=True)
 
+    def twin(self) -> Learner:
+        """A learner of the same settings on a copy of the model, with an optimiser of its own; the reference is shared."""
+        return Learner(copy.deepcopy(self.model), self.reference, self.settings, self.pad_id)
+
     def update(
         self, samples: Sequence[Sample], streams: Mapping[str, Stream], loss: Loss, learning_rate: float
     ) -> dict[str, float]:
@@ -120,7 +131,7 @@ class Learner:
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm or math.inf)
         if not torch.isfinite(norm):
             self.optimiser.zero_grad(set_to_none=True)
-            raise RaroError("the gradient is not finite", "lower the learning rate; the last checkpoint is good")
+            raise NotFinite("the gradient is not finite", "lower the learning rate; the last checkpoint is good")
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
         self.optimiser.step()
@@ -137,7 +148,8 @@ class Learner:
     def _accumulate(self, rows: Rows, samples: Sequence[Sample], weights: _Weights, loss: Loss, figures: dict) -> None:
         """Adds one micro-batch's gradient, and its figures."""
         temperature = weights.temperature[rows.owner]
-        logprobs, entropy = token_logprobs(self.model, rows, temperature)
+        with self._arithmetic():
+            logprobs, entropy = token_logprobs(self.model, rows, temperature)
         rollout = logprobs.detach()
         if weights.off_policy:
             given = [samples[o].rollout_logprobs[p] for o, p in zip(rows.owner.tolist(), rows.place.tolist(), strict=True)]
@@ -146,7 +158,7 @@ class Learner:
         beta = weights.beta[rows.owner]
         kl = torch.zeros_like(losses)
         if self.reference is not None and bool((beta > 0).any()):
-            with torch.no_grad():
+            with torch.no_grad(), self._arithmetic():
                 reference, _ = token_logprobs(self.reference, rows, temperature)
             kl = kl_to_reference(logprobs, reference)
             losses = losses + beta * kl
@@ -160,6 +172,9 @@ class Learner:
             figures[f"n:{stream}"] += int(inside.sum())
             figures[f"entropy:{stream}"] += float(entropy[inside].sum())
             figures[f"kl:{stream}"] += float(kl.detach()[inside].sum())
+
+    def _arithmetic(self) -> torch.autocast:
+        return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.settings.half)
 
     def _share(self, samples: Sequence[Sample]) -> list[Sample]:
         """This process's samples: whole prompts, dealt out in turn, so that samples that share one stay together."""

@@ -15,6 +15,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..learning.checkpoints import Part
 from ..learning.losses import cross_entropy
 from ..learning.update import Stream
 from ..records import Prompt, Sample
@@ -30,7 +31,6 @@ class Dpo(Method):
     """round: which round the reference belongs to."""
 
     round: int = 0
-    moves_reference = True
 
     def step(self, step: int) -> tuple[dict[str, float], list[dict]]:
         """One update on this step's answers beside the experts'."""
@@ -65,6 +65,9 @@ class Dpo(Method):
             push = self.config.raro.dpo_beta / (1 + math.exp(margin))
             samples += [Sample(prompt.ids, good, (), push, 1.0, "policy"), Sample(prompt.ids, bad, (), -push, 1.0, "policy")]
         return samples
+
+    def beside(self) -> dict[str, Part]:
+        return {"reference": (self.learner.reference, None)}
 
     def state(self) -> dict:
         return super().state() | {"round": self.round}

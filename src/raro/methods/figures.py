@@ -7,8 +7,8 @@ from functools import partial, reduce
 from typing import Any
 
 from ..game.rewards import critic_reward
-from ..game.verdicts import consistent
-from ..records import Outcome, Sample
+from ..game.verdicts import together
+from ..records import Chances, Sample
 
 
 def share(values: Iterable[Any], test: Callable[[Any], bool]) -> float | None:
@@ -23,14 +23,14 @@ def mean(values: Iterable[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def said_of_rollouts(judged: Sequence[Sequence]) -> dict[int, list[Outcome]]:
-    """What the critic said of each fresh rollout, by its index: the outcomes of its pair's verdicts; where both orders were
-    judged, what the two say together."""
-    orders: dict[int, list[list[Outcome]]] = {}
+def said_of_rollouts(judged: Sequence[Sequence]) -> dict[int, list[Chances]]:
+    """What the critic said of each fresh rollout, by its index: the verdicts on its pair; where both orders were judged, what
+    the two say together. judged: groups of methods.judgements.Judgement."""
+    orders: dict[int, list[list[Chances]]] = {}
     for group in judged:
-        if group[0].pair.age == 0:
-            orders.setdefault(group[0].pair.rollout_id, []).append([j.outcome for j in group])
-    return {i: list(reduce(partial(map, consistent), found)) for i, found in orders.items()}
+        if group[0].pair.age == 0 and group[0].pair.rollout_id >= 0:
+            orders.setdefault(group[0].pair.rollout_id, []).append([j.chances for j in group])
+    return {i: list(reduce(partial(map, together), found)) for i, found in orders.items()}
 
 
 def policy_figures(answers: Sequence, earned: Sequence[float | None], samples: Sequence[Sample]) -> dict[str, float]:
@@ -47,11 +47,11 @@ def policy_figures(answers: Sequence, earned: Sequence[float | None], samples: S
 
 
 def critic_figures(judged: Sequence[Sequence], samples: Sequence[Sample], tau_crit: float) -> dict[str, float]:
-    """Figures of the critic's rollouts. judged: groups of methods.raro.Judgement. What is undefined is left out."""
+    """Figures of the critic's rollouts. judged: groups of methods.judgements.Judgement. What is undefined is left out."""
     verdicts = [j for group in judged for j in group]
     fresh = [j for j in verdicts if j.pair.age == 0]
     figures = {
-        "critic/reward": mean(critic_reward(j.outcome, tau_crit) for j in verdicts),
+        "critic/reward": mean(critic_reward(j.chances, tau_crit) for j in verdicts),
         "critic/accuracy": _accuracy(fresh),
         "critic/accuracy_replay": _accuracy([j for j in verdicts if j.pair.age > 0]),
         "critic/accuracy_first": _accuracy([j for j in fresh if j.pair.expert_first]),

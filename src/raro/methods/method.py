@@ -9,12 +9,15 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Protocol
 
+import torch
+
 from ..config import Config
 from ..game import advantages, prompts
+from ..learning.checkpoints import Part
 from ..learning.losses import Loss, on_policy, policy_gradient
 from ..learning.update import Learner, Stream
 from ..records import Completion, Demonstration, Prompt, Sample, Sampling
@@ -52,9 +55,10 @@ class Written(Protocol):
 class Method:
     """A method's state between steps: what a checkpoint must hold beside weights and optimiser.
 
+    damping: what a guard multiplies the learning rate by (steps/guarding.py).
     written: rollout tokens of all roles so far, the currency in which methods are compared. thinks: whether its model answers
-    after a thought; one that was taught to answer at once does not. moves_reference: whether it replaces the weights that KL is
-    measured to.
+    after a thought; one that was taught to answer at once does not. snapshots:
+    tells the (step, file) of the weights kept so far.
     """
 
     config: Config
@@ -63,9 +67,10 @@ class Method:
     learner: Learner
     demonstrations: Sequence[Demonstration]
     written: int = field(default=0, init=False)
+    damping: float = field(default=1.0, init=False)
     _clock: list = field(default_factory=lambda: [0, 0.0], init=False, repr=False)  # tokens written in this step, and seconds
+    snapshots: Callable[[], Sequence[tuple[int, Path]]] = field(default=tuple)
     thinks: ClassVar[bool] = True
-    moves_reference: ClassVar[bool] = False
 
     def step(self, step: int) -> tuple[dict[str, float], list[dict]]:
         """One step and its update. Returns its figures, and judged pairs to be looked at where the method has any."""
@@ -124,18 +129,21 @@ class Method:
     ) -> list[Sample]:
         """Samples with group-relative advantages; None (filtered, or never judged) has weight 0 and no part in the mean."""
         centred = iter(baseline([reward for reward in earned if reward is not None]))
-        keep_logprobs = self.config.raro.updates > 1
         return [
             Sample(
                 member.prompt.ids,
                 member.completion.ids,
-                member.completion.logprobs if keep_logprobs else (),
+                self.kept_logprobs(member),
                 0.0 if reward is None else next(centred),
                 0.0 if reward is None else 1.0,
                 stream,
             )
             for member, reward in zip(group, earned, strict=True)
         ]
+
+    def kept_logprobs(self, written: Written) -> tuple[float, ...]:
+        """The log-probabilities that a ratio to the rollout needs; none where each rollout is learnt from once."""
+        return written.completion.logprobs if self.config.raro.updates > 1 else ()
 
     def filtered(self, written: Written) -> bool:
         """Whether an over-long rollout is left out of the gradient."""
@@ -146,14 +154,22 @@ class Method:
         self._clock = [0, 0.0]
 
     def update(
-        self, samples: Sequence[Sample], streams: Mapping[str, Stream], step: int, loss: Loss | None = None
+        self,
+        samples: Sequence[Sample],
+        streams: Mapping[str, Stream],
+        step: int,
+        loss: Loss | None = None,
+        learner: Learner | None = None,
     ) -> dict[str, float]:
-        """The step's update (or updates), and the figures that every method has. loss: the policy gradient unless given."""
+        """The step's update (or updates), and the figures that every method has. loss: the policy gradient unless given.
+        learner: another than the policy's."""
         settings = self.config.raro
-        rate = learning_rate(settings.learning_rate, step, self.progress(step), settings.lr_warmup, settings.decay)
+        rate = learning_rate(
+            settings.learning_rate * self.damping, step, self.progress(step), settings.lr_warmup, settings.decay
+        )
         loss = loss or (on_policy if settings.updates == 1 else policy_gradient(settings.clip_low, settings.clip_high))
         for _ in range(settings.updates):
-            learned = self.learner.update(samples, streams, loss, rate)
+            learned = (learner or self.learner).update(samples, streams, loss, rate)
         figures = {f"learn/{name}" if name in FIGURES else name: value for name, value in learned.items()}
         tokens, seconds = self._clock
         speed = {"engine/generate_tokens_per_second": tokens / seconds} if tokens else {}
@@ -170,6 +186,14 @@ class Method:
     ) -> Selection | None:
         """Chooses the candidate among (step, file of weights) and leaves the model with it. None: the last step's it is."""
         return None
+
+    def engine_on(self, model: torch.nn.Module) -> Engine:
+        """An engine like the policy's on another model of its kind."""
+        return replace(self.speaker, model=model).engine(self.config)
+
+    def beside(self) -> dict[str, Part]:
+        """What a checkpoint must hold beside the model and its optimiser, by name."""
+        return {}
 
     def state(self) -> dict:
         """The method's state as plain JSON."""

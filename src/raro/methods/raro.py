@@ -17,6 +17,7 @@ tie's reward ramps up after. Dimensions: Q questions, K rollouts each, P pairs, 
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
 import random
@@ -24,45 +25,48 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..game import advantages, controllers, pairs, prompts, rewards
+from safetensors.torch import load_file
+
+from ..benchmarks import judging
+from ..game import advantages, controllers, pairs, rewards
 from ..game.replay import Replay, Replayed
-from ..game.verdicts import outcome, read_verdict
-from ..records import Completion, Demonstration, Outcome, Pair, Prompt, Sample, Verdict
+from ..learning import checkpoints
+from ..learning.update import Learner, Stream
+from ..records import Demonstration, Pair, Sample
 from ..rollout.engine import Engine
-from ..text import split_thought
+from . import judgements
 from .figures import critic_figures, policy_figures, said_of_rollouts
+from .judgements import Judgement
 from .method import Answer, Method
 from .selection import Selection, select
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """One critic rollout, read."""
-
-    pair: Pair
-    prompt: Prompt
-    completion: Completion
-    verdict: Verdict
-    outcome: Outcome
-    thought: str
-
-
 @dataclass
 class Raro(Method):
-    """The game's state between steps: older answers, and the gate. critic: the engine that judges, the policy's own but for one
-    control."""
+    """The game's state between steps: older answers, and the gate.
+
+    critic: the engine that judges, the policy's own but for a control (frozen) and an ablation (separate). own: the separate
+    critic's learner. past: the engine of the earlier critics that judge a share of the rollouts.
+    """
 
     replay: Replay = field(init=False)
     gate: controllers.CriticGate = field(init=False)
     critic: Engine = field(init=False)
+    own: Learner | None = field(init=False, default=None)
+    past: Engine | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         settings = self.config.raro
-        self.replay = Replay(settings.replay_capacity, self.config.seed)
+        self.replay = Replay(settings.replay_capacity, self.config.seed, settings.replay_recent)
         self.gate = controllers.CriticGate(settings.gate, settings.gate_smoothing, settings.gate_shut)
         self.critic = self.engine
         if settings.control == "frozen":
-            self.critic = dataclasses.replace(self.speaker, model=self.learner.reference).engine(self.config)
+            self.critic = self.engine_on(self.learner.reference)
+        if settings.critic_model == "separate":
+            self.own = self.learner.twin()
+            self.critic = self.engine_on(self.own.model)
+        if settings.past_critics:
+            self.past = self.engine_on(copy.deepcopy(self.speaker.model).requires_grad_(False))
 
     def step(self, step: int) -> tuple[dict[str, float], list[dict]]:
         """One step of the game and one update. Returns its figures and the judged pairs, to be looked at."""
@@ -72,20 +76,23 @@ class Raro(Method):
         tau_crit = controllers.ramp(step, opened, settings.tau_ramp, settings.tau_crit, settings.tau_start)
         answers = self.answer(self.draw(step), step)
         fresh = self.pair(answers, step)
-        trained = self.chosen(fresh, step)
+        trained, others, earlier = self.shared_out(fresh, step)
         replayed = self.recall(step)
-        judged = self.judge([*(fresh if playing else trained), *replayed], step)
-        lessons = set(map(id, trained)) | set(map(id, replayed))
+        judged = self.judge([*trained, *replayed, *(others if playing else ())], step)
+        lessons = judged[: len(trained) + len(replayed)]
+        if playing:
+            judged += self.judge_before_earlier(earlier, step)
         earned = self.earned(answers, judged, step)
         samples = [
             *(self.policy_samples(answers, earned) if playing else self.held_samples(answers)),
-            *self.critic_samples([group for group in judged if id(group[0].pair) in lessons], tau_crit),
+            *self.critic_samples(lessons, tau_crit),
         ]
+        damped = settings.lambda_crit * controllers.damping(self.gate.share, settings.balance)
         streams = {
             "policy": self.stream("policy", settings.lambda_pol, settings.kl_pol if playing else settings.kl_held),
-            "critic": self.stream("critic", settings.lambda_crit, settings.kl_crit),
+            "critic": self.stream("critic", damped, settings.kl_crit),
         }
-        learned = self.update(samples, streams, step)
+        learned = self.learn(samples, streams, step)
         self.replay.add([Replayed(step, a.item, a.text) for a in answers if a.text is not None])
         named = [j.outcome for group in judged for j in group if j.pair.age == 0]
         self.gate.observe(step, named.count("expert"), named.count("policy"))
@@ -102,29 +109,63 @@ class Raro(Method):
         """Each well-formed answer beside its expert's."""
         shown = [self.demonstrations[a.item] for a in answers]
         questions, experts, texts = [d.question for d in shown], [d.answer for d in shown], [a.text for a in answers]
-        return pairs.fresh_pairs(questions, experts, texts, self.config.seed, step, self.config.raro.orders == "both")
+        fresh = pairs.fresh_pairs(questions, experts, texts, self.config.seed, step, self.config.raro.orders == "both")
+        return pairs.apart(fresh) if self.config.raro.critic == "absolute" else fresh
 
-    def chosen(self, fresh: Sequence[Pair], step: int) -> list[Pair]:
-        """The fresh pairs that the critic is trained on: all, or `pairs` less the replayed."""
+    def shared_out(self, fresh: Sequence[Pair], step: int) -> tuple[list[Pair], list[Pair], list[Pair]]:
+        """The fresh pairs that the critic is trained on, all or `pairs` less the replayed; of the others whose verdict pays a
+        rollout, those for it to judge, and those for an earlier critic."""
         settings = self.config.raro
         wanted = round((settings.pairs or settings.questions * settings.rollouts) * (1 - settings.replay_share))
-        return random.Random(f"fresh-{self.config.seed}-{step}").sample(fresh, min(wanted, len(fresh)))
+        order = random.Random(f"fresh-{self.config.seed}-{step}").sample(range(len(fresh)), len(fresh))
+        others = [fresh[i] for i in order[wanted:] if fresh[i].rollout_id >= 0]
+        n = round(settings.past_critics * len(fresh)) if self.earlier(step) else 0
+        return [fresh[i] for i in order[:wanted]], others[n:], others[:n]
+
+    def earlier(self, step: int) -> list[Path]:
+        """Weights of the critics that were."""
+        return [path for at, path in self.snapshots() if at <= step] if self.past else []
 
     def recall(self, step: int) -> list[Pair]:
         """Pairs with older policy answers."""
         settings = self.config.raro
         entries = self.replay.draw(round((settings.pairs or settings.questions * settings.rollouts) * settings.replay_share))
         shown = [self.demonstrations[entry.item] for entry in entries]
-        return pairs.replayed_pairs(entries, [d.question for d in shown], [d.answer for d in shown], self.config.seed, step)
+        questions, experts = [d.question for d in shown], [d.answer for d in shown]
+        alone = self.config.raro.critic == "absolute"
+        return pairs.replayed_pairs(entries, questions, experts, self.config.seed, step, alone)
 
-    def judge(self, shown: Sequence[Pair], step: int) -> list[list[Judgement]]:
-        """V critic rollouts for each pair, read: P groups of V."""
-        asked = [
-            self.speaker.prompt(prompts.critic_messages(pair, self.config.prompts.critic), "critic", group)
-            for group, pair in enumerate(shown)
+    def judge(
+        self, shown: Sequence[Pair], step: int, role: str = "critic", engine: Engine | None = None
+    ) -> list[list[Judgement]]:
+        """V critic rollouts for each pair, read: P groups of V. role: names the noise. engine: another critic's."""
+        config, engine = self.config, engine or self.critic
+        asked = [judging.asked(self.speaker, pair, config, role, group) for group, pair in enumerate(shown)]
+        written = self.write(asked, config.raro.verdicts, "critic", step, engine)
+        read = [
+            judgements.read(pair, prompt, completion, self.speaker, config)
+            for pair, prompt, completions in zip(shown, asked, written, strict=True)
+            for completion in completions
         ]
-        written = self.write(asked, self.config.raro.verdicts, "critic", step, self.critic)
-        return [[self._read(pair, prompt, c) for c in cs] for pair, prompt, cs in zip(shown, asked, written, strict=True)]
+        if config.raro.verdict == "expected":
+            read = judgements.weighed(read, self.speaker, engine, config)
+        return [read[i : i + config.raro.verdicts] for i in range(0, len(read), config.raro.verdicts)]
+
+    def judge_before_earlier(self, shown: Sequence[Pair], step: int) -> list[list[Judgement]]:
+        """The same by an earlier critic, drawn anew each step."""
+        if not shown:
+            return []
+        self.past.load(load_file(random.Random(f"past-{self.config.seed}-{step}").choice(self.earlier(step))))
+        return self.judge(shown, step, "earlier critic", self.past)
+
+    def learn(self, samples: Sequence[Sample], streams: dict[str, Stream], step: int) -> dict[str, float]:
+        """One update of the one model; where the critic has a model of its own, one of each."""
+        if self.own is None:
+            return self.update(samples, streams, step)
+        figures: dict[str, float] = {}
+        for role, learner in (("critic", self.own), ("policy", self.learner)):
+            figures |= self.update([s for s in samples if s.stream == role], {role: streams[role]}, step, learner=learner)
+        return figures
 
     def earned(self, answers: Sequence[Answer], judged: Sequence[Sequence[Judgement]], step: int) -> list[float | None]:
         """What each answer earns: the mean over the verdicts on its pair, 0 where it is malformed; None where it is filtered or
@@ -149,15 +190,23 @@ class Raro(Method):
         return self.policy_samples(answers, [None if self.filtered(answer) else 0.0 for answer in answers])
 
     def critic_samples(self, judged: Sequence[Sequence[Judgement]], tau_crit: float) -> list[Sample]:
-        """The critic's stream: whether each verdict named the expert, less the mean over its group's verdicts."""
+        """The critic's stream: whether each verdict named the expert, less the mean over its group's verdicts. Where a
+        verdict is known by its chances, each word it could have been is a sample, weighted by its chance."""
         if not self.config.raro.lambda_crit:
             return []
         by_pair = self.config.raro.critic_group == "pair"
         baseline = advantages.centred if by_pair else advantages.leave_one_out
+        spread = sum(len(j.words) for group in judged for j in group) / max(1, sum(map(len, judged)))
         samples: list[Sample] = []
         for group in judged if by_pair else self._by_question(judged):
-            earned = [None if self.filtered(j) else rewards.critic_reward(j.outcome, tau_crit) for j in group]
-            samples += self.centred(group, earned, "critic", baseline)
+            earned = [rewards.critic_reward(j.chances, tau_crit) for j in group if not self.filtered(j)]
+            centred = iter(baseline(earned))
+            for j in group:
+                mean = None if self.filtered(j) else rewards.critic_reward(j.chances, tau_crit) - next(centred)
+                for word, ids in j.words.items():
+                    advantage = 0.0 if mean is None else rewards.critic_reward({word: 1.0}, tau_crit) - mean
+                    weight = 0.0 if mean is None else j.chances[word] * spread
+                    samples.append(Sample(j.prompt.ids, ids, self.kept_logprobs(j), advantage, weight, "critic"))
         return samples
 
     @staticmethod
@@ -173,7 +222,8 @@ class Raro(Method):
     ) -> list[dict]:
         """A few fresh pairs of this step, whole, for people to read. Their step counts from 1, as the figures' does."""
         rows = []
-        for group in itertools.islice((g for g in judged if g[0].pair.age == 0), most):
+        paying = (group for group in judged if group[0].pair.age == 0 and group[0].pair.rollout_id >= 0)
+        for group in itertools.islice(paying, most):
             judgement = group[0]
             rows.append(
                 {
@@ -186,7 +236,7 @@ class Raro(Method):
                     "verdict": judgement.verdict,
                     "outcome": judgement.outcome,
                     "critic_thought": judgement.thought,
-                    "policy_reward": rewards.policy_reward([j.outcome for j in group], self.config.raro.tau_pol),
+                    "policy_reward": rewards.policy_reward([j.chances for j in group], self.config.raro.tau_pol),
                     "age": judgement.pair.age,
                 }
             )
@@ -195,10 +245,16 @@ class Raro(Method):
     def select(
         self, snapshots: Sequence[tuple[int, Path]], held_out: Sequence[Demonstration], progress: Callable | None = None
     ) -> Selection | None:
-        """The snapshot that its worst frozen critic likes best, of those since the gate opened."""
+        """The snapshot that its worst frozen critic likes best, of those since the gate opened. With a critic of its own the
+        last step's, since the snapshots hold no critic."""
+        if self.own is not None:
+            return None
         opened = self.gate.step_opened or 0
         known = [(step, path) for step, path in snapshots if step > opened]
         return select(self.speaker, known, held_out, self.config, progress=progress) if held_out and len(known) > 1 else None
+
+    def beside(self) -> dict[str, checkpoints.Part]:
+        return {} if self.own is None else {"critic": (self.own.model, self.own.optimiser)}
 
     def state(self) -> dict:
         """The game's state as plain JSON."""
@@ -208,9 +264,3 @@ class Raro(Method):
         super().restore(state)
         self.replay.restore(state["replay"])
         self.gate = controllers.CriticGate(**state["gate"])
-
-    def _read(self, pair: Pair, prompt: Prompt, completion: Completion) -> Judgement:
-        raw = self.speaker.text(completion.ids)
-        verdict = read_verdict(raw, completion.finish == "stop")
-        thought, _ = split_thought(raw) or (raw, "")
-        return Judgement(pair, prompt, completion, verdict, outcome(verdict, pair), thought)

@@ -88,5 +88,5 @@ def _answers(speaker: Speaker, engine: Engine, items: Sequence[Demonstration], c
 def _win_rate(
     speaker: Speaker, engine: Engine, items: Sequence[Demonstration], answers: Sequence[str | None], config: Config
 ) -> float:
-    rewards = [policy_reward([said], EVEN) for said in verdicts(speaker, engine, items, answers, config)]
+    rewards = [policy_reward([{said: 1.0}], EVEN) for said in verdicts(speaker, engine, items, answers, config)]
     return sum(EVEN if reward is None else reward for reward in rewards) / (2 * len(items))

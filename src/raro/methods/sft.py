@@ -33,6 +33,7 @@ def supervise(
         learning_rate=learning_rate,
         batch_tokens=config.resources.batch_tokens,
         layout=config.resources.packing,
+        half=config.base.dtype == "bfloat16",
     )
     learner = Learner(speaker.model, None, settings, speaker.pad_id)
     streams = {stream: Stream() for stream in sorted({s.stream for s in examples})}

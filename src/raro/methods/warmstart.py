@@ -20,10 +20,10 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ..benchmarks.judging import asked, heard, words_of
 from ..config import Config
-from ..game.pairs import fresh_pairs
-from ..game.prompts import critic_messages, policy_messages
-from ..game.verdicts import WORDS, read_verdict
+from ..game.pairs import apart, fresh_pairs
+from ..game.prompts import policy_messages
 from ..records import Completion, Demonstration, Pair, Prompt, Sample, Sampling
 from ..rollout.models import Speaker
 from ..text import END_THINK, THINK, normalise
@@ -95,6 +95,11 @@ def _spoken(speaker: Speaker, thought: str, answer: str, budget: int) -> tuple[i
     return speaker.thinking(speaker.tokenizer.decode(kept), answer)
 
 
+def _verdict(speaker: Speaker, thought: str, word: str, config: Config) -> tuple[int, ...]:
+    """A critic's completion: the word after a thought, or the word alone where the critic is not to reason."""
+    return _spoken(speaker, thought, word, config.rollout.critic_tokens) if config.raro.reasoning else speaker.completion(word)
+
+
 def _policy_lessons(speaker: Speaker, items: Sequence[Demonstration], thoughts, config: Config) -> list[Sample]:
     """One lesson per demonstration: its most telling thought; of all lessons, the most telling share."""
     flat = [(item, thought) for item, group in zip(items, thoughts, strict=True) for thought in group]
@@ -124,9 +129,8 @@ def _critic_lessons(
     questions, experts = [d.question for d in items], [d.answer for d in items]
     n = min(len(items), max(wanted, 6))
     shown = fresh_pairs(questions[:n], experts[:n], answers[:n], config.seed, STEP)
-    prompts = [
-        speaker.prompt(critic_messages(pair, config.prompts.critic), "warmstart-critic", i) for i, pair in enumerate(shown)
-    ]
+    shown = apart(shown) if config.raro.critic == "absolute" else shown
+    prompts = [asked(speaker, pair, config, "warmstart-critic", i) for i, pair in enumerate(shown)]
     sampling = Sampling(config.rollout.temperature, config.rollout.critic_tokens, config.seed, STEP)
     written = speaker.engine(config).generate(prompts, config.warmstart.thoughts, sampling)
     cells: dict[tuple[str, bool], list[Sample]] = defaultdict(list)
@@ -134,20 +138,20 @@ def _critic_lessons(
     spoken = 0
     for pair, prompt, completions in zip(shown, prompts, written, strict=True):
         for completion in completions:
-            raw = speaker.text(completion.ids)
-            verdict = read_verdict(raw, completion.finish == "stop")
+            verdict = heard(speaker, completion, config)
             if verdict == "malformed":
-                strays.append((pair, prompt, normalise(raw)))
+                strays.append((pair, prompt, normalise(speaker.text(completion.ids))))
             else:
                 spoken += 1
                 cells[verdict, pair.expert_first].append(Sample(prompt.ids, completion.ids, (), 1.0, 1.0, "critic"))
-    each = max(1, wanted // 6)
+    words = words_of(config)
+    each = max(1, wanted // (2 * len(words)))
     lessons: list[Sample] = []
-    for word, expert_first in itertools.product(WORDS, (True, False)):
+    for word, expert_first in itertools.product(words, (True, False)):
         own = cells[word, expert_first][:each]
         fitting = (s for s in strays if s[0].expert_first == expert_first)
         borrowed = [
-            Sample(prompt.ids, _spoken(speaker, thought, word, config.rollout.critic_tokens), (), 1.0, 1.0, "critic")
+            Sample(prompt.ids, _verdict(speaker, thought, word, config), (), 1.0, 1.0, "critic")
             for _, prompt, thought in itertools.islice(fitting, each - len(own))
         ]
         lessons += own + borrowed

@@ -32,6 +32,8 @@ def card(config: Config, data: Mapping[str, Any], evaluation: Mapping[str, Any],
     )
     reasons = "\n".join(f"* {reason}" for reason in decision["reasons"])
     splits = ", ".join(f"{count} {split}" for split, count in data.get("splits", {}).items())
+    use = config.registry.intended_use or "Research on reasoning learned from expert demonstrations."
+    limits = f"* {config.registry.limits}\n" if config.registry.limits else ""
     return f"""---
 {yaml.safe_dump(front, sort_keys=False).strip()}
 ---
@@ -39,6 +41,13 @@ def card(config: Config, data: Mapping[str, Any], evaluation: Mapping[str, Any],
 
 Trained by RARO Pipelines {__version__} (configuration `{config.name}`, seed {config.seed}): reasoning learned from expert
 demonstrations, by playing a policy against a relativistic critic. It thinks between `<think>` and `</think>`, then answers.
+
+## Intended use
+
+{use}
+
+Input: chat messages, the last one the question; the tokenizer's chat template renders them. Output: text, a thought between
+`<think>` and `</think>`, then the answer.
 
 ## Measured
 
@@ -52,13 +61,34 @@ Decision: {decision["decision"]}.
 
 {reasons}
 
+## Limits
+
+{limits}* It was measured on the problems above and on nothing else; other questions may be answered worse.
+* Its critic learned from the same demonstrations: what they get wrong, it does not see.
+* {_rows(data)}
+
 ## Made from
 
 * base: `{config.base.uri}` (licence: {config.base.licence})
 * demonstrations: `{config.demonstrations.source}` (licence: {config.demonstrations.licence}; {splits})
+* licences in the data: {_counted(data.get("licences", {})) or config.demonstrations.licence}
 * data digest: `{data["digest"]}`
 * config digest: `{config.digest}`
 """
+
+
+def _rows(data: Mapping[str, Any]) -> str:
+    """What became of the rows that were read, in a sentence."""
+    if not {"rows", "kept"} <= set(data):
+        return "How many rows were read is not recorded."
+    reasons = _counted(data.get("reasons", {}))
+    return f"Of {data['rows']:,} rows that were read {data['kept']:,} were kept" + (
+        f"; left out: {reasons}." if reasons else "."
+    )
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} ({count:,})" for name, count in counts.items())
 
 
 def _cell(interval: tuple[float, float, float] | list[float]) -> str:

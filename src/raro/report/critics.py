@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .reading import ARMS, Record, percent
+from .reading import ARMS, Record, percent, signed, span
 
 SHARES = ("accuracy", "greedy_accuracy", "expert", "policy", "tie", "malformed")
 
@@ -30,3 +30,44 @@ def on_errors(record: Record) -> list[dict[str, Any]]:
         | {name: percent(found[name]) if found.get(name) is not None else "" for name in SHARES}
         for arm, found in (record.evaluation.get("critic") or {}).items()
     ]
+
+
+RIVALS = {
+    "single": "one answer",
+    "random_written": "random choice, equal tokens written",
+    "majority_written": "majority vote, equal tokens written",
+    "random_all": "random choice, equal tokens written and read",
+    "majority_all": "majority vote, equal tokens written and read",
+    "tournament": "the critic's tournament",
+    "any": "a perfect judge of the same answers",
+}
+
+
+def tournament(record: Record) -> dict[str, Any] | None:
+    """{"found", "rows": [{"arm", "answers", "score", "span", "gap", "gap_span", "counts"}]}; None where none was played."""
+    found = record.evaluation.get("tournament")
+    if not found:
+        return None
+    rows = []
+    for arm, label in RIVALS.items():
+        if arm in found["scores"]:
+            score, gap = found["scores"][arm], found["paired"].get(f"tournament-{arm}")
+            answers = 1 if arm == "single" else found["answers"].get(arm.partition("_")[2], found["n"])
+            rows.append(
+                {
+                    "arm": label,
+                    "answers": f"{answers:.1f}".removesuffix(".0"),
+                    "score": percent(score[0]),
+                    "span": span(score),
+                    "gap": signed(gap[0]) if gap else "",
+                    "gap_span": span(gap, signed) if gap else "",
+                    "counts": arm == "tournament",
+                }
+            )
+    system = {"single": "single elimination", "swiss": "Swiss rounds"}[found["system"]]
+    return {"found": found, "rows": rows, "system": system, "critic_share": _critic_share(found)}
+
+
+def _critic_share(found: dict[str, Any]) -> str:
+    written = found["tokens"]["answers"] + found["tokens"]["critic"]
+    return percent(found["tokens"]["critic"] / max(1, written))

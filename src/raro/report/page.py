@@ -17,11 +17,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from ..storage import write_atomic
 from . import charts, reading
-from .critics import on_errors, selection
+from .critics import on_errors, selection, tournament
 from .curves import panels
 from .pairs import cut, pairs
 from .provenance import digests, settings, shown
 from .reading import ARMS, Record, percent, signed, span
+from .readings import readings
 from .stages import NAMES, PLACES, duration
 
 FILE = "report.html"
@@ -55,8 +56,11 @@ def content(record: Record) -> dict[str, Any]:
         "tiles": tiles(record),
         "accuracy": accuracy(record),
         "panels": panels(record),
+        "readings": readings(record),
+        "alarms": record.train.get("alarms") or [],
         "critics": on_errors(record),
         "selection": selection(record),
+        "tournament": tournament(record),
         "pairs": pairs(record),
         "data": data(record),
         "stages": stages(record),

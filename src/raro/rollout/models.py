@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..errors import BadInput
 from ..records import Completion, Prompt
 from ..text import END_THINK, THINK, split_thought
 from .engine import Engine
+from .mirrored import MirroredEngine
 from .plain import PlainEngine
 from .sharded import ShardedEngine
 from .slots import SlotEngine
@@ -56,12 +57,17 @@ class Speaker:
 
     def after(self, prompt: Prompt, thought: str) -> Prompt:
         """The prompt with this thought behind it, closed: what comes next is the answer."""
-        return Prompt((*prompt.ids, *self.completion(f"{THINK} {thought} {END_THINK}")[:-1]), "", 0)
+        closed = f"{THINK} {thought} {END_THINK}" if thought else f"{THINK} {END_THINK}"
+        return replace(prompt, ids=(*prompt.ids, *self.completion(closed)[:-1]))
 
     def engine(self, config: Config) -> Engine:
         """The engine that `rollout.engine` names, on this very model; over all processes where there are several."""
         kind = {"slots": SlotEngine, "plain": PlainEngine}[config.rollout.engine]
-        engine = kind(self.model, self.end_ids, self.pad_id, config.rollout.slots)
+
+        def make(model: torch.nn.Module) -> Engine:
+            return kind(model, self.end_ids, self.pad_id, config.rollout.slots)
+
+        engine = make(self.model) if config.base.dtype == "float32" else MirroredEngine(self.model, make)
         if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
             return ShardedEngine(engine, torch.distributed.get_rank(), torch.distributed.get_world_size())
         return engine
@@ -103,9 +109,8 @@ def open_model(folder: Path, config: Config) -> Speaker:
     torch.set_num_threads(config.resources.threads)
     if device_of(config).type == "cpu":
         keep_freed_memory()
-    dtype = getattr(torch, config.base.dtype)
     model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=dtype, use_safetensors=True, local_files_only=True, attn_implementation="sdpa"
+        folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, attn_implementation="sdpa"
     )
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     if not tokenizer.chat_template:
@@ -128,7 +133,8 @@ def open_model(folder: Path, config: Config) -> Speaker:
     return Speaker(model.to(device_of(config)), tokenizer, tuple(ends), pad)
 
 
-def save_model(speaker: Speaker, folder: Path) -> None:
-    """Writes weights (safetensors), configuration, tokenizer and chat template in flat Hugging Face layout."""
-    speaker.model.save_pretrained(folder)
+def save_model(speaker: Speaker, folder: Path, dtype: str = "float32") -> None:
+    """Writes weights (safetensors, of this dtype), configuration, tokenizer and chat template in flat Hugging Face layout.
+    The speaker's model is of that dtype afterwards."""
+    speaker.model.to(getattr(torch, dtype)).save_pretrained(folder)
     speaker.tokenizer.save_pretrained(folder)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ..records import Prompt
-from .rows import Rows, lay_out
+from .rows import Layout, Rows, lay_out
 
 CHUNK = 2**27
 """Logits (tokens x vocabulary) above which they are computed in chunks: 512 MiB in float32."""
@@ -62,6 +62,7 @@ def score(
     temperature: float,
     pad_id: int,
     batch_tokens: int = 16_384,
+    layout: Layout = "shared",
 ) -> list[list[float]]:
     """Natural log-probabilities of each completion's tokens after its prompt, in the given order; an empty completion gives
     []."""
@@ -69,7 +70,7 @@ def score(
     sequences = [(prompt.ids, completion) for prompt, completion in zip(prompts, completions, strict=True)]
     chosen = [i for i, (_, completion) in enumerate(sequences) if completion]
     result: list[list[float]] = [[0.0] * len(completion) for completion in completions]
-    for rows in lay_out([sequences[i] for i in chosen], batch_tokens, pad_id):
+    for rows in lay_out([sequences[i] for i in chosen], batch_tokens, pad_id, layout):
         logprobs, _ = token_logprobs(model, rows.to(device), temperature or 1.0)
         for owner, place, value in zip(rows.owner.tolist(), rows.place.tolist(), logprobs.tolist(), strict=True):
             result[chosen[owner]][place] = value
@@ -89,7 +90,16 @@ class Scoring:
         return score(self.model, prompts, completions, temperature, self.pad_id)
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Takes other weights of the same shape, by the parameters' names; tied ones come once."""
-        with torch.no_grad():
-            for name, parameter in self.model.named_parameters():
-                parameter.copy_(weights[name])
+        """Takes other weights of the same shape, by the parameters' names; tied ones come once, and those of a
+        frozen base under adapters not at all."""
+        put(self.model, weights)
+
+
+@torch.no_grad()
+def put(model: torch.nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Copies weights into the model's parameters of the same names. Raises ValueError for a name that it lacks."""
+    known = dict(model.named_parameters())
+    if unknown := sorted(set(weights) - set(known)):
+        raise ValueError(f"the model has no parameter '{unknown[0]}'")
+    for name, value in weights.items():
+        known[name].copy_(value)

@@ -67,6 +67,8 @@ def run(config: Config, run: Path) -> dict:
         report["well_formed"] = {arm: found["sampled"].well_formed for arm, found in results.items()}
         report["tokens"] = {arm: sum(m.tokens for m in found.values()) for arm, found in results.items()}
         report["critic"] = _critics(results["candidate"]["sampled"], items, folders, config, step)
+        if config.evaluation.tournament:
+            report["tournament"] = _tournament(items, folders["candidate"], config, step)
         report["seconds"] = time.perf_counter() - started
         (step.folder / "evaluation.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
         with (step.folder / "items.jsonl").open("w", encoding="utf-8") as file:
@@ -139,6 +141,22 @@ def _critics(own: Measured, items: list, folders: dict[str, Path], config: Confi
         said = [verdicts(speaker, engine, asked, answers, config, t) for t in (0.0, temperature)]
         found[arm] = accuracy(said[1]) | {"greedy_accuracy": accuracy(said[0])["accuracy"]}
     return found
+
+
+def _tournament(items: list, folder: Path, config: Config, step: Step) -> dict:
+    """What the candidate's critic makes of several of its answers, against the same tokens spent otherwise. Only for a method
+    whose model judges and thinks."""
+    from ..benchmarks.scaling import compare
+    from ..methods import method_of
+    from ..rollout.models import open_model
+
+    if not method_of(config.method).thinks:
+        return {}
+    step.events.progress(0, 1, "the critic's tournament")
+    items = items[: config.evaluation.tournament_items]
+    tick = partial(_tick, step, 0, len(items), "the tournament's rivals")
+    found = compare(open_model(folder, config), items, config, config.evaluation.tournament, progress=tick)
+    return {key: value for key, value in found.items() if key != "per_item"}
 
 
 def _tick(step: Step, before: int, total: int, text: str, done: int, of: int) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from ..config import Config
 from ..errors import GateRefused
-from ..registry.models import ALIASES, REGISTRATION, register
+from ..registry.models import ALIASES, REGISTRATION
+from ..registry.registration import register
 from ..storage import read_json, write_json
 from .harness import Step
 
@@ -24,7 +25,11 @@ def run(config: Config, run: Path) -> dict:
             raise GateRefused(
                 "a rejected candidate is not registered", f"its reasons are in '{run / 'decide' / 'decision.json'}'"
             )
-        registration = register(config, run, step.input("train") / "model", data, evaluation, decision)
+
+        def sent(done: int, total: int) -> None:
+            step.events.progress(done >> 20, max(1, total >> 20), "MiB sent")
+
+        registration = register(config, run, step.input("train") / "model", data, evaluation, decision, sent)
         write_json(step.folder / Path(REGISTRATION).name, registration)
         step.events.note("registered as {model} version {version}, {alias}".format(**registration))
         step.outputs |= {key: registration[key] for key in ("model", "version", "alias", "root")}

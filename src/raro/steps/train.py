@@ -15,9 +15,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..config import Config, parse
 from ..errors import RaroError
@@ -97,32 +97,51 @@ def train(config: Config, play: Play) -> None:
     """The loop: the same in each process, where there are several; the first one writes."""
     from ..demonstrations import load_split
     from ..learning import checkpoints
+    from ..learning.adapters import merge
+    from ..learning.update import NotFinite
     from ..methods import method_of
     from ..rollout.models import open_model, save_model
+    from .guarding import Guarding
 
     settings, folder = config.raro, Path(play.run) / "checkpoints"
     speaker = open_model(Path(play.warm) / "model", config)
-    learner = _learner(speaker, config)
+    learner, adapters = _learner(speaker, config)
     writes, together = learner.accelerator.is_main_process, learner.accelerator.wait_for_everyone
     train_split, dev = (load_split(Path(play.data), split) for split in ("train", "dev"))
     game = method_of(config.method)(config, speaker, speaker.engine(config), learner, train_split)
-    moving = learner.reference if game.moves_reference else None
+    game.snapshots = lambda: checkpoints.snapshots(folder)
     events = Events(play.run, "train")
     first, spent = 0, 0.0
     if found := checkpoints.newest(folder, play.identity):
-        checkpoints.restore(found, speaker.model, learner.optimiser, moving)
+        checkpoints.restore(found, speaker.model, learner.optimiser, game.beside())
         game.restore(found.state["game"])
         first, spent = found.step, found.state["seconds"]
         if writes:
             events.note(f"resumed from checkpoint {found.folder.name}")
+    guarding = Guarding(config, game, folder, play.identity, together, events if writes else None)
+    if found and "guards" in found.state:
+        guarding.restore(found.state["guards"])
     together()
     transcripts = Transcripts(folder / TRANSCRIPTS, first) if writes else None
     if writes:
         events.progress(first, settings.steps, "steps")
     started, done = time.perf_counter() - spent, first
-    while (before := game.progress(done)) < 1:
+
+    def save() -> None:
+        state = {"game": game.state(), "seconds": time.perf_counter() - started, "guards": guarding.state()}
+        parts = speaker.model, learner.optimiser, state, play.identity
+        keep = max(settings.keep_checkpoints, config.guards.window + 1 if guarding.goes_back else 0)  # one from before an alarm
+        checkpoints.save(folder, done, *parts, keep, game.beside())
+
+    if writes and not found and guarding.goes_back:
+        save()
+    while (before := game.progress(done)) < 1 and not guarding.stopped:
         begun = time.perf_counter()
-        figures, rows = game.step(done)
+        try:
+            figures, rows = game.step(done)
+        except NotFinite as error:
+            done = guarding.not_finite(done, error)
+            continue
         done += 1
         progress = game.progress(done)
         figures["time/step"] = time.perf_counter() - begun
@@ -136,15 +155,20 @@ def train(config: Config, play: Play) -> None:
             if _passed(before, progress, settings.snapshots):
                 checkpoints.save_weights(folder, done, speaker.model)
             if done % settings.checkpoint_every == 0 or progress >= 1:
-                state = {"game": game.state(), "seconds": time.perf_counter() - started}
-                checkpoints.save(
-                    folder, done, speaker.model, learner.optimiser, state, play.identity, settings.keep_checkpoints, moving
-                )
+                save()
+        if (now := guarding.after(done, figures)) < done:
+            done = now
+            if writes:
+                save()
     together()
     tell = (lambda d, n: events.progress(d, n, "choosing the candidate")) if writes else None
     selection = game.select(checkpoints.snapshots(folder), dev, tell)
     if writes:
-        save_model(speaker, Path(play.folder) / "model")
+        save_model(
+            speaker if adapters is None else replace(speaker, model=merge(adapters)),
+            Path(play.folder) / "model",
+            config.base.dtype,
+        )
         transcripts.copy(Path(play.folder) / TRANSCRIPTS)
         summary = {
             "method": config.method,
@@ -154,29 +178,35 @@ def train(config: Config, play: Play) -> None:
             "selected_step": selection.chosen if selection else done,
             "selection": dataclasses.asdict(selection) if selection else None,
             "gate_opened": game.state().get("gate", {}).get("step_opened"),
+            "alarms": guarding.watch.alarms,
+            "stopped_by_guard": guarding.watch.alarms[-1]["guard"] if guarding.stopped else None,
             "processes": learner.accelerator.num_processes,
         }
         (Path(play.folder) / "train.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
     together()
 
 
-def _learner(speaker: Speaker, config: Config) -> Learner:
-    """The speaker's model with its optimiser, and a copy of it as reference where something is measured to it or judged by
-    it."""
+def _learner(speaker: Speaker, config: Config) -> tuple[Learner, Any]:
+    """The speaker's model with its optimiser, and a copy of it as reference where something is measured to it or judged by it;
+    and its adapters, None where all weights learn."""
+    from ..learning.adapters import attach
     from ..learning.update import Learner, Optimisation
 
     settings = config.raro
     held = settings.gate > 0 and settings.kl_held > 0
     anchored = settings.kl_pol > 0 or settings.kl_crit > 0 or held or settings.control == "frozen" or config.method == "dpo"
     reference = copy.deepcopy(speaker.model).requires_grad_(False).eval() if anchored else None
+    rank = config.base.lora_rank
+    adapters = attach(speaker.model, rank, config.base.lora_alpha, config.seed) if rank else None
     optimisation = Optimisation(
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         batch_tokens=config.resources.batch_tokens,
         layout=config.resources.packing,
+        half=config.base.dtype == "bfloat16",
     )
-    return Learner(speaker.model, reference, optimisation, speaker.pad_id)
+    return Learner(speaker.model, reference, optimisation, speaker.pad_id), adapters
 
 
 def _passed(before: float, now: float, marks: int) -> bool:

@@ -47,7 +47,7 @@ def run(config: Config, run: Path) -> dict:
                     f"well_formed_{when}": measured.well_formed,
                     f"score_{when}": sum(measured.scores) / len(measured.scores),
                 }
-        save_model(speaker, step.folder / "model")
+        save_model(speaker, step.folder / "model", config.base.dtype)
         (step.folder / "warmstart.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
         step.outputs["steps"] = settings.steps
         return step.outputs

@@ -3,6 +3,7 @@
 config: countdown-mini          a packaged name, or a YAML file
 seeds: [0, 1, 2]
 budget: raro                    the other arms train until they have spent this arm's rollout tokens at the same seed
+budgets: [500000, 2000000]      or: every arm once for each of these budgets of rollout tokens, compared within it
 set: {resources.processes: 1}   changed for every arm
 arms:
   raro: {}
@@ -26,16 +27,23 @@ from ..config import Config, load
 from ..errors import BadInput
 
 PREFIX = "study-"
-KEYS = {"config", "seeds", "budget", "set", "arms"}
+KEYS = {"config", "seeds", "budget", "budgets", "set", "arms"}
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One line of the table. changes: configuration keys and their values. seeds: its runs."""
+    """One line of the table. changes: configuration keys and their values. seeds: its runs. budget: of those it is run for; 0:
+    the study names none."""
 
     name: str
     changes: Mapping[str, Any]
     seeds: tuple[int, ...]
+    budget: int = 0
+
+    @property
+    def role(self) -> str:
+        """Its name without its budget."""
+        return self.name.removesuffix(_budgeted("", self.budget))
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,15 @@ class Study:
     config: str
     arms: tuple[Arm, ...]
     budget: str | None
+
+    def lead(self, arm: Arm) -> Arm:
+        """The arm that `arm` is compared with: the one that sets the budget, else the first; of the same budget."""
+        found = [a for a in self.arms if a.budget == arm.budget]
+        return next((a for a in found if a.name == self.budget), found[0])
+
+    def peer(self, arm: Arm, role: str) -> Arm | None:
+        """The arm of this role with the budget of `arm`."""
+        return next((a for a in self.arms if a.budget == arm.budget and a.role == role), None)
 
     @property
     def digest(self) -> str:
@@ -61,10 +78,10 @@ class Study:
     def narrowed(self, names: Sequence[str] | None, seeds: Sequence[int] | None) -> Study:
         """The same with these arms and seeds only. Raises BadInput for an arm it lacks, or without the arm it takes its budget
         from."""
-        known = {arm.name: arm for arm in self.arms}
+        known = dict.fromkeys(arm.role for arm in self.arms)
         if unknown := [name for name in names or () if name not in known]:
             raise BadInput(f"study '{self.name}' has no arm '{unknown[0]}'", f"it has: {', '.join(known)}")
-        chosen = [arm for arm in self.arms if not names or arm.name in names]
+        chosen = [arm for arm in self.arms if not names or arm.role in names]
         if self.budget and self.budget not in [arm.name for arm in chosen]:
             raise BadInput(f"the arms take their budget from '{self.budget}', which is left out", f"add {self.budget}")
         return replace(self, arms=tuple(replace(arm, seeds=tuple(seeds)) for arm in chosen) if seeds else tuple(chosen))
@@ -94,16 +111,25 @@ def read(name: str) -> Study:
     return _study(name, data)
 
 
+def _budgeted(name: str, budget: int) -> str:
+    return f"{name}, {budget / 1e6:g} M" if budget else name
+
+
 def _study(name: str, data: Any) -> Study:
     if not isinstance(data, dict) or not isinstance(data.get("arms"), dict) or not data["arms"]:
         raise BadInput(f"study '{name}' has no arms", "see src/raro/study/plan.py for the layout")
     if unknown := set(data) - KEYS:
         raise BadInput(f"study '{name}': unknown key '{sorted(unknown)[0]}'", f"known: {', '.join(sorted(KEYS))}")
-    common, seeds = data.get("set") or {}, data.get("seeds", [0])
+    common, seeds, budgets = data.get("set") or {}, data.get("seeds", [0]), data.get("budgets") or []
+    if budgets and data.get("budget"):
+        raise BadInput(f"study '{name}' has a budget and budgets", "keep one of them")
+    if not isinstance(budgets, list) or not all(isinstance(b, int) and b > 0 for b in budgets):
+        raise BadInput(f"study '{name}': its budgets are not whole numbers of tokens", "write for example [500000, 2000000]")
     arms = []
     for arm, changes in data["arms"].items():
         own = dict(changes or {})
-        arms.append(Arm(arm, common | {k: v for k, v in own.items() if k != "seeds"}, tuple(own.get("seeds", seeds))))
+        told = common | {k: v for k, v in own.items() if k != "seeds"}, tuple(own.get("seeds", seeds))
+        arms += [Arm(_budgeted(arm, b), told[0] | {"raro.tokens": b}, told[1], b) for b in budgets] or [Arm(arm, *told)]
     study = Study(name, data.get("config", "countdown-mini"), tuple(arms), data.get("budget"))
     if study.budget and study.budget not in data["arms"]:
         raise BadInput(f"study '{name}': budget '{study.budget}' is no arm", "name one of its arms")

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..benchmarks.statistics import Interval, paired_over_seeds
+from ..benchmarks.statistics import Interval, over_seeds, paired_over_seeds
 from ..config import parse
 from ..storage import MANIFEST, read_json, write_atomic, write_json
-from . import curves
-from .plan import Study
+from . import curves, page
+from .plan import Arm, Study
 from .run import Job
 
 WAYS = ("sampled", "greedy")
@@ -20,48 +20,55 @@ Scores = dict[str, list[list[float]]]
 
 
 def write(study: Study, jobs: Sequence[Job], command: str, target: Path) -> dict[str, Any]:
-    """Writes TARGET.json, TARGET.md and TARGET-curves.json from finished runs and returns the content of the first. Raises
-    ValueError where two runs were not measured on the same problems."""
+    """Writes TARGET.json, TARGET.md, TARGET.html and TARGET-curves.json from finished runs and returns the content of the
+    first. Raises ValueError where two runs were not measured on the same problems."""
     content = collect(study, jobs) | {"command": command}
+    drawn = curves.collect(jobs)
     write_json(target.with_suffix(".json"), content)
     write_atomic(target.with_suffix(".md"), markdown(content))
-    write_atomic(target.with_name(f"{target.name}-curves.json"), json.dumps(curves.collect(jobs), separators=(",", ":")))
+    write_atomic(target.with_name(f"{target.name}-curves.json"), json.dumps(drawn, separators=(",", ":")))
+    page.write(content, drawn, target.with_suffix(".html"))
     return content
 
 
 def collect(study: Study, jobs: Sequence[Job]) -> dict[str, Any]:
     """The table's content. Arms: those of the study; `base` and `warmstart` as the budget's arm (else the first) met them; and
     `ARM: base` where an arm starts from another base."""
-    lead = study.budget or study.arms[0].name
     scores: dict[str, Scores] = {}
     seeds: dict[str, list[int]] = {}
+    arm_of: dict[str, Arm] = {}
+    first = study.lead(study.arms[0])
     for arm in study.arms:
         own = [job for job in jobs if job.arm == arm]
         names = {arm.name: "candidate"}
-        if arm.name == lead:
+        if arm == first:
             names |= {"base": "base", "warmstart": "warmstart"}
         elif "base.uri" in arm.changes:
             names[f"{arm.name}: base"] = "base"
         for name, role in names.items():
             scores[name] = {way: [_items(job, way, role) for job in own] for way in WAYS}
-            seeds[name] = [job.seed for job in own]
+            seeds[name], arm_of[name] = [job.seed for job in own], arm
     means = {
         name: {way: [sum(items) / len(items) for items in by_seed] for way, by_seed in found.items()}
         for name, found in scores.items()
     }
-    leading = next(job for job in jobs if job.arm.name == lead)
+    leads = {name: study.lead(arm).name for name, arm in arm_of.items()}
+    oracles = {name: peer.name for name, arm in arm_of.items() if (peer := study.peer(arm, "rlvr"))}
+    leading = next(job for job in jobs if job.arm == first)
     return {
         "study": study.name,
         "study_digest": study.digest,
+        "leads": leads,
         "n_test": len(_items(leading, "greedy", "base")),
-        "seeds": [job.seed for job in jobs if job.arm.name == lead],
+        "seeds": seeds[first.name],
         "arms": {name: found | {"seeds": seeds[name]} for name, found in means.items()},
+        "intervals": {name: {way: over_seeds(scores[name][way]) for way in WAYS} for name in scores},
         "paired": {
             f"{lead}-{name}": {way: _paired(scores, seeds, lead, name, way) for way in WAYS}
-            for name in scores
+            for name, lead in leads.items()
             if name != lead and set(seeds[name]) & set(seeds[lead])
         },
-        "share_of_oracle": {way: _share(means, seeds, lead, way) for way in WAYS} if "rlvr" in scores else None,
+        "share_of_oracle": _shares(means, seeds, oracles),
         "spent": {arm.name: _spent([job for job in jobs if job.arm == arm]) for arm in study.arms},
         "critic_on_errors": {arm.name: [_critic(job) for job in jobs if job.arm == arm] for arm in study.arms},
         "training": {arm.name: [_training(job) for job in jobs if job.arm == arm] for arm in study.arms},
@@ -82,13 +89,23 @@ def _paired(scores: dict[str, Scores], seeds: dict[str, list[int]], lead: str, o
     return paired_over_seeds(ours, theirs)
 
 
-def _share(means: dict, seeds: dict[str, list[int]], lead: str, way: str) -> float | None:
-    """What the lead gained over the base, as a share of what the oracle gained, over the oracle's seeds. None where it gained
-    nothing."""
-    both = [i for i, seed in enumerate(seeds[lead]) if seed in seeds["rlvr"]]
-    ours, base = (sum(means[name][way][i] for i in both) / len(both) for name in (lead, "base"))
-    oracle = sum(means["rlvr"][way]) / len(means["rlvr"][way])
-    return (ours - base) / (oracle - base) if oracle > base else None
+def _shares(means: dict, seeds: dict[str, list[int]], oracles: dict[str, str]) -> dict[str, dict[str, float]]:
+    """What each arm gained over the base, as a share of what its oracle gained, over the seeds that both have. Arms that start
+    from another base, and ways in which the oracle gained nothing, are left out."""
+
+    def mean(name: str, way: str, both: Sequence[int]) -> float:
+        return sum(means[name][way][seeds[name].index(seed)] for seed in both) / len(both)
+
+    found: dict[str, dict[str, float]] = {}
+    for name, oracle in oracles.items():
+        both = [seed for seed in seeds[name] if seed in seeds[oracle] and seed in seeds["base"]]
+        if name in ("base", oracle) or not both or f"{name}: base" in means or name.endswith(": base"):
+            continue
+        for way in WAYS:
+            base, best, ours = (mean(arm, way, both) for arm in ("base", oracle, name))
+            if best > base:
+                found.setdefault(name, {})[way] = (ours - base) / (best - base)
+    return found
 
 
 def _spent(jobs: Sequence[Job]) -> dict[str, float]:
@@ -130,9 +147,10 @@ def markdown(content: dict[str, Any]) -> str:
     for name, found in content["paired"].items():
         lines.append(f"| {name} | {_difference(found['sampled'])} | {_difference(found['greedy'])} |")
     if content["share_of_oracle"]:
-        known = {way: value for way, value in content["share_of_oracle"].items() if value is not None}
-        shares = ", ".join(f"{way} {100 * value:.0f} %" for way, value in known.items()) or "it gained nothing"
-        lines += ["", f"Share of the oracle's gain over the base: {shares}."]
+        lines += ["", "Share of the oracle's gain over the base:", "", "| | sampled | greedy |", "|---|---|---|"]
+        for name, shares in content["share_of_oracle"].items():
+            told = [f"{100 * shares[way]:.0f} %" if way in shares else "-" for way in WAYS]
+            lines.append(f"| {name} | {' | '.join(told)} |")
     return "\n".join(lines) + "\n"
 
 

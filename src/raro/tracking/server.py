@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import URLError
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from ..config import Config
@@ -66,6 +67,9 @@ def check(config: Config) -> None:
         raise BadInput(f"registry.model '{name}' cannot name a model", "use letters, digits, dashes and dots")
     if not uri:
         return
+    if urlsplit(uri).password:
+        line = f"tracking.uri '{shown(uri)}' holds a password, and would be recorded with the configuration"
+        raise BadInput(line, "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or PGPASSWORD, take it from a secret")
     scheme = uri.partition(":")[0].partition("+")[0]
     if scheme not in _SCHEMES:
         raise BadInput(f"tracking.uri '{shown(uri)}' is not a tracking server", "write http://HOST:PORT or leave it empty")
@@ -91,6 +95,7 @@ def connect(uri: str) -> MlflowClient:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # an outage is buffered: better soon than after minutes
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD", "true")  # large files in parts where the server can
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     from mlflow import MlflowClient

@@ -1,0 +1,186 @@
+"""What a tournament of N answers is worth: against one answer, a random choice and a majority vote at EQUAL tokens.
+
+A tournament costs its N answers and its critic. The rivals get as many further answers to each question as those tokens buy,
+the last one paid in full, so that they never spend less. Two budgets: `written` counts the tokens that were generated; `all`
+counts every prompt as well, each of the critic's once a vote, the policy's once a question. The second favours the rivals.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..config import Config
+from ..game.prompts import policy_messages
+from ..records import Demonstration, Sampling
+from ..rollout.models import Speaker
+from . import spelling
+from .measure import CHECKED, SCORERS
+from .statistics import mean_interval, paired_difference
+from .tournament import Best, Rules, best_of, rules_of
+
+STEP = 2**31 + 64
+"""Their own places in the noise's key, one for each further batch."""
+BATCH = 4
+"""Further answers written at a time, for the questions whose tokens are not spent yet."""
+BUDGETS = ("written", "all")
+
+
+@dataclass
+class Given:
+    """What one question was given: texts (None: malformed) and the tokens written for each; prompt: tokens of the question."""
+
+    texts: list[str | None]
+    tokens: list[int]
+    prompt: int
+
+    def within(self, budget: int) -> int | None:
+        """How many answers, the first ones, spend the budget: the last may cross it. None while they do not."""
+        spent = 0
+        for n, tokens in enumerate(self.tokens, 1):
+            spent += tokens
+            if spent >= budget:
+                return n
+        return None
+
+
+def majority(texts: Sequence[str | None], same: Callable[[str], str] = str) -> int | None:
+    """Index of the first of those answers that most say; None where none is well-formed. same: one key for equal answers."""
+    keys = [None if text is None else same(text) for text in texts]
+    counted = Counter(key for key in keys if key is not None)
+    return max((i for i, key in enumerate(keys) if key is not None), key=lambda i: (counted[keys[i]], -i), default=None)
+
+
+def compare(
+    speaker: Speaker,
+    items: Sequence[Demonstration],
+    config: Config,
+    n: int,
+    rules: Rules | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Plays and counts.
+
+    Returns {"n", "items", "system", "votes", "ties", "matches": a question, "tokens": {answers, critic, prompts}, "answers":
+    {budget: mean number the rivals got}, "scores": {arm: interval}, "paired": {"tournament-ARM": interval}, "per_item": {arm:
+    [score]}}. Arms: single (the mean of the N), random and majority at either budget, tournament, and `any`, what a perfect
+    judge would reach. The best of N is chosen without the benchmark's checker, which only scores.
+    """
+    rules = rules or rules_of(config)
+    given = _write(speaker, items, config, n)
+    found = best_of(speaker, [item.question for item in items], [g.texts for g in given], config, rules)
+    budgets = {
+        "written": [sum(g.tokens) + b.written for g, b in zip(given, found, strict=True)],
+        "all": [g.prompt + sum(g.tokens) + b.written + b.read for g, b in zip(given, found, strict=True)],
+    }
+    more = [Given(list(g.texts), list(g.tokens), g.prompt) for g in given]
+    _fill(speaker, items, config, more, budgets, progress)
+    scores = _scores(items, config, given, found, more, budgets)
+    resamples, seed = config.evaluation.bootstrap, config.seed
+    return {
+        "n": n,
+        "items": len(items),
+        "system": rules.system,
+        "votes": rules.votes,
+        "ties": rules.ties,
+        "tokens": {
+            "answers": sum(sum(g.tokens) for g in given),
+            "critic": sum(b.written for b in found),
+            "prompts": sum(b.read for b in found) + sum(g.prompt for g in given),
+        },
+        "matches": sum(len(b.matches) for b in found) / max(1, len(items)),
+        "answers": {
+            budget: sum(_count(g, budget, spent) for g, spent in zip(more, budgets[budget], strict=True)) / max(1, len(items))
+            for budget in BUDGETS
+        },
+        "scores": {arm: mean_interval(values, resamples, seed) for arm, values in scores.items()},
+        "paired": {
+            f"tournament-{arm}": paired_difference(scores["tournament"], values, resamples, seed)
+            for arm, values in scores.items()
+            if arm not in ("tournament", "any")
+        },
+        "per_item": scores,
+    }
+
+
+def _write(speaker: Speaker, items: Sequence[Demonstration], config: Config, n: int) -> list[Given]:
+    """N answers to every question, as in training."""
+    asked = [
+        speaker.prompt(policy_messages(item.question, config.prompts.policy), "scaling", i) for i, item in enumerate(items)
+    ]
+    sampling = Sampling(config.rollout.temperature or 1.0, config.rollout.policy_tokens, config.seed, STEP)
+    written = speaker.engine(config).generate(asked, n, sampling)
+    given = [Given([], [], len(prompt.ids)) for prompt in asked]
+    for own, completions in zip(given, written, strict=True):
+        _take(speaker, own, completions)
+    return given
+
+
+def _take(speaker: Speaker, own: Given, completions: Sequence) -> None:
+    for completion in completions:
+        parts = speaker.read(completion)
+        own.texts.append(parts[1] if parts else None)
+        own.tokens.append(len(completion.ids))
+
+
+def _count(given: Given, budget: str, tokens: int) -> int:
+    found = given.within(tokens - (given.prompt if budget == "all" else 0))
+    if found is None:
+        raise ValueError("the tokens are not spent yet")
+    return found
+
+
+def _fill(
+    speaker: Speaker,
+    items: Sequence[Demonstration],
+    config: Config,
+    given: Sequence[Given],
+    budgets: dict[str, list[int]],
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Writes further answers until every question has spent the larger of its budgets."""
+    highest = [
+        max(written, everything - g.prompt)
+        for g, written, everything in zip(given, budgets["written"], budgets["all"], strict=True)
+    ]
+    batch = 0
+    while short := [i for i, g in enumerate(given) if g.within(highest[i]) is None]:
+        batch += 1
+        if progress:
+            progress(len(given) - len(short), len(given))
+        asked = [speaker.prompt(policy_messages(items[i].question, config.prompts.policy), "scaling", i) for i in short]
+        sampling = Sampling(config.rollout.temperature or 1.0, config.rollout.policy_tokens, config.seed, STEP + batch)
+        for i, completions in zip(short, speaker.engine(config).generate(asked, BATCH, sampling), strict=True):
+            _take(speaker, given[i], completions)
+
+
+def _scores(
+    items: Sequence[Demonstration],
+    config: Config,
+    given: Sequence[Given],
+    found: Sequence[Best],
+    more: Sequence[Given],
+    budgets: dict[str, list[int]],
+) -> dict[str, list[float]]:
+    score = SCORERS[config.evaluation.benchmark]
+    same = spelling.canonical if config.evaluation.benchmark == "countdown" else str
+    arms: dict[str, list[float]] = {"single": []}
+    for budget in BUDGETS:
+        arms |= {f"random_{budget}": [], f"majority_{budget}": []}
+    arms |= {"tournament": [], "any": []}
+    for i, (item, own, best, further) in enumerate(zip(items, given, found, more, strict=True)):
+        values = [0.0 if text is None else score(item, text) for text in further.texts]
+        first = values[: len(own.texts)]
+        arms["single"].append(sum(first) / len(first))
+        arms["any"].append(max(first))
+        arms["tournament"].append(0.0 if best.chosen is None else first[best.chosen])
+        for budget in BUDGETS:
+            count = _count(further, budget, budgets[budget][i])
+            texts = further.texts[:count]
+            formed = [value for value, text in zip(values, texts, strict=False) if text is not None]
+            arms[f"random_{budget}"].append(sum(formed) / len(formed) if formed else 0.0)
+            chosen = majority(texts, same)
+            arms[f"majority_{budget}"].append(0.0 if chosen is None else values[chosen])
+    return arms if config.evaluation.benchmark in CHECKED else {arm: values for arm, values in arms.items() if arm != "any"}

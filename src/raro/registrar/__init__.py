@@ -1,0 +1,1 @@
+"""What people do with registered models: audit, promote, roll back, export, serve, chat, reproduce, clean up."""

@@ -1,0 +1,93 @@
+"""`raro chat`: a registered model answers on this machine; of several answers its own critic chooses one.
+
+The critic has learned to tell an expert's answer from a policy's, so between two answers it names the one that looks more like
+an expert's. The answers meet in the tournament that the run's own configuration states (benchmarks/tournament.py).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ..benchmarks import tournament
+from ..config import Config, parse
+from ..errors import BadInput, GateRefused
+from ..game.prompts import policy_messages
+from ..records import Sampling
+from ..registry.audit import audited
+from ..registry.desk import Desk
+from ..rollout.engine import Engine
+from ..rollout.models import Speaker
+
+MOST = 64
+
+
+def answers_to(
+    speaker: Speaker, engine: Engine, config: Config, question: str, n: int, temperature: float
+) -> list[tuple[str, str]]:
+    """n pairs (thought, answer), fewer where some could not be read."""
+    prompt = speaker.prompt(policy_messages(question, config.prompts.policy), "chat", 0)
+    sampling = Sampling(temperature, config.rollout.policy_tokens, config.seed, 0)
+    (written,) = engine.generate([prompt], n, sampling)
+    return [read for completion in written if (read := speaker.read(completion))]
+
+
+def main(
+    desk: Desk,
+    standing_at: str,
+    asked: Sequence[str] | None,
+    best_of: int,
+    show_thoughts: bool,
+    temperature: float | None,
+) -> int:
+    """Audits the version, opens it and answers until there are no more questions. Raises BadInput, GateRefused."""
+    if not 1 <= best_of <= MOST:
+        raise BadInput(f"--best-of {best_of} is out of bounds", f"write 1 to {MOST}")
+    if temperature is not None and not 0 <= temperature <= 10:
+        raise BadInput(f"--temperature {temperature:g} is out of bounds", "write 0 to 10")
+    with audited(desk, standing_at) as made:
+        if not made.whole:
+            raise GateRefused(f"{made.reference} does not answer: {made.breaks[0]}", "raro audit verify tells more")
+        config = parse(made.found["config"])
+        speaker = _opened(Path(made.found["path"]), config)
+        engine = speaker.engine(config)
+        heat = config.rollout.temperature if temperature is None and best_of > 1 else temperature or 0.0
+        print(
+            f"{desk.model} version {made.number}, verified" + (f"; best of {best_of}" if best_of > 1 else ""), file=sys.stderr
+        )
+        for question in _questions(asked):
+            found = answers_to(speaker, engine, config, question, best_of, heat)
+            if not found:
+                print("(no answer: what it wrote could not be read)")
+                continue
+            chosen = 0
+            if len(found) > 1:
+                (best,) = tournament.best_of(speaker, [question], [[answer for _, answer in found]], config)
+                chosen = best.chosen or 0
+            if show_thoughts:
+                print(f"({found[chosen][0].strip()})")
+            print(found[chosen][1], flush=True)
+    return 0
+
+
+def _opened(path: Path, config: Config) -> Speaker:
+    from ..rollout.models import open_model
+
+    return open_model(path, replace(config, resources=replace(config.resources, device="auto")))
+
+
+def _questions(asked: Iterable[str] | None) -> Iterator[str]:
+    if asked:
+        yield from asked
+        return
+    prompt = sys.stdin.isatty()
+    while True:
+        if prompt:
+            print("> ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline()
+        if not line:
+            return
+        if line.strip():
+            yield line.strip()

@@ -1,0 +1,201 @@
+"""The commands on registered models: their arguments, and what each does with them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from ..errors import BadInput
+from .finding import meant, model_arguments
+
+Arguments = argparse.Namespace
+WHAT = ("verify", "show", "export", "folder", "fetch")
+
+
+def audit_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "what", metavar="WHAT", choices=WHAT,
+        help="verify: reads everything again; show: its story; export: one archive; folder DIR, fetch URI: files by their root",
+    )  # fmt: skip
+    model_arguments(parser)
+    parser.add_argument("--anchor", metavar="SEQ:HASH", default="", help="verify: a head of the log that was kept elsewhere")
+    parser.add_argument("--json", action="store_true", help="verify: for programs")
+    parser.add_argument("--html", metavar="FILE", help="show: as a page")
+    parser.add_argument("--output", metavar="PATH", help="export: the archive; fetch: the folder")
+    parser.add_argument("--without-weights", action="store_true", help="export: leave the weights out")
+    parser.add_argument("--root", metavar="DIGEST", default="", help="folder, fetch: the root digest that the files must have")
+
+
+def audit(args: Arguments) -> int:
+    from ..registry.audit import audited
+    from . import show
+
+    if args.what in ("folder", "fetch"):
+        return _files(args)
+    desk, alias = meant(args)
+    with audited(desk, alias, args.anchor) as made:
+        if args.what == "verify":
+            print(json.dumps(show.as_json(made)) if args.json else f"{show.tree(made)}\n{show.verdict(made)}")
+        elif args.what == "show" and args.html:
+            from . import page
+
+            print(page.write(made, Path(args.html)))
+        elif args.what == "show":
+            print(show.story(made))
+        else:
+            from .export import export
+
+            target = Path(args.output or f"{desk.model}-{made.number}-audit.tar")
+            print(export(made, target, weights=not args.without_weights))
+            print(show.verdict(made))
+        return 0 if made.whole else 3
+
+
+def _files(args: Arguments) -> int:
+    """Files by their root digest alone, where no registry is reached: an init container, an auditor's machine."""
+    from . import files
+
+    if not args.model or not args.root:
+        raise BadInput(
+            f"`raro audit {args.what}` needs what to check and --root", f"raro audit {args.what} WHERE --root DIGEST"
+        )
+    if args.what == "fetch":
+        if not args.output:
+            raise BadInput("`raro audit fetch` needs --output", "name the folder that the files shall lie in")
+        print(files.fetch(args.model, Path(args.output), args.root, args.policy))
+    else:
+        print(files.check(Path(args.model), args.root, args.policy))
+    return 0
+
+
+def _person_arguments(parser: argparse.ArgumentParser) -> None:
+    model_arguments(parser)
+    parser.add_argument("--approver", metavar="NAME", required=True, help="who decides; stays in the log")
+    parser.add_argument("--reason", metavar="TEXT", required=True, help="why; stays in the log")
+    parser.add_argument("--key", metavar="REF", default="", help="the approver's key: file:PATH, env:NAME or exec:COMMAND")
+
+
+def promote_arguments(parser: argparse.ArgumentParser) -> None:
+    _person_arguments(parser)
+
+
+def promote(args: Arguments) -> int:
+    from ..registry.keys import signing_key
+    from ..registry.promotion import promote as promoted
+
+    desk, alias = meant(args)
+    if not args.model.partition("@")[2]:
+        alias = "challenger"
+    done = promoted(desk, alias, args.approver, args.reason, signing_key(args.key) if args.key else None)
+    if done.champion:
+        print(
+            f"{desk.model} version {done.version} is champion; approved by {', '.join(done.approved) or 'nobody but the gate'}"
+        )
+    else:
+        left = done.needed - len(done.approved)
+        print(
+            f"{desk.model} version {done.version} has {len(done.approved)} of {done.needed} approvals; {left} more must promote"
+        )
+    print(f"head of the log: {done.head}")
+    return 0
+
+
+def rollback_arguments(parser: argparse.ArgumentParser) -> None:
+    _person_arguments(parser)
+    parser.add_argument("--to", metavar="VERSION", default="", help="a version that was champion (default: the one before)")
+
+
+def rollback(args: Arguments) -> int:
+    from ..registry.keys import signing_key
+    from ..registry.promotion import rollback as rolled_back
+
+    desk, _ = meant(args)
+    done = rolled_back(desk, args.approver, args.reason, signing_key(args.key) if args.key else None, args.to)
+    print(f"{desk.model} version {done.version} is champion again")
+    print(f"head of the log: {done.head}")
+    return 0
+
+
+def reproduce_arguments(parser: argparse.ArgumentParser) -> None:
+    model_arguments(parser)
+    parser.add_argument("--output", metavar="DIR", help="where the second run goes (default: runs/reproduce-...)")
+
+
+def reproduce(args: Arguments) -> int:
+    from .reproduce import reproduce as again
+
+    desk, alias = meant(args)
+    return again(desk, alias, Path(args.output) if args.output else None)
+
+
+def serve_arguments(parser: argparse.ArgumentParser) -> None:
+    model_arguments(parser)
+    parser.add_argument("--output", metavar="FILE", help="where to write (default: the terminal)")
+    parser.add_argument("--namespace", metavar="NAME", default="", help="of the InferenceService")
+    parser.add_argument(
+        "--image", metavar="REF", default="", help="raro's image by digest, which verifies (default: the lock's)"
+    )
+    parser.add_argument("--gpus", metavar="N", type=int, default=1, help="for the model server (default: 1; 0: a CPU)")
+    parser.add_argument(
+        "--secret", metavar="NAME", default="raro-store", help="Secret with the store's keys (default: raro-store)"
+    )
+    parser.add_argument(
+        "--artifacts-destination", metavar="URI", default="", help="the server's own, where artifacts are proxied: s3://bucket"
+    )
+
+
+def serve(args: Arguments) -> int:
+    from ..pipelines.images import read
+    from ..storage import write_atomic
+    from .serving import render
+
+    desk, alias = meant(args)
+    image = args.image or read().reference("raro-cpu")
+    text = render(
+        desk, alias, image, namespace=args.namespace, gpus=args.gpus, secret=args.secret, destination=args.artifacts_destination
+    )
+    if args.output:
+        print(write_atomic(args.output, text))
+    else:
+        print(text, end="")
+    return 0
+
+
+def chat_arguments(parser: argparse.ArgumentParser) -> None:
+    model_arguments(parser)
+    parser.add_argument(
+        "--best-of", metavar="N", type=int, default=1, help="answers of which the critic chooses one (default: 1)"
+    )
+    parser.add_argument("--ask", metavar="TEXT", action="append", help="a question; without it they are read line by line")
+    parser.add_argument("--show-thoughts", action="store_true", help="the thought before each answer, too")
+    parser.add_argument("--temperature", metavar="T", type=float, help="of the answers (default: the run's; 0 is greedy)")
+
+
+def chat(args: Arguments) -> int:
+    from .chat import main
+
+    desk, alias = meant(args)
+    return main(desk, alias, args.ask, args.best_of, args.show_thoughts, args.temperature)
+
+
+def gc_arguments(parser: argparse.ArgumentParser) -> None:
+    model_arguments(parser)
+    parser.add_argument("--delete", action="store_true", help="do it; without this it only says what it would delete")
+    parser.add_argument("--older-than", metavar="DAYS", type=int, default=30, help="versions without an alias (default: 30)")
+    parser.add_argument("--keep", metavar="N", type=int, default=3, help="newest versions kept in any case (default: 3)")
+    parser.add_argument(
+        "--erase", metavar="VERSION", action="append", default=[], help="an erasure request: this version must go"
+    )
+    parser.add_argument("--hold", metavar="VERSION", action="append", default=[], help="a legal hold: this version must stay")
+    parser.add_argument("--release", metavar="VERSION", action="append", default=[], help="the end of a legal hold")
+    parser.add_argument("--approver", metavar="NAME", default="", help="who decides; stays in the log")
+    parser.add_argument("--reason", metavar="TEXT", default="", help="why; stays in the log")
+    parser.add_argument("--key", metavar="REF", default="", help="the approver's key")
+
+
+def gc(args: Arguments) -> int:
+    from .retention import main
+
+    desk, _ = meant(args)
+    return main(desk, args)

@@ -1,0 +1,71 @@
+"""Which registered model a command means: MODEL@ALIAS, --run, --tracking-uri."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from ..config import parse
+from ..errors import BadInput
+from ..registry.desk import Desk, desk_of
+from ..registry.models import REGISTRATION
+from ..registry.policy import policy_of
+from ..storage import read_json
+from ..tracking import server
+
+RUNS = Path("runs")
+
+
+def model_arguments(parser: argparse.ArgumentParser) -> None:
+    """MODEL@ALIAS and where it is registered."""
+    parser.add_argument(
+        "model", metavar="MODEL@ALIAS", nargs="?", default="", help="or MODEL@VERSION (default: the newest run's, at champion)"
+    )
+    parser.add_argument(
+        "--run", dest="folder", metavar="DIR", help="the run whose model is meant (default: the newest that registered one)"
+    )
+    parser.add_argument("--runs", metavar="DIR", default=str(RUNS), help=f"folder of the runs (default: {RUNS})")
+    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow server (default: the run's)")
+    parser.add_argument(
+        "--policy", metavar="FILE", default="", help="whose keys count (default: registry.policy, $RARO_POLICY)"
+    )
+
+
+def meant(args: argparse.Namespace) -> tuple[Desk, str]:
+    """(desk, alias or version). Raises BadInput where no such model, run or server is known."""
+    name, _, alias = args.model.partition("@")
+    if args.model and "@" in args.model and not alias:
+        raise BadInput(f"'{args.model}' names no alias", "write MODEL@champion, MODEL@challenger or MODEL@VERSION")
+    address = args.tracking_uri or ("" if args.folder else os.environ.get("MLFLOW_TRACKING_URI", ""))
+    if address and not args.folder:
+        if not name:
+            raise BadInput("no model is named", "write MODEL@ALIAS before --tracking-uri")
+        desk = Desk(server.connect(address), address, name, Path(), None, policy_of(None, args.policy))
+    else:
+        run = Path(args.folder) if args.folder else _newest(Path(args.runs), name)
+        desk = _of_run(run, name, args.policy)
+    return desk, alias or _default(desk)
+
+
+def _of_run(run: Path, name: str, policy: str) -> Desk:
+    if not (run / "config.json").is_file():
+        raise BadInput(f"'{run}' is no run's folder", "name the folder that `raro run` wrote")
+    desk = desk_of(parse((run / "config.json").read_text(encoding="utf-8")), run, policy)
+    if name and name != desk.model:
+        raise BadInput(f"run '{run}' is of model '{desk.model}', not '{name}'", f"write {desk.model}@ALIAS")
+    return desk
+
+
+def _newest(runs: Path, name: str) -> Path:
+    """The run folder that registered a model of this name last."""
+    found = [path for path in runs.glob(f"*/{REGISTRATION}") if not name or read_json(path)["model"] == name]
+    if not found:
+        what = f"a model named '{name}'" if name else "a model"
+        raise BadInput(f"no run in '{runs}' has registered {what}", "name the run with --run, or a server with --tracking-uri")
+    return max(found, key=lambda path: path.stat().st_mtime).parent.parent
+
+
+def _default(desk: Desk) -> str:
+    aliases = desk.aliases()
+    return "challenger" if "champion" not in aliases and "challenger" in aliases else "champion"

@@ -1,0 +1,253 @@
+"""`raro gc`: which versions' files may go, which must stay, and what nobody knows any more. It says so first; --delete does it.
+
+| kept                                                | why                                              |
+|-----------------------------------------------------|--------------------------------------------------|
+| a version with an alias, or one of the last two     | it serves, or a rollback may lead back to it     |
+| that became champion                                |                                                  |
+| the newest --keep versions, and the younger ones    | --older-than                                     |
+| a version under legal hold                          | `raro gc --hold`; only `--release` ends it       |
+
+An erasure request (`--erase`) goes before all of these but the legal hold, which it cannot end, and an alias, which must be
+moved first. A deletion is in the log before the files go; the log itself keeps digests and names, no rows. Under
+registry.store the folders and prefixes that no version names are found, too: what an interrupted upload has left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import BadInput, GateRefused
+from ..registry import log
+from ..registry.desk import Desk, key_of, standing
+from ..registry.keys import Key, signing_key
+from ..registry.promotion import person
+from ..tracking import server
+
+DAY = 86_400_000  # milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """number: of the version. keep: why it stays, empty where it goes. erase: it was asked for."""
+
+    number: str
+    source: str
+    keep: str
+    erase: bool = False
+
+
+def main(desk: Desk, args: argparse.Namespace) -> int:
+    """Enters holds, releases and erasure requests, prints every fate, deletes where asked to; returns the exit code."""
+    entered = [(n, "legal hold", {"on": True}) for n in args.hold] + [(n, "legal hold", {"on": False}) for n in args.release]
+    entered += [(n, "erasure", {}) for n in args.erase]
+    key = signing_key(args.key) if args.key else key_of(desk.config)
+    if entered or args.delete:
+        _decided(desk, args, key)
+    known = {str(version.version): version for version in _versions(desk)}
+    if missing := [number for number, _, _ in entered if number not in known]:
+        raise BadInput(f"'{desk.model}' has no version {missing[0]}", f"it has: {', '.join(known) or 'none'}")
+    for number, action, body in entered:
+        desk.append(lambda _, n=number, a=action, b=body: log.Draft(a, n, args.approver, b | {"reason": args.reason}), key)
+        desk.settle()
+    records = _records(desk)
+    fates = plan(list(known.values()), records, desk.aliases(), args.keep, args.older_than)
+    lost = orphans(desk, args.older_than)
+    for fate in fates:
+        print(f"version {fate.number:<4}{'keeps: ' + fate.keep if fate.keep else 'goes' + (', erasure' if fate.erase else '')}")
+    for address, size in lost.items():
+        print(f"goes, no version names it ({size / 2**20:,.1f} MiB): {address}")
+    going = [fate for fate in fates if not fate.keep]
+    if args.delete:
+        for fate in going:
+            delete(desk, fate, args.approver, args.reason, key)
+        for address in lost:
+            _remove(desk, address)
+        print(f"deleted: {len(going)} versions, {len(lost)} left-overs")
+    elif going or lost:
+        print("nothing was deleted: --delete with --approver and --reason does it")
+    blocked = [fate.number for fate in fates if fate.keep and fate.erase]
+    if blocked:
+        raise GateRefused(f"an erasure of version {blocked[0]} waits: {next(f.keep for f in fates if f.number == blocked[0])}",
+                          "move the alias (raro promote another), or end the hold (--release)")  # fmt: skip
+    return 0
+
+
+def plan(
+    versions: Sequence[Any],
+    records: Sequence[log.Record],
+    aliases: dict[str, str],
+    keep: int,
+    older_than: int,
+    now: int | None = None,
+) -> list[Fate]:
+    """Each version's fate, newest first. versions: MLflow's (version, source, creation_timestamp in ms). older_than: days."""
+    now = int(time.time() * 1000) if now is None else now
+    held, erased = holds(records), {record.version for record in records if record.action == "erasure"}
+    was = {record.version for record in records if record.action in ("promoted", "rolled back")}
+    last = [record.version for record in records if record.action == "promoted"][-2:]
+    fates = []
+    for at, version in enumerate(sorted(versions, key=lambda one: int(one.version), reverse=True)):
+        number = str(version.version)
+        erase = number in erased
+        at_alias = [alias for alias, stands in sorted(aliases.items()) if stands == number]
+        if at_alias:
+            why = f"it is {' and '.join(at_alias)}"
+        elif number in held:
+            why = "legal hold"
+        elif erase:
+            why = ""
+        elif number in last or number in was and older_than > 0 and now - version.creation_timestamp < older_than * DAY:
+            why = "it was champion, a rollback may lead back to it"
+        elif at < keep:
+            why = f"it is among the newest {keep}"
+        elif now - version.creation_timestamp < older_than * DAY:
+            why = f"it is younger than {older_than} days"
+        else:
+            why = ""
+        fates.append(Fate(number, version.source, why, erase))
+    return fates
+
+
+def holds(records: Sequence[log.Record]) -> set[str]:
+    """Versions under legal hold."""
+    found: dict[str, bool] = {}
+    for record in records:
+        if record.action == "legal hold":
+            found[record.version] = bool(record.body.get("on", True))
+    return {number for number, on in found.items() if on}
+
+
+def orphans(desk: Desk, older_than: int) -> dict[str, int]:
+    """{address: bytes} under registry.store's models/ that no version here names, no audit log beside it has registered, and
+    nobody has written to for `older_than` days: another server may share the store, and an upload may be under way."""
+    shelf = _shelf(desk)
+    if shelf is None:
+        return {}
+    with server.speaking(desk.uri):
+        named = {version.source.rstrip("/") for version in _every_version(desk)}
+    if shelf.startswith("s3://"):
+        from .. import s3
+
+        lines = s3.read_all(f"{shelf.removesuffix('models')}audit").values()
+        there = s3.children(shelf)
+    else:
+        lines = [path.read_bytes() for path in Path(shelf).parent.glob("audit/*/*.jsonl")]
+        there = {path.name: _weighed(path) for path in sorted(Path(shelf).glob("*"))}
+    text = b"".join(lines).decode(errors="replace")
+    before = time.time() - older_than * DAY / 1000
+    return {
+        f"{shelf}/{name}": size
+        for name, (size, changed) in there.items()
+        if f"{shelf}/{name}" not in named and name not in text and changed <= before
+    }
+
+
+def _weighed(path: Path) -> tuple[int, float]:
+    """(bytes, when changed last, seconds since 1970) of all below."""
+    found = [path.stat(), *(one.stat() for one in path.rglob("*"))]
+    return sum(one.st_size for one in found[1:]), max(one.st_mtime for one in found)
+
+
+def delete(desk: Desk, fate: Fate, approver: str, reason: str, key: Key | None) -> None:
+    """Log, then version, then files. Looks at aliases and holds once more: they may have moved."""
+
+    def allowed(records: Sequence[log.Record]) -> log.Draft | None:
+        if fate.number in standing(records).values() or fate.number in holds(records):
+            raise GateRefused(f"version {fate.number} must stay now: it has an alias or a hold", "run raro gc again")
+        if any((record.action, record.version) == ("deleted", fate.number) for record in records):
+            return None
+        registered = [r.body.get("source") for r in records if (r.action, r.version) == ("registered", fate.number)]
+        if registered != [fate.source]:
+            line = f"version {fate.number} says that its files lie at '{fate.source}', and the log says otherwise"
+            raise GateRefused(line, "raro audit verify tells more; nothing was deleted")
+        body = {"reason": reason, "source": fate.source, "erasure": fate.erase}
+        return log.Draft("deleted", fate.number, approver, body)
+
+    version = desk.version(fate.number)
+    desk.append(allowed, key)
+    desk.settle()
+    with server.speaking(desk.uri):
+        desk.client.delete_model_version(desk.model, fate.number)
+        model_id = version.tags.get("raro.model_id") if version else None
+        shared = [one for one in _every_version(desk) if one.source == fate.source]
+        if not fate.source.startswith("models:/") and not shared:
+            _remove(desk, fate.source)
+        if model_id:
+            _remove_logged(desk, model_id)
+
+
+def _shelf(desk: Desk) -> str | None:
+    """Where the weights lie, without a slash at the end; None without registry.store."""
+    store = desk.config.registry.store if desk.config else ""
+    if not store:
+        return None
+    if not store.startswith("s3://"):
+        store = str(Path(store.removeprefix("file://")).resolve())
+    return f"{store.rstrip('/')}/models"
+
+
+def _remove_logged(desk: Desk, model_id: str) -> None:
+    """The LoggedModel and its files: MLflow marks it deleted, and `mlflow gc` removes the row later."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    try:
+        location = desk.client.get_logged_model(model_id).artifact_location
+        get_artifact_repository(location, tracking_uri=desk.uri).delete_artifacts()
+        desk.client.delete_logged_model(model_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+
+
+def _remove(desk: Desk, address: str) -> None:
+    """Only what lies under registry.store's models/ is ever removed."""
+    shelf = _shelf(desk)
+    if shelf is None or not address.startswith(f"{shelf}/") or ".." in address.split("/"):
+        print(f"left where it is, for it lies outside registry.store: {address}")
+    elif address.startswith("s3://"):
+        from .. import s3
+
+        s3.delete(address)
+    else:
+        shutil.rmtree(address.removeprefix("file://"), ignore_errors=True)
+
+
+def _decided(desk: Desk, args: argparse.Namespace, key: Key | None) -> None:
+    if not args.approver.strip() or not args.reason.strip():
+        raise BadInput("who decides it, and why, must stay in the log", "give --approver NAME and --reason TEXT")
+    person(desk, args.approver, key)
+
+
+def _records(desk: Desk) -> list[log.Record]:
+    place = desk.place()
+    if place is None:
+        raise BadInput(f"'{desk.model}' has no audit log", "register a version first: raro run")
+    records, breaks = log.read(place, desk.model, desk.policy)
+    if breaks:
+        raise GateRefused(f"the audit log of '{desk.model}' is broken: {breaks[0]}", "raro audit verify tells more")
+    return records
+
+
+def _versions(desk: Desk) -> list[Any]:
+    with server.speaking(desk.uri):
+        return _all(desk, f"name = '{desk.model}'")
+
+
+def _every_version(desk: Desk) -> list[Any]:
+    return _all(desk, None)
+
+
+def _all(desk: Desk, where: str | None) -> list[Any]:
+    found, token = [], None
+    while True:
+        page = desk.client.search_model_versions(where, max_results=1000, page_token=token)
+        found += page
+        if not (token := page.token):
+            return found

@@ -1,0 +1,111 @@
+"""`raro serve`: a KServe InferenceService for the version that an alias stands at now, by its immutable address and its digest.
+
+KServe does not read `models:/NAME@ALIAS`, and where its own storage initializer stands among a pod's init containers is not
+promised. So one init container of ours downloads from the immutable address, verifies files, root and signature, and only then
+lets the files appear on the volume that the model server reads. It ends with an error otherwise, and nothing is served.
+"""
+
+from __future__ import annotations
+
+import re
+
+import yaml
+
+from ..errors import BadInput, GateRefused
+from ..registry.audit import audited
+from ..registry.desk import Desk
+from ..registry.findings import Audit
+
+MODELS = "/mnt/models"
+GROUP = "raro-pipelines.github.io"
+
+
+def render(
+    desk: Desk, standing_at: str, image: str, *, namespace: str = "", gpus: int = 1, secret: str = "", destination: str = ""
+) -> str:
+    """The manifest as YAML. image: raro's own, by digest. secret: with the store's keys. destination: where a server that
+    proxies artifacts keeps them. Raises GateRefused where the version's audit finds a break, BadInput where no pod reaches its
+    files."""
+    if not re.fullmatch(r"[^\s@]+@sha256:[0-9a-f]{64}", image):
+        raise BadInput(f"image '{image}' is not named by digest", "write repository@sha256:..., tags move")
+    with audited(desk, standing_at) as made:
+        if not made.whole:
+            raise GateRefused(f"{made.reference} is not served: {made.breaks[0]}", "raro audit verify tells more")
+        return yaml.safe_dump(_service(made, image, namespace, gpus, secret, destination), sort_keys=False, width=120)
+
+
+def _service(made: Audit, image: str, namespace: str, gpus: int, secret: str, destination: str) -> dict:
+    root, uri = made.version.tags["raro.root"], _address(made, destination)
+    name = re.sub(r"[^a-z0-9-]+", "-", made.desk.model.lower()).strip("-")[:50] or "model"
+    keys = [("AWS_ACCESS_KEY_ID", "accesskey"), ("AWS_SECRET_ACCESS_KEY", "secretkey"), ("AWS_ENDPOINT_URL", "endpoint")]
+    unprivileged = {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "runAsNonRoot": True,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    arguments = ["audit", "fetch", uri, "--output", MODELS, "--root", root]
+    verify = {
+        "name": "verified-model",
+        "image": image,
+        "command": ["raro"],
+        "args": arguments,
+        "env": [
+            {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": key, "optional": key == "endpoint"}}}
+            for variable, key in keys
+        ],
+        "resources": {"requests": {"cpu": "1", "memory": "512Mi"}, "limits": {"memory": "1Gi"}},
+        "securityContext": unprivileged,
+        "volumeMounts": [{"name": "model", "mountPath": MODELS}, {"name": "scratch", "mountPath": "/tmp"}],
+    }
+    volumes: list[dict] = [{"name": "model", "emptyDir": {}}, {"name": "scratch", "emptyDir": {}}]
+    if made.desk.policy.keys:  # the keys that count come from the cluster, not from the store
+        verify["args"] = [*arguments, "--policy", "/policy/policy.yaml"]
+        verify["volumeMounts"].append({"name": "policy", "mountPath": "/policy", "readOnly": True})
+        volumes.append({"name": "policy", "configMap": {"name": "raro-policy"}})
+    resources = {"requests": {"cpu": "2", "memory": "8Gi"}, "limits": {"memory": "16Gi"}}
+    if gpus:
+        resources["limits"]["nvidia.com/gpu"] = str(gpus)
+    return {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {
+            "name": name,
+            **({"namespace": namespace} if namespace else {}),
+            "labels": {f"{GROUP}/model": name, f"{GROUP}/version": made.number},
+            "annotations": {
+                f"{GROUP}/source": uri,
+                f"{GROUP}/root-digest": root,
+                f"{GROUP}/run-id": made.version.run_id,
+                f"{GROUP}/audit-head": made.records[-1].head,
+            },
+        },
+        "spec": {
+            "predictor": {
+                "initContainers": [verify],
+                "volumes": volumes,
+                "model": {
+                    "modelFormat": {"name": "huggingface"},
+                    "args": [f"--model_name={name}", f"--model_dir={MODELS}"],
+                    "resources": resources,
+                    "volumeMounts": [{"name": "model", "mountPath": MODELS, "readOnly": True}],
+                },
+            }
+        },
+    }
+
+
+def _address(made: Audit, destination: str) -> str:
+    """The version's files at an address that a pod reaches."""
+    source = made.version.source
+    if source.startswith("models:/"):
+        source = made.desk.client.get_logged_model(source.removeprefix("models:/")).artifact_location
+    if source.startswith("mlflow-artifacts:") and destination:
+        source = destination.rstrip("/") + "/" + source.split("mlflow-artifacts:", 1)[1].lstrip("/")
+    if not source.startswith("s3://"):
+        raise BadInput(
+            f"the files of version {made.number} lie at '{source}', where no pod reads them",
+            "set registry.store to s3://..., or name the server's --artifacts-destination",
+        )
+    return source

@@ -1,0 +1,212 @@
+"""One registered model, where it is registered: the client, the audit log's place, the anchor in MLflow's tags, what stands.
+
+The log is the authority on what stands at `champion` and `challenger`; MLflow's aliases follow it (`settle`). Whoever was cut
+off in between, or lost a race, repeats the command, and the aliases are made to agree.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..config import Config
+from ..errors import BadInput, GateRefused, ServiceFailed
+from ..tracking import server
+from . import log
+from .keys import Key, signing_key
+from .places import MLFLOW, Bucket, Folder, Parameters, Place
+from .policy import Policy, policy_of
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities.model_registry import ModelVersion, RegisteredModel
+
+ANCHOR, LOG = "raro.audit_head", "raro.audit_log"
+BESIDE = "beside the store"  # the tag's value for a log in the folder of a SQLite store, which may be moved
+STANDINGS = ("champion", "challenger")
+KEY_VARIABLE = "RARO_SIGNING_KEY"
+ROUNDS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """model: registered name. home: the run's folder where the store is that run's own. config: of the run, where known.
+    policy: whose keys count."""
+
+    client: MlflowClient
+    uri: str
+    model: str
+    home: Path
+    config: Config | None
+    policy: Policy
+
+    # ------------------------------------------------------------------------------------------------------------- MLflow
+
+    def registered(self) -> RegisteredModel | None:
+        """The registered model; None where there is none. Raises ServiceFailed."""
+        from mlflow.exceptions import MlflowException
+
+        with server.speaking(self.uri):
+            try:
+                return self.client.get_registered_model(self.model)
+            except MlflowException as error:
+                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                    return None
+                raise
+
+    def version(self, number: str) -> ModelVersion | None:
+        """A version; None where there is none."""
+        from mlflow.exceptions import MlflowException
+
+        with server.speaking(self.uri):
+            try:
+                return self.client.get_model_version(self.model, number)
+            except MlflowException as error:
+                if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                    return None
+                raise
+
+    def aliases(self) -> dict[str, str]:
+        """{alias: version}."""
+        found = self.registered()
+        return {alias: str(number) for alias, number in found.aliases.items()} if found else {}
+
+    # ---------------------------------------------------------------------------------------------------------------- log
+
+    def expected(self) -> str:
+        """Where the configuration would have the log: the tag's value."""
+        if self.config and self.config.registry.store:
+            store = self.config.registry.store
+            store = store if "://" in store else str(Path(store).resolve())
+            return f"{store.removeprefix('file://').rstrip('/')}/audit/{self.model}"
+        return BESIDE if server.local(self.uri) else MLFLOW
+
+    @property
+    def knows_the_log(self) -> bool:
+        """Whether the configuration says where the log lies, from whatever folder it is read."""
+        store = self.config.registry.store if self.config else ""
+        return self.config is not None and (not store or "://" in store or Path(store).is_absolute())
+
+    def place(self) -> Place | None:
+        """Where the log lies, as the registered model's tag says; None where none was begun."""
+        found = self.registered()
+        address = found.tags.get(LOG) if found else None
+        return self._opened(address) if address else None
+
+    def begin(self, experiment: str) -> Place:
+        """The log's place, made where there is none. The registered model's name is unique, and the one who makes it says
+        where its log lies."""
+        from mlflow.exceptions import MlflowException
+
+        if place := self.place():
+            return place
+        address = self.expected()
+        with server.speaking(self.uri):
+            if address == MLFLOW:
+                tags = {"raro.role": "audit log", "raro.model": self.model}
+                run = self.client.create_run(experiment, tags=tags, run_name=f"audit log of {self.model}")
+                self.client.set_terminated(run.info.run_id)
+                address += run.info.run_id
+            try:
+                self.client.create_registered_model(self.model, {LOG: address})
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+        found = self.registered()
+        if found and LOG not in found.tags:  # registered by something else, or by a version without a log
+            with server.speaking(self.uri):
+                self.client.set_registered_model_tag(self.model, LOG, address)
+        place = self.place()
+        if place is None:
+            raise ServiceFailed(f"MLflow at '{server.shown(self.uri)}' does not keep '{self.model}'", "try again")
+        return place
+
+    def _opened(self, address: str) -> Place:
+        if address == BESIDE:
+            return Folder(Path(self.uri.removeprefix("sqlite:///")).parent / "audit" / self.model)
+        if address.startswith(MLFLOW):
+            return Parameters(self.client, self.uri, address.removeprefix(MLFLOW))
+        return Bucket(address) if address.startswith("s3://") else Folder(Path(address))
+
+    def append(self, drafted: Callable[[Sequence[log.Record]], log.Draft | None], key: Key | None) -> list[log.Record]:
+        """Adds to the log and anchors its new head. Raises BadInput where there is no log or the policy requires a key."""
+        if (place := self.place()) is None:
+            raise BadInput(f"'{self.model}' has no audit log", "register a version first: raro run")
+        if key is None and self.policy.required:
+            raise BadInput("the policy requires signatures, and no key is given", "set registry.signing_key, or give --key")
+        return log.append(place, self.model, drafted, key)
+
+    def anchor(self) -> str:
+        """The head in MLflow's tag, SEQ:HASH; empty where there is none."""
+        found = self.registered()
+        return found.tags.get(ANCHOR, "") if found else ""
+
+    def settle(self) -> list[log.Record]:
+        """Makes aliases and anchor what the log says, and looks again until nothing has changed meanwhile."""
+        place = self.place()
+        if place is None:
+            raise BadInput(f"'{self.model}' has no audit log", "register a version first: raro run")
+        for _ in range(ROUNDS):
+            records, breaks = log.read(place, self.model)
+            if breaks:
+                raise GateRefused(f"the audit log of '{self.model}' is broken: {breaks[0]}", "raro audit verify tells more")
+            if not self._differs(records):
+                return records
+            found, wanted = self.aliases(), standing(records)
+            with server.speaking(self.uri):
+                for alias, number in wanted.items():
+                    if number and found.get(alias) != number:
+                        self.client.set_registered_model_alias(self.model, alias, number)
+                    elif not number and alias in found:
+                        self.client.delete_registered_model_alias(self.model, alias)
+                if records:
+                    self.client.set_registered_model_tag(self.model, ANCHOR, records[-1].head)
+        raise ServiceFailed(f"the aliases of '{self.model}' change all the time", "see who else registers, and try again")
+
+    def _differs(self, records: Sequence[log.Record]) -> bool:
+        found = self.aliases()
+        moved = any(found.get(alias, "") != number for alias, number in standing(records).items())
+        return moved or self.anchor() != (records[-1].head if records else "")
+
+
+def standing(records: Sequence[log.Record]) -> dict[str, str]:
+    """{alias: version, empty for none} as the log has it; an alias that it never mentions is left out."""
+    found: dict[str, str] = {}
+    for record in records:
+        if record.action == "held":
+            found["challenger"] = record.version
+        elif record.action in ("promoted", "rolled back"):
+            found["champion"] = record.version
+            if found.get("challenger") == record.version:
+                found["challenger"] = ""
+        elif record.action == "deleted":
+            found |= {alias: "" for alias, number in found.items() if number == record.version}
+    return found
+
+
+def desk_of(config: Config, run: Path, policy: str = "") -> Desk:
+    """The desk of a run's model. Raises BadInput where mlflow is missing or the policy is wrong."""
+    uri = server.address(config, run)
+    return Desk(server.connect(uri), uri, config.registry.model, run, config, policy_of(config, policy))
+
+
+def key_of(config: Config | None, given: str = "") -> Key | None:
+    """The signing key that `given` refers to, else registry.signing_key, else $RARO_SIGNING_KEY; None where none does."""
+    reference = given or (config.registry.signing_key if config else "") or os.environ.get(KEY_VARIABLE, "")
+    return signing_key(reference) if reference else None
+
+
+def head_of(desk: Desk, records: Sequence[log.Record]) -> tuple[str, int]:
+    """(anchor, its number), read again for two seconds where the log is ahead: a writer may be between the two."""
+    last = records[-1].seq if records else 0
+    for _ in range(8):
+        anchor = desk.anchor()
+        seq = int(anchor.partition(":")[0]) if anchor.partition(":")[0].isdigit() else 0
+        if seq >= last:
+            break
+        time.sleep(0.25)
+    return anchor, seq

@@ -1,0 +1,312 @@
+"""The links of the audit's chain: each reads one thing again, compares it with what else speaks of it, names every break."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+from ..errors import BadInput, GateRefused
+from ..storage import MANIFEST, SIGNATURE, canonical, digest_file, digest_text, read_json, verify
+from ..tracking import server
+from ..tracking.runs import scores
+from . import folder, log, models
+from . import provenance as provenances
+from . import signature as signatures
+from .desk import LOG, STANDINGS, Desk, head_of, standing
+from .findings import Audit, Check, approvers, since, what_happened
+from .places import MLFLOW
+from .registration import registered_facts
+
+TAGS = {"config": "raro.config_digest", "demonstrations": "raro.data_digest", "base": "raro.base_digest"}
+
+
+def log_chain(made: Audit, check: Check) -> None:
+    desk = made.desk
+    place = desk.place()
+    if place is None:
+        check.breaks.append("there is no audit log: the version was not registered by raro, or the log's tag was removed")
+        return
+    tag = desk.registered().tags[LOG]
+    if desk.knows_the_log and tag != (wanted := desk.expected()) and not (wanted == MLFLOW and tag.startswith(MLFLOW)):
+        check.breaks.append(f"the tag {LOG} names another place than the configuration: '{tag}', not '{wanted}'")
+    made.records, breaks = log.read(place, desk.model, desk.policy)
+    check.breaks += breaks
+    last = made.records[-1] if made.records else None
+    check.detail = f"{len(made.records)} records, head {last.head[:19] if last else 'none'}"
+    if last and not last.signatures:
+        check.detail += ", unsigned"
+    head, seq = head_of(desk, made.records)
+    if not head:
+        check.breaks.append("MLflow holds no head of the log: its tag was removed")
+    elif not last or seq > last.seq:
+        check.breaks.append(f"the log was cut off: MLflow knows record {seq}, the log ends with {last.seq if last else 0}")
+    elif _head(made.records, seq) != head:
+        check.breaks.append(f"record {seq} is not the one that MLflow's tag names: the log was rewritten, or the tag changed")
+    elif seq < last.seq:
+        check.breaks.append(
+            f"the log goes on after record {seq}, the last that MLflow knows: repeat an interrupted command, or others wrote it"
+        )
+    if made.anchor:
+        _anchored(made, check)
+    mine = [record for record in made.records if record.version == made.number]
+    registered = [record for record in mine if record.action == "registered"]
+    if len(registered) != 1:
+        check.breaks.append(f"version {made.number} is registered {len(registered)} times in the log, not once")
+    if any(record.action == "deleted" for record in mine):
+        check.breaks.append(f"the log says that version {made.number} was deleted")
+    if registered:
+        made.found["facts"] = registered[0].body
+
+
+def _anchored(made: Audit, check: Check) -> None:
+    seq, _, digest = made.anchor.partition(":")
+    if not seq.isdigit() or len(digest) != 64:
+        raise BadInput(f"--anchor '{made.anchor}' is not SEQ:HASH", "raro audit show prints the log's head in this form")
+    if _head(made.records, int(seq)) != made.anchor:
+        check.breaks.append(
+            f"the log does not hold the head that was kept elsewhere ({seq}:{digest[:12]}): it was put back or rewritten"
+        )
+
+
+def registry(made: Audit, check: Check) -> None:
+    version, facts = made.version, made.found.get("facts", {})
+    check.detail = f"version {made.number}, {version.source}"
+    if "raro.root" not in version.tags:
+        check.breaks.append("the version has no root digest: it was not registered by raro, or its tag was removed")
+    stands = standing(made.records)
+    for alias, number in made.desk.aliases().items():
+        if alias in stands and number != stands[alias]:
+            check.breaks.append(
+                f"alias '{alias}' stands at version {number}, the log says {stands[alias] or 'at none'}: it was moved"
+            )
+        elif alias not in stands and made.records and alias in STANDINGS:
+            check.breaks.append(f"alias '{alias}' stands at version {number}, and the log knows nothing of it: it was moved")
+    for alias, number in stands.items():
+        if number and alias not in made.desk.aliases():
+            check.breaks.append(f"alias '{alias}' is gone, the log says it stands at version {number}")
+    if not facts:
+        return
+    now = registered_facts(version, None)
+    for what, kept in (("source", "source"), ("run", "run_id"), ("description", "description")):
+        if now[kept] != facts[kept]:
+            check.breaks.append(f"the version's {what} was changed since it was registered")
+    for tag in sorted({*now["tags"], *facts["tags"]}):
+        if now["tags"].get(tag) != facts["tags"].get(tag):
+            how = "added" if tag not in facts["tags"] else "removed" if tag not in now["tags"] else "changed"
+            check.breaks.append(f"tag {tag} of the version was {how} since it was registered")
+
+
+def manifest(made: Audit, check: Check) -> None:
+    desk, version = made.desk, made.version
+    with server.speaking(desk.uri):
+        path = models.files(desk.client, desk.uri, version, desk.home, made.scratch, unchecked=True)
+    if not (path / MANIFEST).is_file():
+        raise GateRefused(f"the files of version {made.number} are not at '{version.source}'")
+    listing = read_json(path / MANIFEST)
+    made.found |= {"path": path, "listing": listing}
+    check.detail = f"{len(listing['files'])} files, root {listing['root'][:12]}"
+    if digest_text(canonical(listing["files"])) != listing["root"]:
+        check.breaks.append("manifest.json does not match its own root digest: it was changed")
+    if listing["root"] != version.tags.get("raro.root"):
+        check.breaks.append("manifest.json is not the one that was registered: its root is not the version's tag")
+    if (facts := made.found.get("facts")) and listing["root"] != facts["root"]:
+        check.breaks.append("manifest.json is not the one that was registered: its root is not the log's")
+
+
+def files(made: Audit, check: Check) -> None:
+    path, listing = made.found["path"], made.found["listing"]
+    folder.inspect(path)
+    verify(path, listing)
+    check.detail = f"{sum(file['size'] for file in listing['files']) / 2**20:,.1f} MiB as the manifest says, no pickle, no link"
+
+
+def signature(made: Audit, check: Check) -> None:
+    path, policy = made.found["path"], made.desk.policy
+    key_id = signatures.signer(path)
+    kept = (made.found.get("facts") or {}).get("tags", {}).get("raro.signed_by", "")
+    if key_id is None:
+        if kept:
+            check.breaks.append(f"{SIGNATURE} is gone; the log says that {kept[:12]} had signed")
+        elif policy.required:
+            check.breaks.append("the model is not signed, and the policy requires it")
+        check.absent, check.detail = True, "unsigned: the digests tell that nothing was changed by accident, not who made it"
+        return
+    if kept and kept != key_id:
+        check.breaks.append(f"{SIGNATURE} names the key {key_id[:12]}, the log {kept[:12]}: it was signed again by another")
+    trusted = policy.of(key_id)
+    if trusted is None:
+        if policy.keys or policy.required:
+            check.breaks.append(f"signed by {key_id[:12]}, a key that the policy does not name")
+        check.absent, check.detail = True, f"signed by {key_id[:12]}; not checked, no policy names keys (--policy)"
+        return
+    check.detail = f"by {trusted.name}, OpenSSF model signing"
+    if "model" not in trusted.roles:
+        check.breaks.append(f"'{trusted.name}' may not sign models")
+    signatures.verify(path, made.found["listing"], trusted.key)
+
+
+def provenance(made: Audit, check: Check) -> None:
+    path, version = made.found["path"], made.version
+    said = provenances.parts(read_json(path / provenances.FILE))
+    made.found["said"] = said
+    listed = {file["path"]: file["sha256"] for file in made.found["listing"]["files"]}
+    check.detail = f"{len(said['subject'])} subjects, {', '.join(said['dependencies'])}"
+    if not said["subject"] or not set(said["subject"].items()) <= set(listed.items()):
+        check.breaks.append("the statement is of other files than the manifest's")
+    if said["run_id"] != version.run_id:
+        check.breaks.append(f"the statement is of run {said['run_id']}, the version's is {version.run_id}")
+    said_digests = {name: digest.get("sha256") for name, digest in said["dependencies"].items()} | {
+        "config": said["config_digest"]
+    }
+    for name, tag in TAGS.items():
+        if said_digests.get(name) != version.tags.get(tag):
+            check.breaks.append(f"the statement's digest of the {name} is not the version's tag {tag}")
+
+
+def run(made: Audit, check: Check) -> None:
+    from mlflow.exceptions import MlflowException
+
+    desk, run_id = made.desk, made.version.run_id
+    with server.speaking(desk.uri):
+        try:
+            found = desk.client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            raise GateRefused(f"run {run_id} does not exist any more") from None
+    check.detail = f"{found.info.run_name} ({run_id[:8]})"
+    if found.info.lifecycle_stage != "active":
+        check.breaks.append(f"run {run_id} was deleted")
+    made.found["run"] = found
+    digest = found.data.tags.get("raro.config_digest")
+    if digest != made.version.tags.get("raro.config_digest"):
+        check.breaks.append("the run's tag raro.config_digest is not the version's")
+    kept = (made.found.get("facts") or {}).get("evidence", {})
+    said = made.found.get("said", {}).get("evidence", {})
+    if kept != said:
+        check.breaks.append("the log and the provenance name different evidence")
+    made.found["evidence"] = whole = {}
+    for name, expected in sorted((kept or said).items()):
+        path = _artifact(desk, found, name, made.scratch)
+        if path is None:
+            check.breaks.append(f"the run holds no {name} any more")
+        elif digest_file(path) != expected:
+            check.breaks.append(f"{name} of the run was replaced: its sha256 is not the one that was registered")
+        else:
+            whole[name] = path
+
+
+def _artifact(desk: Desk, run: Any, name: str, scratch: Path) -> Path | None:
+    """A file of the run's artifacts, here; None where it is not there."""
+    parts = urlparse(run.info.artifact_uri)
+    if parts.scheme in ("", "file"):
+        path = models.moved(Path(unquote(parts.path)), desk.home) / name
+        return path if path.is_file() else None
+    with server.speaking(desk.uri):
+        above = str(Path(name).parent)
+        if name not in {one.path for one in desk.client.list_artifacts(run.info.run_id, None if above == "." else above)}:
+            return None
+        (scratch / "evidence").mkdir(exist_ok=True)
+        return Path(desk.client.download_artifacts(run.info.run_id, name, str(scratch / "evidence")))
+
+
+def _evidence(made: Audit, check: Check, name: str) -> Any:
+    """What an evidence file holds, where it is the registered one."""
+    path = made.found.get("evidence", {}).get(name)
+    if path is None:
+        raise GateRefused(f"{name} cannot be compared: it is missing, or not the one that was registered")
+    return read_json(path)
+
+
+def data(made: Audit, check: Check) -> None:
+    told = _evidence(made, check, "ingest/data.json")
+    made.found["data"] = told
+    check.detail = f"digest {told['digest'][:12]}, " + ", ".join(
+        f"{n:,} {split}" for split, n in told.get("splits", {}).items()
+    )
+    if told["digest"] != made.version.tags.get("raro.data_digest"):
+        check.breaks.append("the data manifest is not that of the version's tag raro.data_digest")
+
+
+def config(made: Audit, check: Check) -> None:
+    told = _evidence(made, check, "config.json")
+    digest = digest_text(canonical(told))  # of the text as it was recorded: a later release may know more keys
+    made.found["config"] = told
+    check.detail = f"{told.get('name')}, seed {told.get('seed')}, digest {digest[:12]}"
+    if digest != made.version.tags.get("raro.config_digest"):
+        check.breaks.append("the configuration is not that of the version's tag raro.config_digest")
+    if (said := made.found.get("said")) and said["config"] != told:
+        check.breaks.append("the provenance states another configuration")
+
+
+def evaluation(made: Audit, check: Check) -> None:
+    told = _evidence(made, check, "evaluation.json")
+    made.found["evaluation"] = told
+    measured, ran = scores(told), made.found["run"]
+    candidate = told.get("sampled", {}).get("candidate", [float("nan")])[0]
+    check.detail = f"{told.get('n')} problems of {told.get('benchmark')}, sampled {100 * candidate:.1f} %"
+    for where, metrics in (("the run", ran.data.metrics), ("the logged model", _model_metrics(made))):
+        if off := sorted(name for name, value in measured.items() if metrics is not None and metrics.get(name) != value):
+            check.breaks.append(f"{where}'s metric {off[0]} is not what was evaluated ({len(off)} differ)")
+    judged = [r for r in made.records if (r.action, r.version) == ("evaluated", made.number)]
+    if not judged:
+        check.breaks.append("the log has no evaluation of this version")
+    elif judged[-1].body["metrics"] != digest_text(canonical(measured)) or judged[-1].body["sampled"] != told.get(
+        "sampled", {}
+    ):
+        check.breaks.append("the log's scores are not those of evaluation.json")
+
+
+def _model_metrics(made: Audit) -> Mapping[str, float] | None:
+    model_id = made.version.tags.get("raro.model_id")
+    if not model_id:
+        return None
+    from mlflow.exceptions import MlflowException
+
+    with server.speaking(made.desk.uri):
+        try:
+            return {metric.key: metric.value for metric in made.desk.client.get_logged_model(model_id).metrics or ()}
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            raise GateRefused(f"the logged model {model_id} does not exist any more") from None
+
+
+def decision(made: Audit, check: Check) -> None:
+    told = _evidence(made, check, "decide/decision.json")
+    made.found["decision"] = told
+    mine = [record for record in made.records if record.version == made.number]
+    check.detail = f"{told['decision']}; {what_happened(mine)}"
+    if told["decision"] != made.version.tags.get("raro.decision"):
+        check.breaks.append("decision.json is not what the version's tag raro.decision says")
+    if not any(record.action in ("held", "promoted") for record in mine):
+        check.breaks.append("the log has no decision on this version")
+    for record in mine:
+        if record.action == "rolled back" and not _was_champion(
+            [one for one in made.records if one.seq < record.seq], record.version
+        ):
+            check.breaks.append(f"record {record.seq} rolls back to a version that was never champion")
+        if record.action == "promoted":
+            check.breaks += _unapproved(made, record, told["decision"])
+
+
+def _unapproved(made: Audit, promoted: log.Record, decision: str) -> list[str]:
+    """What a promotion lacks."""
+    before = [one for one in made.records if one.seq < promoted.seq]
+    people = approvers(since(before, made.number), made.number, made.version.tags.get("raro.root", ""))
+    needed = made.desk.policy.approvals
+    if len(people) < needed:
+        return [f"record {promoted.seq} promotes with {len(people)} approvals, {needed} are needed"]
+    if not people and decision != "promote":
+        return [f"record {promoted.seq} promotes what was held, and nobody approved"]
+    return []
+
+
+def _head(records: Sequence[log.Record], seq: int) -> str:
+    return next((record.head for record in records if record.seq == seq), "")
+
+
+def _was_champion(records: Sequence[log.Record], number: str) -> bool:
+    return any(record.action == "promoted" and record.version == number for record in records)

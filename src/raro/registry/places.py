@@ -1,0 +1,118 @@
+"""Where an audit log lies: a folder, S3, or a run in MLflow. Each can add a record exactly once, and none overwrites."""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from ..errors import BadInput, ServiceFailed
+from ..storage import writing
+from ..tracking import server
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+NAME = re.compile(r"(\d{8})\.jsonl")
+MLFLOW = "mlflow:"
+LONGEST = 6000  # characters of a parameter in MLflow
+
+
+class Place(Protocol):
+    """address: where, without credentials."""
+
+    address: str
+
+    def lines(self) -> dict[int, bytes]:
+        """Every record by its number."""
+        ...
+
+    def create(self, seq: int, line: bytes) -> bool:
+        """Writes the record; False where one of this number exists."""
+        ...
+
+
+class Folder:
+    """One file a record; `link` puts it there whole or finds the name taken."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.address = folder, str(folder)
+
+    def lines(self) -> dict[int, bytes]:
+        if not self.folder.is_dir():
+            return {}
+        return {int(found[1]): path.read_bytes() for path in self.folder.iterdir() if (found := NAME.fullmatch(path.name))}
+
+    def create(self, seq: int, line: bytes) -> bool:
+        with writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            partial = self.folder / f".{uuid.uuid4().hex}.partial"
+            try:
+                with open(partial, "xb") as file:
+                    file.write(line)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.link(partial, self.folder / f"{seq:08d}.jsonl")
+            except FileExistsError:
+                return False
+            finally:
+                partial.unlink(missing_ok=True)
+            handle = os.open(self.folder, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        return True
+
+
+class Bucket:
+    """One object a record, written on the condition that there is none."""
+
+    def __init__(self, uri: str):
+        self.address = uri.rstrip("/")
+
+    def lines(self) -> dict[int, bytes]:
+        from .. import s3
+
+        found = s3.read_all(self.address)
+        return {int(match[1]): content for name, content in found.items() if (match := NAME.fullmatch(name))}
+
+    def create(self, seq: int, line: bytes) -> bool:
+        from .. import s3
+
+        return s3.create(f"{self.address}/{seq:08d}.jsonl", line)
+
+
+class Parameters:
+    """One parameter a record, of a run that holds nothing else: MLflow refuses another value for one that is set."""
+
+    def __init__(self, client: MlflowClient, uri: str, run_id: str):
+        self.client, self.uri, self.run_id = client, uri, run_id
+        self.address = f"{MLFLOW}{run_id}"
+
+    def lines(self) -> dict[int, bytes]:
+        with server.speaking(self.uri):
+            found = self.client.get_run(self.run_id).data.params
+        return {int(key): (value + "\n").encode() for key, value in found.items() if re.fullmatch(r"\d{8}", key)}
+
+    def create(self, seq: int, line: bytes) -> bool:
+        from mlflow.exceptions import MlflowException
+
+        text = line.decode().rstrip("\n")
+        if len(text) > LONGEST:
+            raise BadInput(
+                f"a record of {len(text)} characters does not fit into MLflow", "give a shorter reason, or set registry.store"
+            )
+        with server.speaking(self.uri):
+            try:
+                self.client.log_param(self.run_id, f"{seq:08d}", text)
+            except MlflowException as error:
+                if error.error_code == "INVALID_PARAMETER_VALUE":
+                    return False
+                raise
+            kept = self.client.get_run(self.run_id).data.params.get(f"{seq:08d}")
+        if kept is None:
+            raise ServiceFailed(f"MLflow at '{server.shown(self.uri)}' took record {seq} and does not hold it", "try again")
+        return kept == text

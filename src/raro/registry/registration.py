@@ -1,0 +1,238 @@
+"""Registering: the model's folder dressed (card, provenance, bill of materials, manifest, signature), uploaded once, read back,
+entered into the audit log, and only then given its alias.
+
+Each part finds what an earlier try has done, so that a repeated call completes and nothing is registered twice. An alias is
+moved by the log alone (desk.py): a version whose files were not read back whole, or that the log does not know, is never
+champion.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config import Config
+from ..errors import BadInput, GateRefused
+from ..storage import (
+    MANIFEST,
+    SIGNATURE,
+    canonical,
+    digest_text,
+    manifest,
+    read_json,
+    verify,
+    write_atomic,
+    write_json,
+    writing,
+)
+from ..tracking import server
+from ..tracking.runs import Tracked, open_run, scores
+from . import bom, log, provenance, signature
+from .call import spoken
+from .card import card
+from .desk import Desk, key_of, standing
+from .folder import inspect
+from .keys import Key
+from .models import ALIASES, base_digest, checked, files
+from .policy import policy_of
+from .upload import Candidate, Progress, existing, signed_by, upload
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+PIPELINE = "pipeline"
+NEEDS_PEOPLE = "It waits as challenger: {n} must approve (raro promote)."
+
+
+def register(
+    config: Config,
+    run: Path,
+    model: Path,
+    data: Mapping[str, Any],
+    evaluation: Mapping[str, Any],
+    decision: Mapping[str, Any],
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Registers the model folder of this run under the alias its decision earns, and returns registration.json.
+
+    data, evaluation, decision: what ingest, evaluate and decide wrote. progress: called with (bytes sent, bytes in all). Doing
+    it again for the same run and the same files gives the same version. Raises BadInput where the policy requires a key that
+    is not given, GateRefused where files are not what their manifest says or the base has changed since training,
+    ServiceFailed where the registry fails.
+    """
+    candidate = Candidate(config, run, model, data, evaluation, decision, progress)
+    policy, key = policy_of(config), key_of(config)
+    if key is None and policy.required:
+        raise BadInput("the policy requires signatures, and registry.signing_key is empty", "name a key: docs/audit.md")
+    base = _base(config, run)
+    with _alone(run):
+        tracked = open_run(config, run)
+        with _dressed(candidate, tracked, base, key) as folder:
+            listing = read_json(folder / MANIFEST)
+            verify(folder, listing)
+            digests = {
+                "raro.root": listing["root"],
+                "raro.config_digest": config.digest,
+                "raro.data_digest": data["digest"],
+                "raro.base_digest": base,
+            }
+            with server.speaking(tracked.uri):
+                version = existing(tracked, config.registry.model, listing["root"])
+                if version is None:
+                    tags = {**digests, **spoken(config), "raro.decision": decision["decision"]}
+                    tags["raro.registered_at"] = datetime.now(UTC).isoformat()
+                    version = upload(candidate, tracked, folder, listing["root"], tags | signed_by(key))
+        with tempfile.TemporaryDirectory(prefix=".verify-", dir=run) as scratch, server.speaking(tracked.uri):
+            back = files(tracked.client, tracked.uri, version, run, Path(scratch))
+            checked(version, back)
+            inspect(back)
+            if key and version.tags.get("raro.signed_by") == key.id:
+                signature.verify(back, read_json(back / MANIFEST), key.public)
+        desk = Desk(tracked.client, tracked.uri, config.registry.model, run, config, policy)
+        _keep_evidence(tracked, run)
+        records = _enter(desk, tracked, candidate, version, key)
+    alias = next((alias for alias, number in standing(records).items() if number == str(version.version)), "")
+    with server.speaking(tracked.uri):
+        tracked.client.set_tag(
+            tracked.run_id, "raro.registered", f"{desk.model} version {version.version}, {alias or 'followed by another'}"
+        )
+    return {
+        "model": desk.model,
+        "version": str(version.version),
+        "alias": alias or ALIASES[decision["decision"]],
+        "uri": f"models:/{desk.model}@{alias or ALIASES[decision['decision']]}",
+        "source": version.source,
+        "root": listing["root"],
+        "run_id": tracked.run_id,
+        "tracking": server.shown(tracked.uri),
+        "registered_at": version.tags["raro.registered_at"],
+        "signed_by": version.tags.get("raro.signed_by", ""),
+        "audit_head": records[-1].head,
+        **{key.removeprefix("raro."): value for key, value in digests.items() if key != "raro.root"},
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------- the folder
+
+
+@contextmanager
+def _alone(run: Path) -> Iterator[None]:
+    """Two registrations of one run follow each other, and the second finds what the first has made."""
+    with writing(run), open(run / ".lock-register", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _base(config: Config, run: Path) -> str:
+    """The base's digest. Raises GateRefused where it is not the one that the warm start read."""
+    now, trained = base_digest(config), run / "warmstart" / MANIFEST
+    read = read_json(trained).get("given", {}).get("base", now) if trained.is_file() else now
+    if read != now:
+        raise GateRefused(
+            f"the base '{config.base.uri}' is not the one that was trained from: {read[:12]}, now {now[:12]}",
+            "restore it, or run again with --from warmstart",
+        )
+    return now
+
+
+@contextmanager
+def _dressed(candidate: Candidate, tracked: Tracked, base: str, key: Key | None) -> Iterator[Path]:
+    """The model's files with all that speaks of them, in a folder that lasts as long as the block; weights are linked."""
+    config, run, data = candidate.config, candidate.run, candidate.data
+    inspect(candidate.model)
+    with tempfile.TemporaryDirectory(prefix=".register-", dir=run) as scratch, writing(run):
+        folder = Path(scratch) / "model"
+        made = (MANIFEST, SIGNATURE, provenance.FILE, bom.FILE)
+        shutil.copytree(candidate.model, folder, copy_function=_link, ignore=shutil.ignore_patterns(*made))
+        (folder / "README.md").unlink(missing_ok=True)
+        write_atomic(folder / "README.md", card(config, data, candidate.evaluation, candidate.decision))
+        where = server.shown(tracked.uri) if not server.local(tracked.uri) else "the run's folder"
+        write_json(folder / provenance.FILE, provenance.statement(config, run, folder, data, base, tracked.run_id, where))
+        if bom.available():
+            write_atomic(folder / bom.FILE, bom.bom(config, run, folder, data, base, scores(dict(candidate.evaluation))))
+        write_json(folder / MANIFEST, manifest(folder))
+        if key:
+            signature.sign(folder, read_json(folder / MANIFEST), key)
+        yield folder
+
+
+def _link(source: str, target: str) -> str:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copy2(source, target)
+    return target
+
+
+def _keep_evidence(tracked: Tracked, run: Path) -> None:
+    """What an audit reads again, among the run's artifacts; the mirror sends it too, but perhaps later."""
+    with server.speaking(tracked.uri):
+        for name in provenance.evidence(run):
+            above = str(Path(name).parent)
+            tracked.client.log_artifact(tracked.run_id, str(run / name), None if above == "." else above)
+
+
+# ----------------------------------------------------------------------------------------------------------------- the log
+
+
+def _enter(desk: Desk, tracked: Tracked, candidate: Candidate, version: ModelVersion, key: Key | None) -> list[log.Record]:
+    """Enters registered, evaluated and what was decided, each once, and lets the aliases follow."""
+    desk.begin(tracked.experiment)
+    number, evaluation, decision = str(version.version), candidate.evaluation, candidate.decision
+    measured = scores(dict(evaluation))
+    facts = registered_facts(version, candidate.run)
+    judged = {
+        "benchmark": evaluation.get("benchmark"),
+        "n": evaluation.get("n"),
+        "decision": decision["decision"],
+        "metrics": digest_text(canonical(measured)),
+        "sampled": evaluation.get("sampled", {}),
+    }
+    earned, reasons = ALIASES[decision["decision"]], list(decision["reasons"])
+    if earned == "champion" and desk.policy.approvals:
+        earned = "challenger"
+        reasons[-1] = NEEDS_PEOPLE.format(n=_people(desk.policy.approvals))
+
+    def once(action: str, body: Mapping[str, Any]) -> None:
+        desk.append(lambda records: None if _has(records, action, number) else log.Draft(action, number, PIPELINE, body), key)
+
+    once("registered", facts)
+    once("evaluated", judged)
+    root = version.tags["raro.root"]
+
+    def decided(records: Sequence[log.Record]) -> log.Draft | None:
+        if _has(records, "held", number) or _has(records, "promoted", number):
+            return None
+        before = standing(records).get("champion", "")
+        body = {"root": root, "reasons": [reason[:400] for reason in reasons[:8]], "before": before}
+        return log.Draft("promoted" if earned == "champion" else "held", number, PIPELINE, body)
+
+    desk.append(decided, key)
+    return desk.settle()
+
+
+def registered_facts(version: ModelVersion, run: Path | None) -> dict[str, Any]:
+    """What the log holds of a version, so that no tag of it can be changed unseen."""
+    return {
+        "root": version.tags.get("raro.root", ""),
+        "source": version.source,
+        "run_id": version.run_id,
+        "tags": {key: value for key, value in version.tags.items() if key.startswith("raro.")},
+        "description": digest_text(version.description or ""),
+        **({"evidence": provenance.evidence(run)} if run else {}),
+    }
+
+
+def _has(records: Sequence[log.Record], action: str, number: str) -> bool:
+    return any((record.action, record.version) == (action, number) for record in records)
+
+
+def _people(n: int) -> str:
+    return "a person" if n == 1 else f"{n} people"

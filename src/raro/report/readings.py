@@ -1,0 +1,134 @@
+"""Blind signals at the end of training, each with one sentence on how to read it and a green, amber or red reading.
+
+A reading is the median of the last `guards.window` steps against two thresholds. Red is the guards' own where a guard watches
+the figure; where none does it is our choice, and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from ..config import Guards
+from .reading import Record
+
+Points = Sequence[tuple[int, float]]
+TONES = ("green", "amber", "red")
+OURS = "our choice"
+
+
+@dataclass(frozen=True)
+class Signal:
+    """name, how: for people. value: of the figures' recent medians, None where one is missing. amber, red: where those readings
+    begin. below: whether low values are the bad ones. source: of the thresholds."""
+
+    name: str
+    how: str
+    value: Callable[[Mapping[str, float]], float | None]
+    amber: float
+    red: float
+    source: str
+    below: bool = False
+
+    def tone(self, value: float) -> str:
+        reached = [value < limit if self.below else value > limit for limit in (self.amber, self.red)]
+        return TONES[2 if reached[1] else 1 if reached[0] else 0]
+
+
+def readings(record: Record) -> list[dict[str, Any]]:
+    """[{"name", "value", "tone", "how", "amber", "red", "source"}] of what was measured, the worst first."""
+    given = record.config.get("guards") or {}
+    settings = Guards(**{key: value for key, value in given.items() if key in Guards.__dataclass_fields__})
+    series = record.series("train")
+    now = {name: median([value for _, value in points[-settings.window :]]) for name, points in series.items()}
+    now |= {f"start:{name}": median([v for _, v in points[: settings.window]]) for name, points in series.items()}
+    rows = []
+    for signal in signals(settings):
+        if (value := signal.value(now)) is not None:
+            told = {"name": signal.name, "value": f"{value:.2f}", "tone": signal.tone(value), "how": signal.how}
+            limits = {"amber": f"{signal.amber:g}", "red": f"{signal.red:g}", "below": signal.below, "source": signal.source}
+            rows.append(told | limits)
+    return sorted(rows, key=lambda row: -TONES.index(row["tone"]))
+
+
+def signals(s: Guards) -> list[Signal]:
+    """What is read. Amber begins half-way to red where a guard watches the figure."""
+
+    def one(name: str) -> Callable[[Mapping[str, float]], float | None]:
+        return lambda now: now.get(name)
+
+    def of(first: str, second: str, how: Callable[[float, float], float]) -> Callable[[Mapping[str, float]], float | None]:
+        return lambda now: how(now[first], now[second]) if first in now and second in now else None
+
+    return [
+        Signal("Ties", "Near 1 the game is a stalemate and nobody learns.", one("critic/tie"), s.tie / 2, s.tie, "guards.tie"),
+        Signal(
+            "Policy malformed or cut off",
+            "What cannot be read teaches nothing but to stay within the format.",
+            of("policy/malformed", "policy/truncated", lambda a, b: a + b),
+            s.flood / 2,
+            s.flood,
+            "guards.flood",
+        ),
+        Signal(
+            "KL of the policy, nats a token",
+            "How far it has gone from the warm start; what lies far out was never looked at by anyone.",
+            one("policy/kl"),
+            s.drift_policy / 2,
+            s.drift_policy,
+            "guards.drift_policy",
+        ),
+        Signal(
+            "KL of the critic, nats a token",
+            "A critic that leaves the warm start fast loses what it knew, and the shared policy with it.",
+            one("critic/kl"),
+            s.drift_critic / 2,
+            s.drift_critic,
+            "guards.drift_critic",
+        ),
+        Signal(
+            "Entropy, as a share of its start",
+            "A policy that always says the same has nothing left to choose from.",
+            of("policy/entropy", "start:policy/entropy", lambda now, start: now / start if start else 1.0),
+            (1 + s.entropy) / 2,
+            s.entropy,
+            "guards.entropy",
+            below=True,
+        ),
+        Signal(
+            "Critic's accuracy on fresh pairs",
+            "Near .5 the policy is the experts' equal, or the critic knows nothing; below it the critic is fooled.",
+            one("critic/accuracy"),
+            0.5,
+            s.fooled,
+            "guards.fooled",
+            below=True,
+        ),
+        Signal(
+            "Gap between positions",
+            "The critic goes by the order in which answers are shown, not by what they say.",
+            of("critic/accuracy_first", "critic/accuracy_second", lambda a, b: abs(a - b)),
+            0.2,
+            0.4,
+            OURS,
+        ),
+        Signal(
+            "Older answers less fresh ones",
+            "Below 0 the critic catches old answers less often than new ones: it forgets, and the policy may go back to them.",
+            of("critic/accuracy_replay", "critic/accuracy", lambda old, new: old - new),
+            -0.1,
+            -0.2,
+            OURS,
+            below=True,
+        ),
+        Signal(
+            "Policy's groups without a signal",
+            "Near 1 all answers to a question earn alike, and the policy learns nothing.",
+            one("policy/zero_advantage"),
+            0.6,
+            0.9,
+            OURS,
+        ),
+    ]

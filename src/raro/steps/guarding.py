@@ -1,0 +1,128 @@
+"""What a guard's alarm does to a training run: a warning, a smaller learning rate, a roll-back to the last good checkpoint, or
+the end. Good is a checkpoint from before the steps that the alarm was raised for."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config import Config
+from ..game.guards import Alarm, Watch
+from ..learning import checkpoints
+from ..learning.update import NotFinite
+from ..tracking.events import Events
+
+if TYPE_CHECKING:
+    from ..methods.method import Method
+
+TOLD = {
+    "warn": "nothing is done (guards.actions)",
+    "damp": "the learning rate is damped",
+    "roll_back": "back to the last good checkpoint, with a damped learning rate",
+    "stop": "training ends with the last good checkpoint",
+}
+
+
+class Guarding:
+    """The guards of one run. Every process makes the same calls; events is None on all but the one that writes. stopped:
+    training is over."""
+
+    def __init__(
+        self,
+        config: Config,
+        game: Method,
+        folder: Path,
+        identity: Mapping[str, str],
+        together: Callable[[], None],
+        events: Events | None,
+    ):
+        self.settings, self.game, self.folder, self.identity = config.guards, game, folder, identity
+        self.together, self.events = together, events
+        self.watch = Watch(config.guards)
+        self.damping, self.stopped = 1.0, False
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether some guard may need a good checkpoint, be it that of the start."""
+        return bool({"roll_back", "stop"} & set(self.settings.actions.values()))
+
+    def state(self) -> dict[str, Any]:
+        """For the checkpoint, plain JSON."""
+        watch = self.watch
+        return {
+            "recent": {name: list(values) for name, values in watch.recent.items()},
+            "start": watch.start,
+            "raised": watch.raised,
+            "rollbacks": watch.rollbacks,
+            "alarms": watch.alarms,
+            "damping": self.damping,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.watch.restore(state)
+        self._damped(state["damping"])
+
+    def after(self, step: int, figures: Mapping[str, float]) -> int:
+        """Looks at the figures of a step that was made, and acts. step: steps made. Returns the steps made now."""
+        for alarm in self.watch.observe(step, figures):
+            self._tell(alarm)
+            if alarm.action == "damp":
+                self._damped(self.damping * self.settings.damp)
+            if alarm.action in ("roll_back", "stop"):
+                return self._back(alarm, step)
+        return step
+
+    def not_finite(self, step: int, error: NotFinite) -> int:
+        """A step whose gradient was not finite. Returns the steps made now. Raises the error where the guard stops."""
+        alarm = self.watch.not_finite(step + 1, error.line)
+        if alarm.action == "stop":
+            raise error
+        self._tell(alarm)
+        if alarm.action == "roll_back":
+            return self._back(alarm, step)
+        if alarm.action == "damp":
+            self._damped(self.damping * self.settings.damp)
+        return step + 1
+
+    def _tell(self, alarm: Alarm) -> None:
+        if self.events:
+            self.events.note(f"guard {alarm.guard}, step {alarm.step}: {alarm.why}; {TOLD[alarm.action]}", "warning")
+
+    def _damped(self, damping: float) -> None:
+        self.damping = self.game.damping = damping
+
+    def _back(self, alarm: Alarm, step: int) -> int:
+        """To the newest checkpoint from before the alarm's steps, which is then the newest of all; later snapshots are gone."""
+        found = self._good(alarm.since)
+        ends = alarm.action == "stop" or found is None or self.watch.rollbacks >= self.settings.rollbacks
+        if found is not None:
+            learner = self.game.learner
+            for _, optimiser in [(None, learner.optimiser), *self.game.beside().values()]:
+                if optimiser is not None:
+                    optimiser.state.clear()
+            checkpoints.restore(found, self.game.speaker.model, learner.optimiser, self.game.beside())
+            self.game.restore(found.state["game"])
+        self.together()  # what the others still read is written anew by the first
+        self.watch.forget()
+        self.stopped = ends
+        if self.events:
+            self.events.note(f"{'ended' if ends else 'went back'} at step {found.step if found else step}", "warning")
+        if not ends:
+            self.watch.rollbacks += 1
+            self._damped(self.damping * self.settings.damp)
+        return found.step if found else step
+
+    def _good(self, since: int) -> checkpoints.Checkpoint | None:
+        self.together()
+        kept = checkpoints.existing(self.folder)
+        good = [path for path in kept if int(path.name.removeprefix("step-")) < since]
+        if good and self.events:
+            for path in kept[len(good) :]:
+                shutil.rmtree(path)
+            for step, path in checkpoints.snapshots(self.folder):
+                if step >= since:
+                    path.unlink()
+        self.together()
+        return checkpoints.newest(self.folder, self.identity) if good else None

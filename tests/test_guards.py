@@ -1,0 +1,127 @@
+"""Guards: each is provoked by a run that really goes wrong, does what it was told, and is silent in a healthy run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from raro.config import Guards, load
+from raro.errors import BadInput
+from raro.game.guards import Watch
+from raro.learning.update import NotFinite
+from raro.steps import run_step
+from raro.storage import read_json
+from raro.tracking import events
+
+SMALL = {
+    "warmstart.steps": 1, "warmstart.questions": 4, "warmstart.thoughts": 2,
+    "raro.steps": 6, "raro.questions": 4, "raro.rollouts": 3, "raro.pairs": 8, "raro.verdicts": 2, "raro.checkpoint_every": 2,
+    "raro.gate": 0.0, "raro.gate_shut": 0.0, "raro.tau_ramp": 0, "resources.processes": 1, "evaluation.track_every": 0,
+    "raro.snapshots": 0, "raro.lr_warmup": 0,
+}  # fmt: skip
+
+
+def trained(folder: Path, **more: object) -> tuple[dict, list[str]]:
+    """train.json and the warnings of a run trained under these settings."""
+    config = load("countdown-mini", [f"{key}={json.dumps(value)}" for key, value in (SMALL | more).items()])
+    for name in ("ingest", "warmstart", "train"):
+        run_step(name, config, folder)
+    found = [e["text"] for e in events.read(folder)[0] if e["kind"] == "note" and e.get("level") == "warning"]
+    return read_json(folder / "train" / "train.json"), [text for text in found if text.startswith(("guard", "went", "ended"))]
+
+
+def rates(folder: Path) -> list[float]:
+    return [e["values"]["learn/rate"] for e in events.read(folder)[0] if e["stage"] == "train" and e["kind"] == "metrics"]
+
+
+def test_a_healthy_run_raises_no_alarm(tmp_path):
+    told, warnings = trained(tmp_path)
+    assert told["steps"] == 6 and told["alarms"] == [] and warnings == [] and told["stopped_by_guard"] is None
+
+
+def test_a_budget_that_is_too_small_floods_and_the_run_goes_on_warned(tmp_path):
+    told, warnings = trained(tmp_path, **{"rollout.policy_tokens": 6})
+    assert told["steps"] == 6 and [a["guard"] for a in told["alarms"]] == ["flood"]
+    assert "malformed or cut off" in warnings[0] and "nothing is done" in warnings[0]
+
+
+def test_a_learning_rate_that_destroys_the_model_is_rolled_back_then_ended(tmp_path):
+    wild = {"raro.learning_rate": 0.5, "raro.steps": 14, "raro.checkpoint_every": 1, "guards.rollbacks": 1}
+    told, warnings = trained(tmp_path, **wild, **{"guards.actions": {"drift": "roll_back", "flood": "roll_back"}})
+    assert told["stopped_by_guard"] in ("drift", "flood") and told["steps"] < 14
+    assert any(text.startswith("went back at step") for text in warnings) and warnings[-1].startswith("ended at step")
+    assert {round(rate, 6) for rate in rates(tmp_path)} & {round(0.25 * (1 - 0.9 * s / 14), 6) for s in range(14)}
+
+
+def test_stop_ends_with_the_weights_of_the_last_good_checkpoint(tmp_path):
+    from safetensors.torch import load_file
+
+    wild = {"raro.learning_rate": 0.5, "raro.steps": 14, "raro.checkpoint_every": 50, "raro.snapshots": 0}
+    told, _ = trained(tmp_path, **wild, **{"guards.actions": {"drift": "stop", "flood": "stop"}})
+    assert told["steps"] == 0 and told["stopped_by_guard"]
+    ours, warm = (load_file(tmp_path / step / "model" / "model.safetensors") for step in ("train", "warmstart"))
+    assert all((ours[name] == warm[name]).all() for name in warm)
+
+
+def test_damping_halves_the_learning_rate_from_the_alarm_on(tmp_path):
+    actions = {"guards.actions": {"flood": "damp"}, "rollout.policy_tokens": 6, "raro.decay": "constant"}
+    told, warnings = trained(tmp_path, **actions)
+    step = told["alarms"][0]["step"]
+    assert rates(tmp_path) == [5e-4] * step + [2.5e-4] * (6 - step) and "damped" in warnings[0]
+
+
+def test_a_tie_that_pays_best_is_seen(tmp_path):
+    """The critic is paid most for what it says anyhow: on untrained weights of verdicts this needs no hundred steps."""
+    pays = {"raro.tau_crit": 1.0, "raro.tau_start": 1.0, "raro.learning_rate": 4e-3, "raro.steps": 40, "raro.kl_crit": 0.0}
+    more = {"raro.lambda_crit": 1.0, "raro.lambda_pol": 0.0, "raro.questions": 8, "raro.pairs": 32}
+    told, _ = trained(tmp_path, **pays, **more, **{"guards.actions": {"tie": "stop"}})
+    assert told["stopped_by_guard"] == "tie"
+
+
+@pytest.mark.parametrize("action", ["stop", "damp", "roll_back"])
+def test_a_gradient_that_is_not_finite(tmp_path, action, monkeypatch):
+    """A real overflow: weights of 1e30 on their way through a matrix product."""
+    from raro.methods.raro import Raro
+
+    step = Raro.step
+
+    def poisoned(self, number):
+        if number == 3 and self.damping == 1.0:
+            next(self.speaker.model.parameters()).data *= 1e30
+        return step(self, number)
+
+    monkeypatch.setattr(Raro, "step", poisoned)
+    settings = {"guards.actions": {"finite": action}, "raro.checkpoint_every": 1}
+    if action == "roll_back":
+        told, warnings = trained(tmp_path, **settings)
+        assert told["steps"] == 6 and told["alarms"][0]["guard"] == "finite" and "went back at step 3" in warnings
+    elif action == "stop":
+        with pytest.raises(NotFinite):
+            trained(tmp_path, **settings)
+    else:
+        told, warnings = trained(tmp_path, **settings)
+        assert told["steps"] == 6 and "damped" in warnings[0]
+
+
+def test_an_alarm_is_told_once_and_again_after_it_was_over():
+    watch = Watch(Guards(window=1))
+    told = [bool(watch.observe(i, {"critic/tie": tie})) for i, tie in enumerate((0.9, 0.9, 0.1, 0.9), 1)]
+    assert told == [True, False, False, True]
+
+
+def test_entropy_fooled_and_chance_are_seen_and_one_odd_step_is_not():
+    watch = Watch(Guards(window=3))
+    for step in range(1, 4):
+        assert not watch.observe(step, {"policy/entropy": 0.3, "critic/accuracy": 0.8, "health/accuracy": 0.9})
+    assert not watch.observe(4, {"policy/entropy": 0.01, "critic/accuracy": 0.1, "health/accuracy": 0.1})
+    found = watch.observe(5, {"policy/entropy": 0.01, "critic/accuracy": 0.1, "health/accuracy": 0.1})
+    assert {a.guard for a in found} == {"entropy", "fooled", "chance"} and {a.since for a in found} == {3}
+
+
+def test_a_guard_nobody_knows_is_refused():
+    with pytest.raises(BadInput, match=r"guards\.actions"):
+        load("countdown-mini", ["guards.actions={nan: stop}"])
+    with pytest.raises(BadInput, match=r"guards\.actions"):
+        load("countdown-mini", ["guards.actions={tie: panic}"])

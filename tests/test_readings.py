@@ -1,0 +1,47 @@
+"""Readings of blind signals: green in a healthy run, red where a guard would speak, and nothing of what was not measured."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from raro.report.readings import readings
+
+HEALTHY = {
+    "critic/tie": 0.15, "policy/malformed": 0.0, "policy/truncated": 0.02, "policy/kl": 0.1, "critic/kl": 0.1,
+    "policy/entropy": 0.29, "critic/accuracy": 0.79, "critic/accuracy_first": 0.8, "critic/accuracy_second": 0.77,
+    "critic/accuracy_replay": 0.85, "policy/zero_advantage": 0.05,
+}  # fmt: skip
+
+
+def record(**changed: float):
+    """A run whose figures were healthy for ten steps and then as changed."""
+    names = {**HEALTHY, **{key.replace("__", "/"): value for key, value in changed.items()}}
+    series = {name: [(i, HEALTHY[name] if i < 10 else value) for i in range(1, 20)] for name, value in names.items()}
+    return SimpleNamespace(config={"guards": {"tie": 0.6}}, series=lambda stage: series)
+
+
+def test_a_healthy_run_is_green():
+    rows = readings(record())
+    assert len(rows) == 9 and {row["tone"] for row in rows} == {"green"}
+    assert all(row["how"].endswith(".") and row["source"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "tone"),
+    [
+        ("critic__tie", 0.9, "red"), ("critic__tie", 0.4, "amber"), ("critic__kl", 0.5, "red"),
+        ("policy__entropy", 0.01, "red"), ("policy__truncated", 0.7, "red"), ("critic__accuracy", 0.3, "red"),
+        ("critic__accuracy", 0.45, "amber"),
+        ("critic__accuracy_first", 0.3, "red"), ("critic__accuracy_replay", 0.65, "amber"),
+        ("policy__zero_advantage", 1.0, "red"),
+    ],
+)  # fmt: skip
+def test_what_goes_wrong_stands_first(name, value, tone):
+    rows = readings(record(**{name: value}))
+    assert rows[0]["tone"] == tone and sum(row["tone"] == tone for row in rows) == 1
+
+
+def test_what_was_not_measured_is_left_out():
+    assert readings(SimpleNamespace(config={}, series=lambda stage: {})) == []

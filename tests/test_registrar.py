@@ -1,0 +1,391 @@
+"""The commands on registered models, as a person types them, on a real registry."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from audited import World, whole_run
+
+from raro import storage
+from raro.cli import main
+from raro.config import parse
+from raro.registrar import chat, retention
+from raro.registry import log
+from raro.registry.desk import ANCHOR, desk_of
+from raro.registry.places import Folder
+
+IMAGE = "registry.example.org/raro-cpu@sha256:" + "ab" * 32
+
+
+def raro(world: World, command: str, *more: str, run: str = "one") -> int:
+    """A command on the world's model; `command` is split at blanks."""
+    return main([*command.split(), *more, "--run", str(world.place / "runs" / run)])
+
+
+def byte_in(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+# ----------------------------------------------------------------------------------------------------------------- verify, show
+
+
+def test_verify_prints_a_tick_for_each_link_and_ends_with_3_where_one_is_broken(world, capsys):
+    assert raro(world, "audit verify tiny@champion") == 0
+    said = capsys.readouterr().out
+    assert said.count("✓") == 11
+    assert said.endswith("whole: every link holds\n")
+    byte_in(world.model / "tokenizer.json")
+    assert raro(world, "audit verify tiny@champion") == 3
+    said = capsys.readouterr().out
+    assert "✗ files" in said
+    assert "tokenizer.json' was changed" in said
+    assert said.endswith("BROKEN: 1 breaks, in files\n")
+    assert raro(world, "audit verify tiny@champion --json") == 3
+    told = json.loads(capsys.readouterr().out)
+    assert [check["name"] for check in told["checks"] if check["state"] == "broken"] == ["files"]
+    assert raro(world, "audit verify tiny@challenger") == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "named", "remedy"),
+    [
+        ("audit verify tiny@staging", "no version at 'staging'", "challenger (version 2), champion (version 1)"),
+        ("audit verify tiny@9", "no version 9", "never registered"),
+        ("audit verify tiny@", "names no alias", "MODEL@champion"),
+        ("audit verify other@champion", "is of model 'tiny', not 'other'", "tiny@ALIAS"),
+        ("audit verify tiny@champion --anchor 5", "'5' is not SEQ:HASH", "raro audit show"),
+        ("audit verify tiny@champion --policy nowhere.yaml", "policy 'nowhere.yaml' cannot be read", "--policy"),
+        ("audit watch tiny@champion", "invalid choice: 'watch'", "--help"),
+        ("audit folder", "needs what to check and --root", "--root DIGEST"),
+        ("serve tiny@champion --image raro:latest", "is not named by digest", "sha256"),
+        ("chat tiny@champion --best-of 0", "--best-of 0 is out of bounds", "1 to 64"),
+        ("gc tiny --delete", "who decides it", "--approver"),
+        ("gc tiny --hold 8 --approver Ada --reason x --key file:{keys}/Ada.pem", "no version 8", "it has: "),
+        ("promote tiny --approver Ada --reason x --key file:nowhere", "key 'file:nowhere' cannot be read", "check the path"),
+    ],
+)
+def test_bad_input_is_one_line_with_a_remedy_and_exit_code_2(world, capsys, command, named, remedy):
+    before = sorted(path.read_bytes() for path in world.log.iterdir())
+    assert raro(world, command.format(keys=world.keys)) == 2
+    said = capsys.readouterr().err
+    assert named in said
+    assert remedy in said
+    assert said.count("\n") <= 2
+    assert sorted(path.read_bytes() for path in world.log.iterdir()) == before
+
+
+def test_no_run_and_no_model_is_said_in_a_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["audit", "verify"]) == 2
+    assert "no run in 'runs' has registered a model" in capsys.readouterr().err
+    assert main(["audit", "verify", "x@champion", "--run", "nowhere"]) == 2
+    assert "'nowhere' is no run's folder" in capsys.readouterr().err
+
+
+def test_show_tells_the_story_and_draws_the_page(world, capsys, tmp_path):
+    assert raro(world, "audit show tiny@champion") == 0
+    said = capsys.readouterr().out
+    assert "version 1 was approved, by Ada: the figures hold" in said
+    assert f"head  {log.read(Folder(world.log), 'tiny')[0][-1].head}" in said
+    assert raro(world, "audit show tiny@champion --html", str(tmp_path / "page.html")) == 0
+    page = (tmp_path / "page.html").read_text()
+    assert "<script" not in page
+    assert "http" not in page.replace("http-equiv", "")
+    for part in ("Whole", "Demonstrations", "the figures hold", "signed by Ada", "50.0"):
+        assert part in page
+
+
+def test_a_page_of_a_broken_version_escapes_what_others_wrote(world, tmp_path, capsys):
+    key = f"file:{world.keys / 'Ada'}.pem"
+    assert raro(world, "promote tiny", "--approver", "Ada", "--reason", "<script>alert(1)</script>", "--key", key) == 0
+    byte_in(world.model / "tokenizer.json")
+    assert raro(world, "audit show tiny@champion --html", str(tmp_path / "page.html")) == 3
+    page = (tmp_path / "page.html").read_text()
+    assert "Broken" in page
+    assert "tokenizer.json&#39; was changed" in page
+    assert "&lt;script&gt;alert(1)" in page
+    assert "<script" not in page
+
+
+def test_promote_and_rollback_as_typed(world, capsys):
+    for name, said in (
+        ("Ada", "1 of 2 approvals; 1 more must promote"),
+        ("Grace", "version 2 is champion; approved by Ada, Grace"),
+    ):
+        key = f"file:{world.keys / name}.pem"
+        assert raro(world, "promote tiny@challenger", "--approver", name, "--reason", "it holds", "--key", key) == 0
+        assert said in capsys.readouterr().out
+    key = f"file:{world.keys / 'Ada'}.pem"
+    assert raro(world, "rollback tiny", "--approver", "Ada", "--reason", "a fault", "--key", key) == 0
+    assert "version 1 is champion again" in capsys.readouterr().out
+    assert raro(world, "audit verify tiny@champion") == 0
+
+
+# ----------------------------------------------------------------------------------------------------------------------- export
+
+
+@pytest.fixture
+def exported(world, tmp_path, capsys) -> Path:
+    """An unpacked archive."""
+    assert raro(world, "audit export tiny@champion --output", str(tmp_path / "audit.tar")) == 0
+    capsys.readouterr()
+    with tarfile.open(tmp_path / "audit.tar") as archive:
+        archive.extractall(tmp_path, filter="data")
+    return tmp_path / "tiny-1-audit"
+
+
+def offline(folder: Path) -> tuple[int, str]:
+    """The archive's own verify.py, with Python's standard library alone."""
+    done = subprocess.run([sys.executable, "-I", "-S", folder / "verify.py"], capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_an_archive_is_verified_offline_without_raro(exported, world):
+    code, said = offline(exported)
+    assert (code, said.splitlines()[-1]) == (0, "whole"), said
+    assert "note" not in said
+    assert log.read(Folder(world.log), "tiny")[0][-1].head in said
+    assert "python3 verify.py" in (exported / "README.md").read_text()
+    assert "✓ signature" in (exported / "audit.txt").read_text()
+
+
+def rewrite(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("tamper", "named"),
+    [
+        (lambda f: byte_in(next((f / "model").glob("*.safetensors"))), "safetensors is missing or was changed"),
+        (lambda f: (f / "model" / "extra.json").write_text("{}"), "extra.json is not in the manifest"),
+        (lambda f: rewrite(f / "evidence" / "evaluation.json", "0.5", "0.6"), "evaluation.json is missing or was changed"),
+        (lambda f: rewrite(f / "log.jsonl", "the figures hold", "the figures fly"), "record 4 was changed"),
+        (
+            lambda f: (f / "log.jsonl").write_text((f / "log.jsonl").read_text().split("\n", 1)[1]),
+            "does not follow the one before",
+        ),
+        (
+            lambda f: shutil.copy(next((f / "keys").glob("*Ada*")), next((f / "keys").glob("*pipeline*"))),
+            "signature that does not",
+        ),
+        (lambda f: rewrite(f / "model" / "model.sig", '"payload":"', '"payload":"A'), "model.sig|Error"),
+    ],
+)
+def test_an_archive_that_was_tampered_with_is_found_offline(exported, tamper, named):
+    import re
+
+    tamper(exported)
+    code, said = offline(exported)
+    assert code != 0
+    assert re.search(named, said), said
+
+
+def test_an_archive_without_weights_says_so(world, tmp_path, capsys):
+    assert raro(world, "audit export tiny@champion --without-weights --output", str(tmp_path / "audit.tar")) == 0
+    with tarfile.open(tmp_path / "audit.tar") as archive:
+        archive.extractall(tmp_path, filter="data")
+    assert not list(tmp_path.rglob("*.safetensors"))
+    code, said = offline(tmp_path / "tiny-1-audit")
+    assert code == 0
+    assert "files were left out" in said
+
+
+# ---------------------------------------------------------------------------------------------------------------------- serving
+
+
+def test_files_are_let_through_only_when_they_are_the_registered_ones(world, tmp_path, capsys):
+    root = world.desk.version("1").tags["raro.root"]
+    policy = ["--policy", str(world.policy)]
+    assert main(["audit", "folder", str(world.model), "--root", root, *policy]) == 0
+    assert "signed by pipeline" in capsys.readouterr().out
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    assert main(["audit", "fetch", str(world.model), "--output", str(volume), "--root", root, *policy]) == 0
+    assert storage.manifest(volume)["root"] == root
+    assert main(["audit", "fetch", str(world.model), "--output", str(volume), "--root", root, *policy]) == 2
+    assert "is not empty" in capsys.readouterr().err
+    byte_in(next(world.model.glob("*.safetensors")))
+    assert main(["audit", "fetch", str(world.model), "--output", str(tmp_path / "other"), "--root", root, *policy]) == 3
+    assert not (tmp_path / "other").exists()
+    assert main(["audit", "fetch", str(world.other), "--output", str(tmp_path / "other"), "--root", root, *policy]) == 3
+    assert "is another model" in capsys.readouterr().err
+    (world.other / "model.sig").unlink()
+    own = world.desk.version("2").tags["raro.root"]
+    assert main(["audit", "folder", str(world.other), "--root", own, *policy]) == 3
+    assert "is not signed" in capsys.readouterr().err
+
+
+def test_what_no_pod_can_read_is_not_rendered(world, capsys):
+    assert raro(world, "serve tiny@champion --image", IMAGE) == 2
+    assert "where no pod reads them" in capsys.readouterr().err
+    byte_in(world.model / "tokenizer.json")
+    assert raro(world, "serve tiny@champion --image", IMAGE) == 3
+    assert "is not served: files" in capsys.readouterr().err
+
+
+def test_the_manifest_names_the_immutable_address_and_verifies_first(world, monkeypatch, capsys):
+    from raro.registrar import serving
+
+    monkeypatch.setattr(
+        serving, "_address", lambda made, destination: "s3://models/shelf/models/" + made.version.tags["raro.root"]
+    )
+    assert raro(world, "serve tiny@champion --namespace ward --image", IMAGE) == 0
+    told = yaml.safe_load(capsys.readouterr().out)
+    root = world.desk.version("1").tags["raro.root"]
+    assert (told["apiVersion"], told["kind"]) == ("serving.kserve.io/v1beta1", "InferenceService")
+    assert root in told["metadata"]["annotations"].values()
+    predictor = told["spec"]["predictor"]
+    (init,) = predictor["initContainers"]
+    assert init["args"][:3] == ["audit", "fetch", f"s3://models/shelf/models/{root}"]
+    assert init["args"][-4:] == ["--root", root, "--policy", "/policy/policy.yaml"]
+    assert predictor["model"]["volumeMounts"][0]["readOnly"]
+    assert "champion" not in json.dumps(predictor)
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "x"},
+        "spec": {
+            "initContainers": predictor["initContainers"],
+            "volumes": predictor["volumes"],
+            "containers": [
+                {"name": "x", "image": IMAGE, **{k: predictor["model"][k] for k in ("args", "resources", "volumeMounts")}}
+            ],
+        },
+    }
+    validate = pytest.importorskip("kubernetes_validate")
+    validate.validate(pod, "1.34", strict=True)
+
+
+# ------------------------------------------------------------------------------------------------------------------------- chat
+
+
+def test_of_several_answers_the_tournament_s_is_given(blank, monkeypatch, capsys):
+    """The answers that could be read meet before the model's own critic, and the one it prefers is printed."""
+    from raro.benchmarks import tournament
+    from raro.config import load
+
+    config = load("countdown-mini", ["rollout.critic_tokens=4"])
+    written = [("t", "1 + 2"), ("t", "3 + 4"), ("t", "5")]
+    made = SimpleNamespace(whole=True, found={"config": config.canonical(), "path": "."}, number=1)
+    monkeypatch.setattr(chat, "audited", lambda *_: contextlib.nullcontext(made))
+    monkeypatch.setattr(chat, "_opened", lambda *_: blank)
+    monkeypatch.setattr(chat, "answers_to", lambda *_: written)
+    (best,) = tournament.best_of(blank, ["1 2 3 = 6"], [[answer for _, answer in written]], config)
+    assert chat.main(SimpleNamespace(model="tiny"), "tiny@champion", ["1 2 3 = 6"], 3, False, None) == 0
+    assert capsys.readouterr().out.strip() == written[best.chosen][1]
+
+
+# -------------------------------------------------------------------------------------------------------------------- retention
+
+
+def test_gc_says_first_what_it_would_delete_and_honours_aliases_and_holds(world, capsys):
+    settings = json.loads(world.config.canonical())
+    config = parse(settings | {"registry": settings["registry"] | {"policy": ""}})
+    (world.place / "shelf" / "models" / "leftover").mkdir()
+    (world.place / "shelf" / "models" / "leftover" / "x").write_text("x" * 100)
+    for n in range(2):  # versions 3 and 4; each becomes champion at once
+        whole_run(config, world.place / "runs" / f"gc-{n}", world.place / "base", 0.31 + n / 100)
+    key = ["--approver", "Ada", "--reason", "it is asked", "--key", f"file:{world.keys / 'Ada'}.pem"]
+    every = ["--keep", "0", "--older-than", "0"]
+    assert raro(world, "gc tiny", *every) == 0
+    said = capsys.readouterr().out
+    assert "version 4   keeps: it is champion" in said
+    assert "version 3   keeps: it was champion" in said
+    assert "version 2   keeps: it is challenger" in said
+    assert "version 1   goes" in said
+    assert "leftover" in said
+    assert "nothing was deleted" in said
+    assert raro(world, "gc tiny --hold 1", *every, *key) == 0
+    assert "version 1   keeps: legal hold" in capsys.readouterr().out
+    assert raro(world, "gc tiny --erase 1", *every, *key) == 3
+    assert "an erasure of version 1 waits: legal hold" in capsys.readouterr().err
+    source = world.model
+    assert source.is_dir()
+    assert raro(world, "gc tiny --release 1 --delete", *every, *key) == 0
+    assert "deleted: 1 versions, 1 left-overs" in capsys.readouterr().out
+    assert not source.exists()
+    assert not (world.place / "shelf" / "models" / "leftover").exists()
+    assert world.desk.version("1") is None
+    desk = desk_of(config, world.run)
+    records, wrong = log.read(desk.place(), "tiny")
+    assert wrong == []
+    assert [r.action for r in records if r.version == "1"][-4:] == ["legal hold", "erasure", "legal hold", "deleted"]
+    assert desk.anchor() == records[-1].head == desk.registered().tags[ANCHOR]
+    assert raro(world, "audit verify tiny@champion --policy", str(empty_policy(world))) == 0
+
+
+def empty_policy(world: World) -> Path:
+    path = world.place / "open.yaml"
+    path.write_text("signatures: optional\n")
+    return path
+
+
+def test_fates_as_a_table():
+    class Version:
+        def __init__(self, number: int, age_days: int):
+            self.version, self.source = number, f"s3://b/{number}"
+            self.creation_timestamp = (1000 - age_days) * retention.DAY
+
+    def record(action: str, version: str, **body) -> log.Record:
+        return log.Record(
+            seq=1, previous="", time="", model="m", action=action, version=version, actor="a", body=body, hash="", signatures=[]
+        )
+
+    records = [record("promoted", n) for n in ("1", "2", "3")]
+    records += [record("legal hold", "4", on=True), record("legal hold", "5", on=True), record("legal hold", "5", on=False)]
+    records += [record("erasure", n) for n in ("2", "4", "6")]
+    versions = [Version(n, 100 - n) for n in range(1, 9)]
+    fates = {f.number: f for f in retention.plan(versions, records, {"champion": "3"}, 1, 30, now=1000 * retention.DAY)}
+    kept = {number: fate.keep for number, fate in fates.items()}
+    assert kept["3"] == "it is champion"
+    assert kept["2"] == "", "an erasure goes before a rollback's target"
+    assert kept["4"] == "legal hold", "and not before a hold"
+    assert kept["8"] == "it is among the newest 1"
+    assert [n for n, why in kept.items() if not why] == ["7", "6", "5", "2", "1"]
+    young = retention.plan(versions, records, {}, 0, 95, now=1000 * retention.DAY)
+    assert {f.number: f.keep for f in young}["7"] == "it is younger than 95 days"
+
+
+# ----------------------------------------------------------------------------------------------------- a real model, end to end
+
+SMALL = [
+    "warmstart.steps=1", "warmstart.questions=4", "warmstart.thoughts=2", "raro.steps=2", "raro.questions=2", "raro.rollouts=2",
+    "raro.pairs=4", "raro.verdicts=1", "evaluation.max_items=8", "evaluation.samples=1", "evaluation.sft_steps=0",
+    "evaluation.track_items=4", "evaluation.bootstrap=100", "gate.min_gain=-1", "gate.hold_gain=-1", "resources.device=cpu",
+]  # fmt: skip
+
+
+@pytest.mark.check
+def test_a_real_run_is_whole_answers_and_is_reproduced_bit_by_bit(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sets = [word for setting in SMALL for word in ("--set", setting)]
+    steps = ("preflight", "ingest", "warmstart", "train", "evaluate", "decide", "register")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for name in steps:
+        command = [sys.executable, "-m", "raro.cli", "step", name, *sets, "--output", "runs/one"]
+        subprocess.run(command, check=True, capture_output=True, env=environment, cwd=tmp_path)
+    assert main(["audit", "verify"]) == 0
+    said = capsys.readouterr().out
+    assert "– signature" in said
+    assert "unsigned, so it says that nothing changed by accident" in said
+    question = json.loads((tmp_path / "runs/one/ingest/test.jsonl").read_text().splitlines()[0])["question"]
+    assert main(["chat", "--best-of", "3", "--ask", question]) == 0
+    assert capsys.readouterr().out.strip()
+    assert main(["reproduce", "--output", "runs/again"]) == 0
+    said = capsys.readouterr().out
+    assert "reproduced bit by bit" in said
+    assert "DIFFERENT" not in said

@@ -1,0 +1,69 @@
+"""Blind signals against the truth, and guards replayed over events: known correlations, known alarms, clear refusals."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from raro.study import alarms, signals
+from raro.tracking.events import Events
+
+
+def test_rank_correlation_is_spearmans_ties_included():
+    assert signals.spearman([1, 2, 3, 4], [10, 20, 30, 31]) == pytest.approx(1)
+    assert signals.spearman([1, 2, 3, 4], [4, 3, 2, 1]) == pytest.approx(-1)
+    assert signals.spearman([1, 2, 2, 3], [1, 2, 3, 4]) == pytest.approx(np.corrcoef([1, 2.5, 2.5, 4], [1, 2, 3, 4])[0, 1])
+    assert signals.spearman([1, 1, 1], [1, 2, 3]) is None
+
+
+def study(folder, seeds=3, steps=(10, 20, 30, 40, 50)):
+    """Committed files of a study in which the frozen critics know the truth, and the tie share says nothing."""
+    rng = np.random.default_rng(0)
+    training, curves, lines = [], {}, []
+    for seed in range(seeds):
+        truth = {step: 0.1 + step / 100 - (0.2 if step == 50 else 0.0) for step in steps}
+        rates = [[truth[s] + 0.05, truth[s], truth[s] + 0.1] for s in steps]
+        training.append({"seed": seed, "selection": {"steps": list(steps), "win_rates": rates, "chosen": 40 if seed else 30}})
+        noise = [[s, float(rng.random())] for s in range(5, 51, 5)]
+        curves[str(seed)] = {"critic/tie": noise, "policy/tokens": [[s, 100 - s] for s in range(5, 51, 5)]}
+        lines.append({"run": f"seed-{seed}", "accuracy": truth, "chosen": 40, "cost": 0.0})
+    (folder / "t.json").write_text(json.dumps({"training": {"raro": training}}))
+    (folder / "t-curves.json").write_text(json.dumps({"raro": curves}))
+    (folder / "t-selection.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [*lines, {"mean": 1}]))
+    return folder / "t"
+
+
+def test_the_signal_that_knows_tracks_and_the_cost_is_counted(tmp_path):
+    found = signals.write(study(tmp_path))
+    assert found["signals"][signals.WORST]["correlation"] == pytest.approx(1)
+    assert found["signals"][signals.STEP]["correlation"] < 0.9
+    assert found["signals"]["length of a rollout"]["correlation"] == pytest.approx(
+        -found["signals"][signals.STEP]["correlation"]
+    )
+    assert abs(found["signals"]["share of ties"]["correlation"]) < 0.9
+    low, high = (found["signals"]["share of ties"][key] for key in ("low", "high"))
+    assert low < found["signals"]["share of ties"]["correlation"] < high
+    assert found["cost_of_selection"] == pytest.approx({"seed-0": 0.1, "seed-1": 0.0, "seed-2": 0.0})
+    assert json.loads((tmp_path / "t-signals.json").read_text())["arm"] == "raro"
+    assert "Selection cost 3.3 points, 10.0 at most." in signals.markdown(found)
+
+
+def test_what_is_missing_is_named(tmp_path, capsys):
+    assert signals.main([str(tmp_path / "none")]) == 2 and "none.json" in capsys.readouterr().err
+    table = study(tmp_path)
+    assert signals.main([str(table), "rlvr"]) == 2 and "arm 'rlvr'" in capsys.readouterr().err
+    assert signals.main([]) == 2
+    assert alarms.main([str(tmp_path)]) == 2 and "holds no run" in capsys.readouterr().err
+    assert alarms.main([]) == 2
+
+
+def test_guards_are_replayed_over_a_runs_events(tmp_path, capsys):
+    events = Events(tmp_path, "train")
+    for step in range(1, 13):
+        looked = {"dev/sampled": 0.3 if step <= 8 else 0.05} if step % 4 == 0 else {}
+        events.metrics(step, {"critic/tie": min(1.0, 0.09 * step)} | looked)
+    found = alarms.replayed(tmp_path)
+    assert [(a["guard"], a["step"], a["since"]) for a in found["alarms"]] == [("tie", 8, 6)] and found["truth_then"] == 1.0
+    assert alarms.main([str(tmp_path)]) == 0 and json.loads(capsys.readouterr().out)["steps"] == 12
