@@ -1,7 +1,7 @@
 """All arms on the same items: means with intervals, paired differences, tests corrected for their number, strata.
 
-Whatever an arm is, it answered the same problems on the same luck, so everything is paired: the bootstrap resamples items, McNemar
-counts the items on which two arms differ. The figures go to evaluation.json; registry/gates.py decides by them.
+Whatever an arm is, it answered the same problems on the same luck, so everything is paired: the bootstrap resamples items,
+McNemar counts the items on which two arms differ. The figures go to evaluation.json; registry/gates.py decides by them.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def compared(results: Results, checked: bool, margin: float, resamples: int, see
 def _tests(
     results: Results, way: str, others: Sequence[str], checked: bool, margin: float, resamples: int, seed: int
 ) -> dict[str, dict[str, Any]]:
-    """{arm: {"p", "p_holm", "effect", "mcnemar"}}. p_holm: corrected over the rivals that a candidate must beat. effect: the mean
-    difference in deviations of the items' differences (Cohen's d for pairs). mcnemar: of the first answers, where they are
+    """{arm: {"p", "p_holm", "effect", "mcnemar"}}. p_holm: corrected over the rivals that a candidate must beat. effect: the
+    mean difference in deviations of the items' differences (Cohen's d for pairs). mcnemar: of the first answers, where they are
     right or wrong."""
     ours = results["candidate"][way]
     found: dict[str, dict[str, Any]] = {}
@@ -93,8 +93,8 @@ def by_stratum(
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """{stratum: {label: {"n", "scores": {arm: mean}, "against": {arm: paired interval}}}}: where the candidate wins and loses.
 
-    labels: for each stratum (difficulty, length, ...) one label per item. `against` is left out below SMALLEST_STRATUM items. Its
-    intervals are as wide as their number asks (Bonferroni), so that all of them together cover with 95 %.
+    labels: for each stratum (difficulty, length, ...) one label per item. `against` is left out below SMALLEST_STRATUM items.
+    Its intervals are as wide as their number asks (Bonferroni), so that all of them together cover with 95 %.
     """
     scores = {arm: np.asarray(found[way].scores, dtype=np.float64) for arm, found in results.items()}
     rivals = [arm for arm in RIVALS if arm in scores]

@@ -37,8 +37,11 @@ _TEXT = re.compile(r"\\(?:text|mathrm|textbf|mathbf|operatorname)\s*\{([^{}]*)\}
 _TOWER = re.compile(
     r"(?:\*\*|\^)\s*\{?\(?\s*[0-9.]+\s*\)?\}?\s*(?:\*\*|\^)|(?:\*\*|\^)\s*\{?\(?\s*[0-9]{5,}|[0-9]{3,}\s*!|!\s*!"
 )
-_UNCLEAR = re.compile(r"\?|[0-9]\s+[0-9]|\\infty\s*[-+*/^]|[0-9A-Za-z)}]\s*[-+*/]\s*\\infty")
-"""What math-verify would read generously: two numbers as one, a question as an answer, infinity less infinity as nothing."""
+_UNCLEAR = re.compile(
+    r"\?|^\s*[<>]|\\(?:sum|prod|i*int|lim)(?![a-z])|[0-9]\s+[0-9]|\\infty\s*[-+*/^]|[0-9A-Za-z)}]\s*[-+*/]\s*\\infty"
+)
+"""What math-verify would read generously (two numbers as one, a question as an answer, a bound as a number, infinity less
+infinity as nothing), or work out for as long as it takes (sums, products, integrals, limits): right only as it is written."""
 
 
 def correct(expert: str, answer: str) -> bool:

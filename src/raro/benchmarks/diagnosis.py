@@ -1,8 +1,8 @@
 """A final diagnosis, matched by its name: MedCaseReasoning's expert answers are a few words.
 
-Exact after what does not change a diagnosis is taken away: case, accents, signs, articles, a sentence around it, an abbreviation
-in brackets. No synonyms: `myocardial infarction` and `heart attack` do not match here. So this is a lower bound, and cannot be
-flattered by a list of guesses.
+Exact after what does not change a diagnosis is taken away: case, accents, signs, articles, a sentence around it, an
+abbreviation in brackets. No synonyms: `myocardial infarction` and `heart attack` do not match here. So this is a lower bound,
+and cannot be flattered by a list of guesses.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Means with their uncertainty: bootstrap over items, paired where two arms answered the same items; tests and their correction.
+"""Means with their uncertainty: bootstrap over items, paired where two arms answered the same items; tests, corrected.
 
 Every number here is refused where a score is not finite: a mean over a NaN would look like a result.
 """

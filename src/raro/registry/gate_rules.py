@@ -104,7 +104,7 @@ def _readable(evaluation: Mapping[str, Any], gate: Gate) -> Rule:
 
 
 def _strata(evaluation: Mapping[str, Any], gate: Gate) -> Rule:
-    """A loss is sure where the high end of an interval that covers all strata together (comparison.by_stratum) lies below it."""
+    """A loss is sure where the high end of an interval covering all strata together (comparison.by_stratum) lies below it."""
     strata = evaluation.get("strata")
     figures: dict[str, Any] = {"most": gate.max_stratum_loss, "lost": []}
     if strata is None:

@@ -2,7 +2,7 @@
 
 The candidate is compared on the same test problems with the base, the warm start and, where there is one, the champion, by the
 difference of their sampled scores and its 95 % bootstrap interval.
-| promote | the interval's low end is above gate.min_gain against each of them, no rule of gate_rules.py fails, no approval required |
+| promote | the interval's low end is above gate.min_gain against each, no rule of gate_rules.py fails, no approval asked |
 | hold    | all but the approval, or but a rule that holds; or only the mean difference is above gate.hold_gain against each |
 | reject  | anything else, and whatever a rule that rejects says |
 

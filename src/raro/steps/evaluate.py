@@ -106,8 +106,8 @@ def _arms(folders: dict[str, Path], config: Config, data: Path, step: Step) -> I
 
 
 def _champion_model(folder: Path, config: Config) -> Speaker:
-    """The champion's model. Raises GateRefused where it cannot be loaded, whatever the reason: a candidate that was not compared
-    with the champion must not take its place."""
+    """The champion's model. Raises GateRefused where it cannot be loaded, whatever the reason: a candidate that was not
+    compared with the champion must not take its place."""
     from ..rollout.models import open_model
 
     try:
