@@ -37,6 +37,11 @@ _TEXT = re.compile(r"\\(?:text|mathrm|textbf|mathbf|operatorname)\s*\{([^{}]*)\}
 _TOWER = re.compile(
     r"(?:\*\*|\^)\s*\{?\(?\s*[0-9.]+\s*\)?\}?\s*(?:\*\*|\^)|(?:\*\*|\^)\s*\{?\(?\s*[0-9]{5,}|[0-9]{3,}\s*!|!\s*!"
 )
+_UNCLEAR = re.compile(
+    r"\?|^\s*[<>]|\\(?:sum|prod|i*int|lim)(?![a-z])|[0-9]\s+[0-9]|\\infty\s*[-+*/^]|[0-9A-Za-z)}]\s*[-+*/]\s*\\infty"
+)
+"""What math-verify would read generously (two numbers as one, a question as an answer, a bound as a number, infinity less
+infinity as nothing), or work out for as long as it takes (sums, products, integrals, limits): right only as it is written."""
 
 
 def correct(expert: str, answer: str) -> bool:
@@ -69,12 +74,16 @@ def _formula(text: str) -> bool:
     """Whether it can be given to sympy: no prose, and no power or factorial that would fill the memory."""
     bare = re.sub(r"\\[a-zA-Z]+", " ", _TEXT.sub(" ", text))
     prose = [word for word in re.findall(r"[A-Za-z]{3,}", bare) if word.lower() not in _FUNCTIONS]
-    return bool(text.isascii() and len(prose) <= 1 and not _TOWER.search(text) and "," * 64 not in text)
+    return bool(
+        text.isascii() and len(prose) <= 1 and not _TOWER.search(text) and not _UNCLEAR.search(text) and "," * 64 not in text
+    )
 
 
 _FUNCTIONS = frozenset(
-    ("sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh", "log", "exp", "sqrt")
-    + ("max", "min", "gcd", "lcm", "det", "mod", "inf", "sup", "lim", "infty")
+    [
+        *("sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh"),
+        *("log", "exp", "sqrt", "max", "min", "gcd", "lcm", "det", "mod", "inf", "sup", "lim", "infty"),
+    ]
 )
 
 
@@ -82,6 +91,7 @@ def _plain(text: str) -> str:
     """Text by which equal writing is known: no blanks, no sizes, no \\text, no case of words."""
     bare = _TEXT.sub(r"\1", text)
     bare = re.sub(r"\\(?:left|right|displaystyle|,|;|!|:|quad|qquad)(?![a-zA-Z])", "", bare).replace("\\dfrac", "\\frac")
+    bare = re.sub(r"(?<=[0-9])\s+(?=[0-9])", "_", bare)
     bare = re.sub(r"\s+", "", bare.replace("\\tfrac", "\\frac").replace("$", "")).rstrip(".")
     return bare.casefold() if bare.isalpha() and len(bare) > 1 else bare
 
