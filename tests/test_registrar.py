@@ -365,7 +365,8 @@ def test_fates_as_a_table():
 SMALL = [
     "warmstart.steps=1", "warmstart.questions=4", "warmstart.thoughts=2", "raro.steps=2", "raro.questions=2", "raro.rollouts=2",
     "raro.pairs=4", "raro.verdicts=1", "evaluation.max_items=8", "evaluation.samples=1", "evaluation.sft_steps=0",
-    "evaluation.track_items=4", "evaluation.bootstrap=100", "gate.min_gain=-1", "gate.hold_gain=-1", "resources.device=cpu",
+    "evaluation.track_items=4", "evaluation.bootstrap=100", "gate.min_gain=-1", "gate.hold_gain=-1", "gate.min_items=0",
+    "gate.level=1", "resources.device=cpu",
 ]  # fmt: skip
 
 
