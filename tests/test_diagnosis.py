@@ -22,3 +22,16 @@ def test_a_diagnosis_is_named_or_not(answer, right):
 def test_a_diagnosis_goes_by_its_abbreviation_and_without_its_possessive():
     assert diagnosis.matches("SLE", "Systemic lupus erythematosus (SLE)")
     assert diagnosis.matches("Crohn disease", "Crohn's disease")
+
+
+@pytest.mark.parametrize("expert", ["Sarcoidosis", "Kawasaki disease"])
+def test_a_second_guess_in_brackets_is_a_second_guess(expert):
+    assert not diagnosis.matches("sarcoidosis (Kawasaki disease)", expert)
+    assert not diagnosis.matches("(sarcoidosis) Kawasaki disease", expert)
+
+
+def test_a_second_name_that_the_expert_gives_too_is_none():
+    expert = "Systemic lupus erythematosus (SLE)"
+    for answer in ("Systemic lupus erythematosus", "Systemic lupus erythematosus (SLE)", "SLE (systemic lupus erythematosus)"):
+        assert diagnosis.matches(answer, expert)
+    assert not any(diagnosis.matches(answer, expert) for answer in ("()", "", "(ab)"))

@@ -25,16 +25,18 @@ def matches(answer: str, expert: str) -> bool:
     """Whether the answer names the expert's diagnosis and nothing else."""
     if len(answer) > MAX_CHARS:
         return False
-    return bool(_names(answer) & _names(expert))
+    (said, parts), (wanted, names) = _named(answer), _named(expert)
+    return bool(said) and (said == wanted or bool(parts) and parts <= names)
 
 
-def _names(text: str) -> set[str]:
-    """The ways in which a text names a diagnosis: as it stands, without what is in brackets, and what is in them where that is
-    a name by itself (an abbreviation or a second name of three letters or more)."""
+def _named(text: str) -> tuple[str, set[str]]:
+    """(the text as it stands, the names it gives: what is outside of its brackets, and what is in them where that is a name by
+    itself, an abbreviation or a second name of three letters or more). An answer must give no name but the expert's: a second
+    guess in brackets is a second guess."""
     text = _LEAD.sub("", text.strip())
-    inside = [one for one in _BRACKETS.findall(text) if len(_bare(one).replace(" ", "")) >= 3]
-    whole, without = _bare(text), _bare(_BRACKETS.sub(" ", text))
-    return {name for name in (whole, without, *(map(_bare, inside) if without else [])) if name}
+    inside = [name for one in _BRACKETS.findall(text) if len((name := _bare(one)).replace(" ", "")) >= 3]
+    without = _bare(_BRACKETS.sub(" ", text))
+    return _bare(text), {without, *inside} - {""}
 
 
 def _bare(text: str) -> str:
