@@ -75,8 +75,8 @@ def _contenders(config: Config, compare: bool) -> tuple[dict[str, Contender], di
 
     import torch
 
+    from .benchmarks import asking
     from .benchmarks.countdown import problems
-    from .game.prompts import policy_messages
     from .learning.losses import on_policy
     from .learning.update import Learner, Optimisation, Stream
     from .records import Sample, Sampling
@@ -88,7 +88,7 @@ def _contenders(config: Config, compare: bool) -> tuple[dict[str, Contender], di
     speaker = open_model(fetch(config.base.uri), config)
     known = [problem for found in problems(15).values() for problem in found]
     asked = random.Random(config.seed).sample(known, 32)
-    prompts = [speaker.prompt(policy_messages(p.question, config.prompts.policy), "policy", i) for i, p in enumerate(asked)]
+    prompts = [asking.policy(speaker, p.question, config, "policy", i) for i, p in enumerate(asked)]
     sampling = Sampling(1.0, config.rollout.policy_tokens, config.seed, 0)
     engine = SlotEngine(speaker.model, speaker.end_ids, speaker.pad_id, 256)
     written = engine.generate(prompts, 8, sampling)

@@ -268,11 +268,17 @@ class Raro:
     checkpoint_every: int = doc(20, "steps between checkpoints (O)", low=1)
     keep_checkpoints: int = doc(2, "newest checkpoints kept on disk (O)", low=1)
 
+    @property
+    def pairs_per_step(self) -> int:
+        """Pairs the critic is trained on per step."""
+        return self.pairs or self.questions * self.rollouts
+
 
 @dataclass(frozen=True, kw_only=True)
 class Guards:
     """When training is going wrong, seen without a verifier, and what is done then. Thresholds marked M lie outside all that
-    twelve healthy runs of the miniature showed, and inside what provoked collapses did (docs/collapse-gallery.md)."""
+    20 healthy runs of the miniature showed, 5 of them RARO's, and inside what provoked collapses did
+    (docs/collapse-gallery.md)."""
 
     actions: dict[GuardName, GuardAction] = doc(
         {},

@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any
 from .errors import BadInput, GateRefused, ServiceFailed
 from .storage import (
     MANIFEST,
-    SIGNATURE,
     canonical,
     digest_text,
     first_line,
     manifest,
-    names,
     publish_folder,
     read_json,
+    sending_order,
     verify,
     write_json,
     writing,
@@ -149,7 +148,7 @@ def upload(folder: Path, uri: str, progress: Progress | None = None) -> None:
     bucket, prefix = _parts(uri)
     own = read_json(folder / MANIFEST) if (folder / MANIFEST).exists() else {}
     digests = {file["path"]: file["sha256"] for file in own.get("files", ())}
-    sending = [*names(folder), *(name for name in (SIGNATURE, MANIFEST) if (folder / name).exists())]
+    sending = sending_order(folder)
     sizes = {name: (folder / name).stat().st_size for name in sending}
     sent = _Sent(sum(sizes.values()), progress)
     with _client(uri) as client:

@@ -84,6 +84,11 @@ def names(folder: Path, exclude: Sequence[str] = ()) -> list[str]:
     return sorted(name for name in found if name not in (MANIFEST, SIGNATURE) and name not in exclude)
 
 
+def sending_order(folder: Path) -> list[str]:
+    """The same, and at the end its model.sig and manifest.json, where it has them: what is there last vouches for the rest."""
+    return [*names(folder), *(name for name in (SIGNATURE, MANIFEST) if (folder / name).exists())]
+
+
 # ---------------------------------------------------------------------------------------------------------------- writing
 
 
@@ -191,6 +196,11 @@ def put_folder(folder: str | Path, uri: str, progress: Callable[[int, int], None
 # ---------------------------------------------------------------------------------------------------------------- reading
 
 
+def cache_folder() -> Path:
+    """Where copies of what lies elsewhere are kept: $RARO_CACHE, else ~/.cache/raro."""
+    return Path(os.environ.get("RARO_CACHE") or Path.home() / ".cache" / "raro")
+
+
 def fetch(uri: str | Path, cache: str | Path | None = None) -> Path:
     """The local path of a file or folder, fetched first where it lies elsewhere.
 
@@ -213,8 +223,7 @@ def fetch(uri: str | Path, cache: str | Path | None = None) -> Path:
         raise BadInput(
             f"'{uri}' has an unknown scheme", "give a path, package://NAME, s3://bucket/prefix or hf://repo@revision"
         )
-    root = Path(cache or os.environ.get("RARO_CACHE") or Path.home() / ".cache" / "raro")
-    return readers[scheme](uri, root)
+    return readers[scheme](uri, Path(cache or cache_folder()))
 
 
 def _package(uri: str, cache: Path) -> Path:

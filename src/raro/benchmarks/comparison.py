@@ -38,7 +38,7 @@ def compared(results: Results, checked: bool, margin: float, resamples: int, see
         for way, measured in found.items():
             if not np.isfinite(np.asarray(measured.scores, dtype=np.float64)).all():
                 line = f"a score of {arm}, {way}, is no finite number: nothing can be concluded from it"
-                raise BadInput(line, "see evaluation.benchmark, and the judge where there is one")
+                raise BadInput(line, "see evaluation.benchmark")
     ways = list(results["candidate"])
     others = [arm for arm in results if arm != "candidate"]
     ours = results["candidate"]

@@ -5,21 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..config import Config
-from ..game.prompts import critic_messages
 from ..game.verdicts import WORDS, outcome, read_verdict
-from ..records import Completion, Demonstration, Outcome, Pair, Prompt, Sampling, Verdict
+from ..records import Completion, Demonstration, Outcome, Pair, Sampling, Verdict
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
+from . import asking
 
 STEP = 2**31 + 2
 """Its own place in the noise's key, apart from every step of the game."""
-
-
-def asked(speaker: Speaker, pair: Pair, config: Config, role: str, group: int) -> Prompt:
-    """What a critic is asked about a pair; where it is not to reason, behind a thought that is closed already."""
-    instruction = config.prompts.critic_alone if pair.alone else config.prompts.critic
-    prompt = speaker.prompt(critic_messages(pair, instruction), role, group)
-    return prompt if config.raro.reasoning else speaker.after(prompt, "")
 
 
 def heard(speaker: Speaker, completion: Completion, config: Config) -> Verdict:
@@ -50,7 +43,7 @@ def verdicts(
         if answer is not None
         for expert_first in (True, False)
     ]
-    prompts = [asked(speaker, pair, config, "judging", i) for i, pair in enumerate(pairs)]
+    prompts = [asking.critic(speaker, pair, config, "judging", i) for i, pair in enumerate(pairs)]
     sampling = Sampling(temperature, config.rollout.critic_tokens, config.seed, STEP)
     written = engine.generate(prompts, 1, sampling) if prompts else []
     return [outcome(heard(speaker, completion, config), pair) for pair, (completion,) in zip(pairs, written, strict=True)]

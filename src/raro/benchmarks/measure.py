@@ -6,16 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..config import Config
-from ..game.prompts import policy_messages
 from ..records import Completion, Demonstration, Sampling
 from ..rollout.models import Speaker
 from ..text import normalise
-from . import countdown, deepmath, diagnosis
+from . import asking, countdown, deepmath, diagnosis
 from .held_out import token_f1
 
 Scorer = Callable[[Demonstration, str], float]
-Batch = Callable[[Sequence[Demonstration], Sequence[str]], list[float]]
-"""Scores of many answers at once, in [0, 1]: what a judge gives."""
 
 
 def countdown_score(item: Demonstration, answer: str) -> float:
@@ -64,38 +61,29 @@ def measure(
     samples: int = 1,
     thinking: bool = True,
     progress: Callable[[int, int], None] | None = None,
-    batch: Batch | None = None,
 ) -> Measured:
     """Answers to every item at this temperature (0: greedy, one sample), scored. A malformed answer scores 0.
 
     thinking: False for a model that was taught to answer at once; its whole completion is the answer. The noise is keyed by
-    the item, so that two arms are compared on the same luck. batch: scores all answers together, in place of the benchmark's
-    scorer.
+    the item, so that two arms are compared on the same luck.
     """
-    asked = [
-        speaker.prompt(policy_messages(item.question, config.prompts.policy), "evaluation", i) for i, item in enumerate(items)
-    ]
+    asked = [asking.policy(speaker, item.question, config, "evaluation", i) for i, item in enumerate(items)]
     sampling = Sampling(temperature, config.rollout.policy_tokens, config.seed, 0)
     written = speaker.engine(config).generate(asked, samples if temperature else 1, sampling, progress)
     read = [[_answer(speaker, c, thinking) for c in completions] for completions in written]
-    told = [(item, answer) for item, answers in zip(items, read, strict=True) for answer in answers if answer is not None]
-    given = iter(_scored(told, config, batch))
-    each = [[0.0 if answer is None else next(given) for answer in answers] for answers in read]
+    score = SCORERS[config.evaluation.benchmark]
+    each = [
+        [0.0 if answer is None else score(item, answer) for answer in answers]
+        for item, answers in zip(items, read, strict=True)
+    ]
     return Measured(
         scores=[sum(scores) / len(scores) for scores in each],
         answers=[answers[0] or "" for answers in read],
         first=[scores[0] for scores in each],
-        well_formed=len(told) / max(1, sum(map(len, written))),
+        well_formed=sum(answer is not None for answers in read for answer in answers) / max(1, sum(map(len, read))),
         tokens=sum(len(c.ids) for completions in written for c in completions),
         each=each,
     )
-
-
-def _scored(told: Sequence[tuple[Demonstration, str]], config: Config, batch: Batch | None) -> list[float]:
-    if batch:
-        return batch([item for item, _ in told], [answer for _, answer in told]) if told else []
-    score = SCORERS[config.evaluation.benchmark]
-    return [score(item, answer) for item, answer in told]
 
 
 def _answer(speaker: Speaker, completion: Completion, thinking: bool) -> str | None:

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..config import Config
-from ..game.prompts import policy_messages
 from ..records import Demonstration, Sampling
 from ..rollout.models import Speaker
-from . import spelling
+from . import asking, spelling
 from .measure import CHECKED, SCORERS
 from .statistics import mean_interval, paired_difference
 from .tournament import Best, Rules, best_of, rules_of
@@ -107,9 +106,7 @@ def compare(
 
 def _write(speaker: Speaker, items: Sequence[Demonstration], config: Config, n: int) -> list[Given]:
     """N answers to every question, as in training."""
-    asked = [
-        speaker.prompt(policy_messages(item.question, config.prompts.policy), "scaling", i) for i, item in enumerate(items)
-    ]
+    asked = [asking.policy(speaker, item.question, config, "scaling", i) for i, item in enumerate(items)]
     sampling = Sampling(config.rollout.temperature or 1.0, config.rollout.policy_tokens, config.seed, STEP)
     written = speaker.engine(config).generate(asked, n, sampling)
     given = [Given([], [], len(prompt.ids)) for prompt in asked]
@@ -150,7 +147,7 @@ def _fill(
         batch += 1
         if progress:
             progress(len(given) - len(short), len(given))
-        asked = [speaker.prompt(policy_messages(items[i].question, config.prompts.policy), "scaling", i) for i in short]
+        asked = [asking.policy(speaker, items[i].question, config, "scaling", i) for i in short]
         sampling = Sampling(config.rollout.temperature or 1.0, config.rollout.policy_tokens, config.seed, STEP + batch)
         for i, completions in zip(short, speaker.engine(config).generate(asked, BATCH, sampling), strict=True):
             _take(speaker, given[i], completions)

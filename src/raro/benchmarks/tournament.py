@@ -20,7 +20,7 @@ from ..config import Config
 from ..records import Pair, Sampling, Verdict
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
-from . import judging
+from . import asking, judging
 
 STEP = 2**31 + 3
 """Its own place in the noise's key, apart from every step of the game."""
@@ -215,7 +215,7 @@ def critic(
             shown = Pair(questions[a.question], answers[a.question][a.one], answers[a.question][a.other], not a.swapped, 0, -1)
             # 4,096 votes a question are more than 64 answers can need, so that no two comparisons share their noise.
             group = a.question * 4096 + a.number
-            prompts.append(judging.asked(speaker, shown, config, "tournament", group))
+            prompts.append(asking.critic(speaker, shown, config, "tournament", group))
         sampling = Sampling(temperature, config.rollout.critic_tokens, config.seed, STEP)
         written = engine.generate(prompts, 1, sampling) if prompts else []
         return [

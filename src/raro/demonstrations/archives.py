@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import BadInput, ServiceFailed
-from ..storage import digest_file, writing
+from ..storage import cache_folder, digest_file, writing
 
 MEMBER = "Posts.xml"
 METHODS = {"LZMA", "LZMA2", "BZip2", "DEFLATE", "COPY", "BCJ", "DELTA"}  # those whose memory is known beforehand
@@ -28,7 +28,7 @@ def unpacked(uri: str, path: Path) -> Path:
         from py7zr.exceptions import ArchiveError, PasswordRequired
     except ImportError:
         raise BadInput(f"'{uri}' is 7z, which needs py7zr", "pip install 'raro-pipelines[archives]', or unpack it") from None
-    cache = Path(os.environ.get("RARO_CACHE") or Path.home() / ".cache" / "raro")
+    cache = cache_folder()
     target = cache / "7z" / digest_file(path) / MEMBER
     damaged = BadInput(f"'{uri}' is cut off or damaged: it is no whole 7z archive", "fetch it again")
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from statistics import median
 
 from ..config import GuardAction, GuardName, Guards
@@ -56,13 +56,13 @@ class Watch:
             if name not in self.raised and (action := self.action(name)) != "off"
         ]
         self.raised = list(wrong)
-        self.alarms += [{"guard": a.guard, "step": a.step, "since": a.since, "why": a.why, "action": a.action} for a in new]
+        self.alarms += map(asdict, new)
         return sorted(new, key=lambda a: -GRAVITY.index(a.action))
 
     def not_finite(self, step: int, why: str) -> Alarm:
         """The alarm for a step whose gradient was not finite: its update was not made."""
         alarm = Alarm(FINITE, step, step, why, self.action(FINITE))
-        self.alarms.append({"guard": FINITE, "step": step, "since": step, "why": why, "action": alarm.action})
+        self.alarms.append(asdict(alarm))
         return alarm
 
     def action(self, name: GuardName) -> GuardAction:

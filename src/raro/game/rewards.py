@@ -9,25 +9,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from ..records import Chances
+from ..records import Chances, Outcome
 
 
 def critic_reward(verdict: Chances, tau_crit: float) -> float:
     """The critic's reward for one verdict, in [0, 1]; the mean over its chances where it is known by them."""
-    value = {"expert": 1.0, "tie": tau_crit}
-    return sum(p * value.get(outcome, 0.0) for outcome, p in verdict.items())
+    return _mean(verdict, {"expert": 1.0, "tie": tau_crit})
 
 
 def policy_reward(verdicts: Sequence[Chances], tau_pol: float) -> float | None:
     """The policy's reward for one answer, in [0, 1]: the mean over the readable verdicts on its fresh pair; None where the
     critic left no readable one, so that the answer was never judged."""
-    value = {"policy": 1.0, "tie": tau_pol}
-    judged = [sum(p * value.get(outcome, 0.0) for outcome, p in chances.items()) for chances in verdicts if readable(chances)]
+    judged = [_mean(verdict, {"policy": 1.0, "tie": tau_pol}) for verdict in verdicts if "malformed" not in verdict]
     return sum(judged) / len(judged) if judged else None
 
 
-def readable(chances: Chances) -> bool:
-    """Whether a verdict said anything."""
-    return "malformed" not in chances
+def _mean(verdict: Chances, value: Mapping[Outcome, float]) -> float:
+    return sum(p * value.get(outcome, 0.0) for outcome, p in verdict.items())

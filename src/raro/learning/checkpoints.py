@@ -138,6 +138,8 @@ def _read(folder: Path, prefix: str, model: torch.nn.Module, optimiser: torch.op
         name, moment = key.split("|")
         by_parameter.setdefault(name, {})[moment] = value
     put(model, weights)
+    if optimiser is not None:
+        optimiser.state.clear()  # it may have moments that it had not then
     for name, parameter in model.named_parameters():
         if name in by_parameter:
             optimiser.state[parameter] = {moment: v.to(parameter.device) for moment, v in by_parameter[name].items()}

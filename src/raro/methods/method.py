@@ -15,8 +15,9 @@ from typing import ClassVar, Protocol
 
 import torch
 
+from ..benchmarks import asking
 from ..config import Config
-from ..game import advantages, prompts
+from ..game import advantages
 from ..learning.checkpoints import Part
 from ..learning.losses import Loss, on_policy, policy_gradient
 from ..learning.update import Learner, Stream
@@ -94,9 +95,7 @@ class Method:
     def answer(self, items: Sequence[int], step: int) -> list[Answer]:
         """K policy rollouts for each question, read: Q * K answers, those of a question together."""
         asked = [
-            self.speaker.prompt(
-                prompts.policy_messages(self.demonstrations[item].question, self.config.prompts.policy), "policy", group
-            )
+            asking.policy(self.speaker, self.demonstrations[item].question, self.config, "policy", group)
             for group, item in enumerate(items)
         ]
         completions = self.write(asked, self.config.raro.rollouts, "policy", step)

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from ..benchmarks import judging
+from ..benchmarks import asking
 from ..game import advantages, controllers, pairs, rewards
 from ..game.replay import Replay, Replayed
 from ..learning import checkpoints
@@ -116,7 +116,7 @@ class Raro(Method):
         """The fresh pairs that the critic is trained on, all or `pairs` less the replayed; of the others whose verdict pays a
         rollout, those for it to judge, and those for an earlier critic."""
         settings = self.config.raro
-        wanted = round((settings.pairs or settings.questions * settings.rollouts) * (1 - settings.replay_share))
+        wanted = round(settings.pairs_per_step * (1 - settings.replay_share))
         order = random.Random(f"fresh-{self.config.seed}-{step}").sample(range(len(fresh)), len(fresh))
         others = [fresh[i] for i in order[wanted:] if fresh[i].rollout_id >= 0]
         n = round(settings.past_critics * len(fresh)) if self.earlier(step) else 0
@@ -129,7 +129,7 @@ class Raro(Method):
     def recall(self, step: int) -> list[Pair]:
         """Pairs with older policy answers."""
         settings = self.config.raro
-        entries = self.replay.draw(round((settings.pairs or settings.questions * settings.rollouts) * settings.replay_share))
+        entries = self.replay.draw(round(settings.pairs_per_step * settings.replay_share))
         shown = [self.demonstrations[entry.item] for entry in entries]
         questions, experts = [d.question for d in shown], [d.answer for d in shown]
         alone = self.config.raro.critic == "absolute"
@@ -140,7 +140,7 @@ class Raro(Method):
     ) -> list[list[Judgement]]:
         """V critic rollouts for each pair, read: P groups of V. role: names the noise. engine: another critic's."""
         config, engine = self.config, engine or self.critic
-        asked = [judging.asked(self.speaker, pair, config, role, group) for group, pair in enumerate(shown)]
+        asked = [asking.critic(self.speaker, pair, config, role, group) for group, pair in enumerate(shown)]
         written = self.write(asked, config.raro.verdicts, "critic", step, engine)
         read = [
             judgements.read(pair, prompt, completion, self.speaker, config)
@@ -199,13 +199,14 @@ class Raro(Method):
         spread = sum(len(j.words) for group in judged for j in group) / max(1, sum(map(len, judged)))
         samples: list[Sample] = []
         for group in judged if by_pair else self._by_question(judged):
-            earned = [rewards.critic_reward(j.chances, tau_crit) for j in group if not self.filtered(j)]
-            centred = iter(baseline(earned))
+            kept = [j for j in group if not self.filtered(j)]
+            earned = [rewards.critic_reward(j.chances, tau_crit) for j in kept]
+            means = {id(j): e - a for j, e, a in zip(kept, earned, baseline(earned), strict=True)}
             for j in group:
-                mean = None if self.filtered(j) else rewards.critic_reward(j.chances, tau_crit) - next(centred)
                 for word, ids in j.words.items():
-                    advantage = 0.0 if mean is None else rewards.critic_reward({word: 1.0}, tau_crit) - mean
-                    weight = 0.0 if mean is None else j.chances[word] * spread
+                    counts = id(j) in means
+                    advantage = rewards.critic_reward({word: 1.0}, tau_crit) - means[id(j)] if counts else 0.0
+                    weight = j.chances[word] * spread if counts else 0.0
                     samples.append(Sample(j.prompt.ids, ids, self.kept_logprobs(j), advantage, weight, "critic"))
         return samples
 

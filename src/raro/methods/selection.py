@@ -14,9 +14,9 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
+from ..benchmarks import asking
 from ..benchmarks.judging import verdicts
 from ..config import Config
-from ..game.prompts import policy_messages
 from ..game.rewards import policy_reward
 from ..records import Demonstration, Sampling
 from ..rollout.engine import Engine
@@ -79,7 +79,7 @@ def select(
 
 
 def _answers(speaker: Speaker, engine: Engine, items: Sequence[Demonstration], config: Config) -> list[str | None]:
-    asked = [speaker.prompt(policy_messages(d.question, config.prompts.policy), "selection", i) for i, d in enumerate(items)]
+    asked = [asking.policy(speaker, d.question, config, "selection", i) for i, d in enumerate(items)]
     sampling = Sampling(config.rollout.temperature, config.rollout.policy_tokens, config.seed, STEP)
     read = [speaker.read(completion) for (completion,) in engine.generate(asked, 1, sampling)]
     return [parts[1] if parts else None for parts in read]

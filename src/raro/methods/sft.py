@@ -7,8 +7,8 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from ..benchmarks import asking
 from ..config import Config
-from ..game.prompts import policy_messages
 from ..learning.losses import cross_entropy
 from ..learning.update import Learner, Optimisation, Stream
 from ..records import Demonstration, Sample
@@ -52,7 +52,7 @@ def answer_examples(speaker: Speaker, demonstrations: Sequence[Demonstration], c
     """(question, expert's answer) without a thought, as plain SFT sees them."""
     examples = []
     for group, item in enumerate(demonstrations):
-        prompt = speaker.prompt(policy_messages(item.question, config.prompts.policy), "policy", group)
+        prompt = asking.policy(speaker, item.question, config, "policy", group)
         examples.append(Sample(prompt.ids, speaker.completion(item.answer), (), 1.0, 1.0, "policy"))
     return examples
 

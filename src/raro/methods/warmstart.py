@@ -20,10 +20,10 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..benchmarks.judging import asked, heard, words_of
+from ..benchmarks import asking
+from ..benchmarks.judging import heard, words_of
 from ..config import Config
 from ..game.pairs import apart, fresh_pairs
-from ..game.prompts import policy_messages
 from ..records import Completion, Demonstration, Pair, Prompt, Sample, Sampling
 from ..rollout.models import Speaker
 from ..text import END_THINK, THINK, normalise
@@ -70,9 +70,7 @@ def make_lessons(
 
 
 def _thoughts(speaker: Speaker, items, config: Config, progress) -> tuple[list[list[Thought]], float]:
-    prompts = [
-        speaker.prompt(policy_messages(d.question, config.prompts.policy), "warmstart-policy", i) for i, d in enumerate(items)
-    ]
+    prompts = [asking.policy(speaker, d.question, config, "warmstart-policy", i) for i, d in enumerate(items)]
     sampling = Sampling(config.rollout.temperature, config.rollout.policy_tokens, config.seed, STEP)
     written = speaker.engine(config).generate(prompts, config.warmstart.thoughts, sampling, progress)
     read = [[_thought(speaker, prompt, c) for c in completions] for prompt, completions in zip(prompts, written, strict=True)]
@@ -130,7 +128,7 @@ def _critic_lessons(
     n = min(len(items), max(wanted, 6))
     shown = fresh_pairs(questions[:n], experts[:n], answers[:n], config.seed, STEP)
     shown = apart(shown) if config.raro.critic == "absolute" else shown
-    prompts = [asked(speaker, pair, config, "warmstart-critic", i) for i, pair in enumerate(shown)]
+    prompts = [asking.critic(speaker, pair, config, "warmstart-critic", i) for i, pair in enumerate(shown)]
     sampling = Sampling(config.rollout.temperature, config.rollout.critic_tokens, config.seed, STEP)
     written = speaker.engine(config).generate(prompts, config.warmstart.thoughts, sampling)
     cells: dict[tuple[str, bool], list[Sample]] = defaultdict(list)

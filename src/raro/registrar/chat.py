@@ -11,10 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..benchmarks import tournament
+from ..benchmarks import asking, tournament
 from ..config import Config, parse
 from ..errors import BadInput, GateRefused
-from ..game.prompts import policy_messages
 from ..records import Sampling
 from ..registry.audit import audited
 from ..registry.desk import Desk
@@ -28,7 +27,7 @@ def answers_to(
     speaker: Speaker, engine: Engine, config: Config, question: str, n: int, temperature: float
 ) -> list[tuple[str, str]]:
     """n pairs (thought, answer), fewer where some could not be read."""
-    prompt = speaker.prompt(policy_messages(question, config.prompts.policy), "chat", 0)
+    prompt = asking.policy(speaker, question, config, "chat", 0)
     sampling = Sampling(temperature, config.rollout.policy_tokens, config.seed, 0)
     (written,) = engine.generate([prompt], n, sampling)
     return [read for completion in written if (read := speaker.read(completion))]

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from ..registry.findings import Audit
+from ..report.template import rendered
 from ..storage import write_atomic
 from . import show
 
@@ -46,14 +45,7 @@ class Arrow:
 
 def write(made: Audit, target: Path) -> Path:
     """Writes the page, whole or not at all, and returns its path."""
-    environment = Environment(
-        loader=PackageLoader("raro.registrar", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return write_atomic(target, environment.get_template("audit.html").render(content(made)))
+    return write_atomic(target, rendered("raro.registrar", "audit.html", content(made)))
 
 
 def content(made: Audit) -> dict[str, Any]:

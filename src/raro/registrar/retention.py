@@ -55,7 +55,7 @@ def main(desk: Desk, args: argparse.Namespace) -> int:
     for number, action, body in entered:
         desk.append(lambda _, n=number, a=action, b=body: log.Draft(a, n, args.approver, b | {"reason": args.reason}), key)
         desk.settle()
-    records = _records(desk)
+    records = log.whole(desk.log_place(), desk.model, desk.policy)
     fates = plan(list(known.values()), records, desk.aliases(), args.keep, args.older_than)
     lost = orphans(desk, args.older_than)
     for fate in fates:
@@ -223,16 +223,6 @@ def _decided(desk: Desk, args: argparse.Namespace, key: Key | None) -> None:
     if not args.approver.strip() or not args.reason.strip():
         raise BadInput("who decides it, and why, must stay in the log", "give --approver NAME and --reason TEXT")
     person(desk, args.approver, key)
-
-
-def _records(desk: Desk) -> list[log.Record]:
-    place = desk.place()
-    if place is None:
-        raise BadInput(f"'{desk.model}' has no audit log", "register a version first: raro run")
-    records, breaks = log.read(place, desk.model, desk.policy)
-    if breaks:
-        raise GateRefused(f"the audit log of '{desk.model}' is broken: {breaks[0]}", "raro audit verify tells more")
-    return records
 
 
 def _versions(desk: Desk) -> list[Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config import Config
-from ..errors import BadInput, GateRefused, ServiceFailed
+from ..errors import BadInput, ServiceFailed
 from ..tracking import server
 from . import log
 from .keys import Key, signing_key
@@ -97,6 +97,12 @@ class Desk:
         address = found.tags.get(LOG) if found else None
         return self._opened(address) if address else None
 
+    def log_place(self) -> Place:
+        """The same, where there must be one. Raises BadInput."""
+        if (place := self.place()) is None:
+            raise BadInput(f"'{self.model}' has no audit log", "register a version first: raro run")
+        return place
+
     def begin(self, experiment: str) -> Place:
         """The log's place, made where there is none. The registered model's name is unique, and the one who makes it says
         where its log lies."""
@@ -134,8 +140,7 @@ class Desk:
 
     def append(self, drafted: Callable[[Sequence[log.Record]], log.Draft | None], key: Key | None) -> list[log.Record]:
         """Adds to the log and anchors its new head. Raises BadInput where there is no log or the policy requires a key."""
-        if (place := self.place()) is None:
-            raise BadInput(f"'{self.model}' has no audit log", "register a version first: raro run")
+        place = self.log_place()
         if key is None and self.policy.required:
             raise BadInput("the policy requires signatures, and no key is given", "set registry.signing_key, or give --key")
         return log.append(place, self.model, drafted, key)
@@ -147,13 +152,9 @@ class Desk:
 
     def settle(self) -> list[log.Record]:
         """Makes aliases and anchor what the log says, and looks again until nothing has changed meanwhile."""
-        place = self.place()
-        if place is None:
-            raise BadInput(f"'{self.model}' has no audit log", "register a version first: raro run")
+        place = self.log_place()
         for _ in range(ROUNDS):
-            records, breaks = log.read(place, self.model)
-            if breaks:
-                raise GateRefused(f"the audit log of '{self.model}' is broken: {breaks[0]}", "raro audit verify tells more")
+            records = log.whole(place, self.model)
             if not self._differs(records):
                 return records
             found, wanted = self.aliases(), standing(records)

@@ -205,8 +205,7 @@ def _artifact(desk: Desk, run: Any, name: str, scratch: Path) -> Path | None:
         path = models.moved(Path(unquote(parts.path)), desk.home) / name
         return path if path.is_file() else None
     with server.speaking(desk.uri):
-        above = str(Path(name).parent)
-        if name not in {one.path for one in desk.client.list_artifacts(run.info.run_id, None if above == "." else above)}:
+        if name not in {one.path for one in desk.client.list_artifacts(run.info.run_id, provenances.above(name))}:
             return None
         (scratch / "evidence").mkdir(exist_ok=True)
         return Path(desk.client.download_artifacts(run.info.run_id, name, str(scratch / "evidence")))

@@ -103,9 +103,7 @@ def append(place: Place, model: str, drafted: Callable[[Sequence[Record]], Draft
     GateRefused where the log is broken, ServiceFailed where others are faster too many times.
     """
     for attempt in range(ATTEMPTS):
-        records, breaks = read(place, model)
-        if breaks:
-            raise GateRefused(f"the audit log of '{model}' is broken: {breaks[0]}", "raro audit verify tells more")
+        records = whole(place, model)
         draft = drafted(records)
         if draft is None:
             return records
@@ -114,6 +112,14 @@ def append(place: Place, model: str, drafted: Callable[[Sequence[Record]], Draft
             return [*records, record]
         time.sleep(min(0.02 * (attempt + 1), 0.5))
     raise ServiceFailed(f"others write to the audit log of '{model}' all the time", "try again")
+
+
+def whole(place: Place, model: str, policy: Policy | None = None) -> list[Record]:
+    """Every record. Raises GateRefused where anything is wrong."""
+    records, breaks = read(place, model, policy)
+    if breaks:
+        raise GateRefused(f"the audit log of '{model}' is broken: {breaks[0]}", "raro audit verify tells more")
+    return records
 
 
 def read(place: Place, model: str, policy: Policy | None = None) -> tuple[list[Record], list[str]]:

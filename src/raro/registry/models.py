@@ -7,7 +7,6 @@ it is uploaded, after it is downloaded again (registration.py), and at each late
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from urllib.parse import unquote, urlparse
 
 from ..config import Config
 from ..errors import BadInput, GateRefused
-from ..storage import MANIFEST, fetch, manifest, publish_folder, read_json, verify
+from ..storage import MANIFEST, cache_folder, fetch, manifest, publish_folder, read_json, verify
 from ..tracking import server
 
 if TYPE_CHECKING:
@@ -135,7 +134,7 @@ def files(
         return fetch(location, scratch)
     from mlflow.artifacts import download_artifacts
 
-    cache = Path(os.environ.get("RARO_CACHE") or Path.home() / ".cache" / "raro")
+    cache = cache_folder()
     entry = (scratch or cache) / "models" / version.tags["raro.root"]
     if not _whole(entry):
         entry.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,6 @@ from .audit import audited, resolve
 from .desk import STANDINGS, Desk, standing
 from .findings import approvers, since
 from .keys import Key
-from .places import Place
 
 LONGEST = 1000  # characters of a reason
 
@@ -73,9 +72,7 @@ def rollback(desk: Desk, approver: str, reason: str, key: Key | None, to: str = 
     is none, GateRefused where the audit of that version finds a break."""
     reason, approver = _said(reason, approver)
     person(desk, approver, key)
-    records, breaks = log.read(_place(desk), desk.model)
-    if breaks:
-        raise GateRefused(f"the audit log of '{desk.model}' is broken: {breaks[0]}", "raro audit verify tells more")
+    records = log.whole(desk.log_place(), desk.model)
     now = standing(records).get("champion", "")
     target = to or _earlier(records, now)
     if not target or target not in _once(records) or target == now:
@@ -140,7 +137,7 @@ def _sound(desk: Desk, number: str) -> str:
 
 def _target(desk: Desk, standing_at: str) -> str:
     """The version meant: at `champion` and `challenger` the one that the log says, for an alias can be moved by anyone."""
-    records, breaks = log.read(_place(desk), desk.model)
+    records, breaks = log.read(desk.log_place(), desk.model)
     if not breaks and (number := standing(records).get(standing_at, "")):
         return number
     return resolve(desk, standing_at)[0]
@@ -149,7 +146,7 @@ def _target(desk: Desk, standing_at: str) -> str:
 def _mend(desk: Desk) -> None:
     """Lets the aliases follow the log where the anchor, which is set last, shows that a command was interrupted. An anchor
     that is not of this log is left for the audit to find."""
-    records, breaks = log.read(_place(desk), desk.model, desk.policy)
+    records, breaks = log.read(desk.log_place(), desk.model, desk.policy)
     anchor = desk.anchor()
     seq = int(anchor.partition(":")[0]) if anchor.partition(":")[0].isdigit() else 0
     if not breaks and records and seq < records[-1].seq and (seq == 0 or records[seq - 1].head == anchor):
@@ -161,12 +158,6 @@ def _moved(desk: Desk, records: Sequence[log.Record]) -> dict[str, Any]:
     stands, found = standing(records), desk.aliases()
     off = {alias: found.get(alias, "") for alias in STANDINGS if found.get(alias, "") != stands.get(alias, "")}
     return {"aliases_found": off} if off else {}
-
-
-def _place(desk: Desk) -> Place:
-    if (place := desk.place()) is None:
-        raise BadInput(f"'{desk.model}' has no audit log", "register a version first: raro run")
-    return place
 
 
 def _once(records: Sequence[log.Record]) -> list[str]:

@@ -33,6 +33,12 @@ def evidence(run: Path) -> dict[str, str]:
     return {name: digest_file(run / name) for name in EVIDENCE if (run / name).is_file()}
 
 
+def above(name: str) -> str | None:
+    """The folder of MLflow's artifacts that an evidence file lies in; None at the top."""
+    folder = str(Path(name).parent)
+    return None if folder == "." else folder
+
+
 def statement(
     config: Config, run: Path, folder: Path, data: Mapping[str, Any], base: str, run_id: str, tracking: str
 ) -> dict[str, Any]:

@@ -175,8 +175,7 @@ def _keep_evidence(tracked: Tracked, run: Path) -> None:
     """What an audit reads again, among the run's artifacts; the mirror sends it too, but perhaps later."""
     with server.speaking(tracked.uri):
         for name in provenance.evidence(run):
-            above = str(Path(name).parent)
-            tracked.client.log_artifact(tracked.run_id, str(run / name), None if above == "." else above)
+            tracked.client.log_artifact(tracked.run_id, str(run / name), provenance.above(name))
 
 
 # ----------------------------------------------------------------------------------------------------------------- the log

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import Config
-from ..storage import MANIFEST, SIGNATURE, names, put_folder
+from ..storage import MANIFEST, SIGNATURE, put_folder, sending_order
 from ..tracking import server
 from ..tracking.runs import Tracked, scores
 from . import bom, provenance
@@ -89,7 +89,7 @@ def upload(candidate: Candidate, tracked: Tracked, folder: Path, root: str, tags
 
 def _send(client: MlflowClient, model_id: str, folder: Path, again: bool, progress: Progress | None) -> None:
     """Uploads the files into the LoggedModel, one after another; again: those that an earlier try sent whole stay."""
-    listed = names(folder) + [name for name in (SIGNATURE, MANIFEST) if (folder / name).exists()]
+    listed = sending_order(folder)
     if any("/" in name for name in listed):  # MLflow puts single files at the top only
         client.log_model_artifacts(model_id, str(folder))
         return

@@ -13,8 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from ..storage import write_atomic
 from . import charts, reading
 from .critics import on_errors, selection, tournament
@@ -24,6 +22,7 @@ from .provenance import digests, settings, shown
 from .reading import ARMS, Record, percent, signed, span
 from .readings import readings
 from .stages import NAMES, PLACES, duration
+from .template import rendered
 
 FILE = "report.html"
 STATUS = {"waiting": "not reached", "running": "not finished", "done": "done", "kept": "kept from before", "failed": "failed"}
@@ -32,17 +31,14 @@ STATUS = {"waiting": "not reached", "running": "not finished", "done": "done", "
 def write(run: str | Path) -> Path:
     """Makes RUN/report.html from the files in RUN and returns its path. Raises ServiceFailed where the disk is full."""
     record = reading.read(run)
-    environment = Environment(
-        loader=PackageLoader("raro.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"duration": duration, "count": lambda n: f"{n:,}", "short": charts.short, "unbroken": _unbroken}
-    environment.filters["percent"] = percent
-    text = environment.get_template("report.html").render(content(record))
-    return write_atomic(Path(run) / FILE, text)
+    filters = {
+        "duration": duration,
+        "count": lambda n: f"{n:,}",
+        "short": charts.short,
+        "unbroken": _unbroken,
+        "percent": percent,
+    }
+    return write_atomic(Path(run) / FILE, rendered("raro.report", FILE, content(record), filters))
 
 
 def content(record: Record) -> dict[str, Any]:

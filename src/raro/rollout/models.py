@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class Speaker:
     tokenizer: Any
     end_ids: tuple[int, ...]
     pad_id: int
+    _engines: dict = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def prompt(self, messages: Sequence[dict[str, str]], role: str, group: int) -> Prompt:
         """Messages through the tokenizer's own chat template, ready for the model to answer."""
@@ -61,16 +62,21 @@ class Speaker:
         return replace(prompt, ids=(*prompt.ids, *self.completion(closed)[:-1]))
 
     def engine(self, config: Config) -> Engine:
-        """The engine that `rollout.engine` names, on this very model; over all processes where there are several."""
+        """The engine that `rollout.engine` names, on this very model, made once; over all processes where there are several."""
+        processes = torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+        wanted = config.rollout.engine, config.rollout.slots, config.base.dtype, processes
+        if wanted not in self._engines:
+            self._engines[wanted] = self._engine(config, processes)
+        return self._engines[wanted]
+
+    def _engine(self, config: Config, processes: int) -> Engine:
         kind = {"slots": SlotEngine, "plain": PlainEngine}[config.rollout.engine]
 
         def make(model: torch.nn.Module) -> Engine:
             return kind(model, self.end_ids, self.pad_id, config.rollout.slots)
 
         engine = make(self.model) if config.base.dtype == "float32" else MirroredEngine(self.model, make)
-        if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
-            return ShardedEngine(engine, torch.distributed.get_rank(), torch.distributed.get_world_size())
-        return engine
+        return ShardedEngine(engine, torch.distributed.get_rank(), processes) if processes > 1 else engine
 
 
 def device_of(config: Config) -> torch.device:

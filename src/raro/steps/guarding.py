@@ -67,9 +67,7 @@ class Guarding:
     def after(self, step: int, figures: Mapping[str, float]) -> int:
         """Looks at the figures of a step that was made, and acts. step: steps made. Returns the steps made now."""
         for alarm in self.watch.observe(step, figures):
-            self._tell(alarm)
-            if alarm.action == "damp":
-                self._damped(self.damping * self.settings.damp)
+            self._act(alarm)
             if alarm.action in ("roll_back", "stop"):
                 return self._back(alarm, step)
         return step
@@ -79,16 +77,15 @@ class Guarding:
         alarm = self.watch.not_finite(step + 1, error.line)
         if alarm.action == "stop":
             raise error
-        self._tell(alarm)
-        if alarm.action == "roll_back":
-            return self._back(alarm, step)
-        if alarm.action == "damp":
-            self._damped(self.damping * self.settings.damp)
-        return step + 1
+        self._act(alarm)
+        return self._back(alarm, step) if alarm.action == "roll_back" else step + 1
 
-    def _tell(self, alarm: Alarm) -> None:
+    def _act(self, alarm: Alarm) -> None:
+        """Says it, and damps where it asks for that."""
         if self.events:
             self.events.note(f"guard {alarm.guard}, step {alarm.step}: {alarm.why}; {TOLD[alarm.action]}", "warning")
+        if alarm.action == "damp":
+            self._damped(self.damping * self.settings.damp)
 
     def _damped(self, damping: float) -> None:
         self.damping = self.game.damping = damping
@@ -98,11 +95,7 @@ class Guarding:
         found = self._good(alarm.since)
         ends = alarm.action == "stop" or found is None or self.watch.rollbacks >= self.settings.rollbacks
         if found is not None:
-            learner = self.game.learner
-            for _, optimiser in [(None, learner.optimiser), *self.game.beside().values()]:
-                if optimiser is not None:
-                    optimiser.state.clear()
-            checkpoints.restore(found, self.game.speaker.model, learner.optimiser, self.game.beside())
+            checkpoints.restore(found, self.game.speaker.model, self.game.learner.optimiser, self.game.beside())
             self.game.restore(found.state["game"])
         self.together()  # what the others still read is written anew by the first
         self.watch.forget()

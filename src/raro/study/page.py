@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from ..report import charts
+from ..report.template import rendered
 from ..storage import write_atomic
 
 COLOURS = ("policy", "accent", "critic", "other", "ink", "malformed", "bad", "soft", "tie")
@@ -20,16 +19,8 @@ Intervals = Mapping[str, Mapping[str, Sequence[float]]]
 
 def write(content: Mapping[str, Any], curves: Mapping[str, Any], target: Path) -> Path:
     """Writes TARGET (.html) from a table's content and its curves, and returns its path."""
-    environment = Environment(
-        loader=PackageLoader("raro.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["points"] = lambda value: f"{100 * value:.1f}"
-    environment.filters["signed"] = lambda value: f"{100 * value:+.1f}"
-    return write_atomic(target, environment.get_template("study.html").render(shown(content, curves)))
+    filters = {"points": lambda value: f"{100 * value:.1f}", "signed": lambda value: f"{100 * value:+.1f}"}
+    return write_atomic(target, rendered("raro.report", "study.html", shown(content, curves), filters))
 
 
 def shown(content: Mapping[str, Any], curves: Mapping[str, Any]) -> dict[str, Any]:
