@@ -68,7 +68,7 @@ def test_the_solver_knows_the_hard_ones():
 def test_attempts_are_what_they_say(numbers):
     numbers = tuple(sorted(numbers))
     for attempt in attempts(numbers):
-        assert 0 <= attempt.middle <= 99
+        assert all(0 <= value <= 99 for value in attempt.values)
         if attempt.value:
             assert correct(Problem(numbers, attempt.value), attempt.answer)
 

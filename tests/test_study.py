@@ -208,3 +208,28 @@ def test_the_table_is_readable():
     text = table.markdown(content)
     assert "| raro | 40.0 (50.0, 30.0) | 40.0 (40.0, 40.0) | 2.50 M | 61 |" in text
     assert "| raro-base | +30.0 (+10.0 to +50.0) |" in text and "| raro | 90 % | - |" in text
+
+
+@pytest.mark.check
+def test_four_numbers_by_one_command(tmp_path):
+    """`make study-gpu` at two steps of everything, with the library found as on a lent machine; a second call resumes."""
+    repository = Path(__file__).parents[1]
+    small = (repository / "configs" / "study-countdown-four.yaml").read_text(encoding="utf-8")
+    for key, value in {"raro.steps: 200": "raro.steps: 2", "raro.questions: 64": "raro.questions: 4"}.items():
+        assert key in small
+        small = small.replace(key, value)
+    small = small.replace("build/countdown-four", str(tmp_path)).replace("raro.questions: 512", "raro.questions: 4")
+    small = small.replace("raro.steps: 400", "raro.steps: 2").replace("max_items: 2000", "max_items: 30")
+    small = small.replace("track_every: 25", "track_every: 0").replace("raro.pairs: 512", "raro.pairs: 8")
+    small = small.replace("[0, 1, 2]", "[0]").replace("set:", "set:\n  demonstrations.max_rows: 2000\n  raro.gate: 0.0", 1)
+    (tmp_path / "small.yaml").write_text(small, encoding="utf-8")
+    command = [
+        *("make", "-s", "-C", str(repository), "study-gpu", f"GPU_PYTHON={sys.executable}", f"FOUR={tmp_path}"),
+        "FOUR_BASE=--width 32 --layers 1 --steps 2 --batch 32",
+        f"FOUR_STUDY={tmp_path}/small.yaml --methods raro,similarity --output {tmp_path}/runs --table {tmp_path}/table",
+    ]
+    for _ in range(2):
+        done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=600)
+        assert done.returncode == 0, done.stdout + done.stderr
+    content = json.loads((tmp_path / "table.json").read_text())
+    assert {"base", "raro", "similarity"} <= set(content["arms"]) and content["n_test"] == 30

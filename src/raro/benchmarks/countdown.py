@@ -11,13 +11,14 @@ import itertools
 import operator
 import re
 from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 from ..solver import Problem, solve
 from .arithmetic import evaluate
 
-__all__ = ["Attempt", "Problem", "attempts", "correct", "evaluate", "problems", "read_question", "solve"]
+__all__ = ["Attempt", "Problem", "attempts", "chained", "correct", "evaluate", "problems", "read_question", "solve"]
 
 QUESTION = re.compile(r"Make (-?[0-9]+) from ([0-9]+(?:, [0-9]+)*)\.")
 
@@ -39,46 +40,68 @@ def correct(problem: Problem, answer: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """Three numbers combined from left to right: (a o b) o c, every value a whole number in 0..99. What the miniature works
-    with."""
+    """Numbers combined from left to right, ((a o b) p c) ..., each value a whole number in 0..99: how the miniature works.
 
-    numbers: tuple[int, int, int]
-    operators: tuple[str, str]
-    middle: int
-    value: int
+    numbers: n of them, in the order of the attempt. operators, values: n - 1, the last value being the attempt's.
+    """
+
+    numbers: tuple[int, ...]
+    operators: tuple[str, ...]
+    values: tuple[int, ...]
+
+    @property
+    def value(self) -> int:
+        return self.values[-1]
 
     @property
     def worked(self) -> str:
         """The attempt worked out: `3 + 5 = 8 * 12 = 96`."""
-        (a, b, c), (o, p) = self.numbers, self.operators
-        return f"{a} {o} {b} = {self.middle} {p} {c} = {self.value}"
+        first, *others = self.numbers
+        steps = zip(self.operators, others, self.values, strict=True)
+        return " ".join([str(first), *(f"{sign} {number} = {value}" for sign, number, value in steps)])
 
     @property
     def answer(self) -> str:
-        (a, b, c), (o, p) = self.numbers, self.operators
-        return f"( {a} {o} {b} ) {p} {c}"
+        """As an expression: `( 3 + 5 ) * 12`."""
+        return chained(self.numbers, self.operators)
+
+
+def chained(numbers: Sequence[int], operators: Sequence[str]) -> str:
+    """The expression that combines n numbers from left to right by n - 1 signs: `( ( 3 + 5 ) * 12 ) - 1`."""
+    first, *others = map(str, numbers)
+    return reduce(lambda left, step: f"{_wrapped(left)} {step[0]} {step[1]}", zip(operators, others, strict=True), first)
+
+
+def _wrapped(expression: str) -> str:
+    return expression if expression.isdigit() else f"( {expression} )"
 
 
 SIGNS = {"+": operator.add, "-": operator.sub, "*": operator.mul}
 
 
 @lru_cache(maxsize=4096)
-def attempts(numbers: tuple[int, int, int], highest: int = 99) -> tuple[Attempt, ...]:
-    """Every left-to-right attempt at these three numbers whose values stay in 0..highest, in a fixed order."""
+def attempts(numbers: tuple[int, ...], highest: int = 99) -> tuple[Attempt, ...]:
+    """Every left-to-right attempt at these numbers whose values stay in 0..highest, in a fixed order."""
     found = []
     for order in sorted(set(itertools.permutations(numbers))):
-        for o, p in itertools.product(SIGNS, SIGNS):
-            middle = SIGNS[o](order[0], order[1])
-            value = SIGNS[p](middle, order[2])
-            if 0 <= middle <= highest and 0 <= value <= highest:
-                found.append(Attempt(order, (o, p), middle, value))
+        for signs in itertools.product(SIGNS, repeat=len(order) - 1):
+            values = tuple(_values(order, signs))
+            if all(0 <= value <= highest for value in values):
+                found.append(Attempt(order, signs, values))
     return tuple(found)
 
 
-def problems(largest: int, highest: int = 99) -> dict[tuple[int, int, int], list[Problem]]:
-    """All solvable problems of three numbers 1..largest with targets 1..highest, by their numbers."""
-    by_numbers: dict[tuple[int, int, int], list[Problem]] = defaultdict(list)
-    for numbers in itertools.combinations_with_replacement(range(1, largest + 1), 3):
+def _values(numbers: tuple[int, ...], operators: tuple[str, ...]) -> Iterator[int]:
+    value = numbers[0]
+    for sign, number in zip(operators, numbers[1:], strict=True):
+        value = SIGNS[sign](value, number)
+        yield value
+
+
+def problems(largest: int, highest: int = 99, count: int = 3) -> dict[tuple[int, ...], list[Problem]]:
+    """All problems of `count` numbers 1..largest with targets 1..highest that an attempt solves, by their numbers."""
+    by_numbers: dict[tuple[int, ...], list[Problem]] = defaultdict(list)
+    for numbers in itertools.combinations_with_replacement(range(1, largest + 1), count):
         for target in sorted({a.value for a in attempts(numbers, highest)} - {0}):
             by_numbers[numbers].append(Problem(numbers, target))
     return by_numbers

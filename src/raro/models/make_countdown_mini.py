@@ -1,16 +1,17 @@
 """Makes the packaged mini base and its demonstrations again: `make base`. Seeded; about 10 minutes on one core.
 
 The mini base stands in for a pretrained LLM. It is a 156-thousand-parameter Llama-like decoder, trained by language modelling
-on synthetic traces of both roles, imperfect in both:
+on synthetic traces of both roles, imperfect in both. `--numbers 4 --width 192 --layers 6` makes its larger sister for four
+numbers, on a GPU where there is one (`make study-gpu`).
 
-policy  random attempts at the problem, none with the two signs of an earlier one, each worked out and flagged `ok` or `no`,
+policy  random attempts at the problem, none with the signs of an earlier one, each worked out and flagged `ok` or `no`,
         until one hits or it gives up; then its last attempt as the answer. The attempts are random, so its search is poor; a
         flag is wrong with probability FLAG_NOISE.
 critic  both answers worked out and flagged in the same way, then a verdict that follows the flags with probability `follows`
         and is drawn at random otherwise: a critic little above chance, or with 0 at chance.
 
 So the base already does arithmetic and compares a value with a target. What is left to learn is to search better, and which
-flags mark an expert. Numbers are split into four disjoint sets of triples: the base's own training, and the demonstrations'
+flags mark an expert. Numbers are split into four disjoint sets: the base's own training, and the demonstrations'
 train, dev and test.
 """
 
@@ -19,7 +20,8 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -27,7 +29,7 @@ from rich.progress import track
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from ..benchmarks.countdown import Attempt, Problem, attempts, evaluate, problems
+from ..benchmarks.countdown import Attempt, Problem, attempts, chained, evaluate, problems
 from ..game.prompts import critic_messages, policy_messages
 from ..learning.losses import cross_entropy
 from ..learning.update import Learner, Optimisation, Stream
@@ -35,15 +37,12 @@ from ..records import Pair, Sample
 from ..rollout.models import Speaker, save_model
 from ..text import END_THINK, THINK
 
-LARGEST = 15
 SHARES = {"base": 0.27, "train": 0.34, "dev": 0.06, "test": 0.33}
 FLAG_NOISE = 0.02
 STOPS = 0.6
 """Probability of giving up after a missed attempt,"""
 PATIENT = 0.1
 """but for this share of the traces, which go on to the end: without them the base could not work so far from the question."""
-MOST = 9
-"""Attempts of a trace at most: one for each pair of signs, and what 104 tokens hold."""
 WRONG_NUMBERS = 0.2
 """Share of the critic's lessons in which the student's answer uses numbers it was not given; flagged `no`."""
 BROKEN = 0.15
@@ -51,6 +50,25 @@ BROKEN = 0.15
 does not is fooled by it (measured: without these lessons the policy wrote `( 13`, and won)."""
 WORDS = ["=", "(", ")", "+", "-", "*", "/", ".", "ok", "no", "first", "tie", *map(str, range(100))]
 """What may stand in such an answer by mistake."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Countdown with so many `numbers` from 1 to `largest`. most: attempts of a trace at most. problems: at most so many of a
+    split; one that is not named is taken whole."""
+
+    numbers: int
+    largest: int
+    most: int
+    problems: Mapping[str, int] = field(default_factory=dict)
+
+
+THREE = Task(3, 15, 9)
+"""The miniature's. Nine attempts: one for each pair of signs, and what 104 tokens hold."""
+FOUR = Task(4, 13, 16, {"train": 20_000, "dev": 500, "test": 2_000})
+"""For a GPU. Sixteen attempts at 27 triples of signs, what 208 tokens hold; one attempt in 34 hits."""
+TASKS = {task.numbers: task for task in (THREE, FOUR)}
+
 INSTRUCTIONS = {"policy": "solve", "critic": "judge"}
 TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|> {{ m['content'] }} {% endfor %}"
@@ -80,17 +98,17 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return result
 
 
-def blank_model(seed: int, vocabulary: int) -> LlamaForCausalLM:
-    """The untrained decoder: width 64, 3 layers, 4 heads (2 for keys and values), float32."""
+def blank_model(seed: int, vocabulary: int, width: int = 64, layers: int = 3) -> LlamaForCausalLM:
+    """The untrained decoder: heads of 16 (half as many for keys and values), float32."""
     torch.manual_seed(seed)
     # Not Qwen2: for that model type AutoTokenizer takes its own class, whatever the folder says, and cuts numbers into digits.
     config = LlamaConfig(
         vocab_size=vocabulary,
-        hidden_size=64,
-        intermediate_size=192,
-        num_hidden_layers=3,
-        num_attention_heads=4,
-        num_key_value_heads=2,
+        hidden_size=width,
+        intermediate_size=3 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=width // 16,
+        num_key_value_heads=width // 32,
         max_position_embeddings=256,
         rope_theta=10_000.0,
         tie_word_embeddings=True,
@@ -102,16 +120,18 @@ def blank_model(seed: int, vocabulary: int) -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-def split_problems() -> dict[str, list[Problem]]:
-    """All problems, split by their numbers, so that no triple of numbers stands in two splits. The same for every seed of the
-    base: none of them may have met a held-out problem."""
-    by_numbers = problems(LARGEST)
-    triples = sorted(by_numbers)
-    random.Random("splits-0").shuffle(triples)
+def split_problems(task: Task = THREE) -> dict[str, list[Problem]]:
+    """All problems, split by their numbers, so that none of these multisets stands in two splits; of the demonstrations' splits
+    no more than the task wants. The same for every seed of the base: none of them may have met a held-out problem."""
+    by_numbers = problems(task.largest, count=task.numbers)
+    multisets, rng = sorted(by_numbers), random.Random("splits-0")
+    rng.shuffle(multisets)
     result, start = {}, 0
     for i, (name, share) in enumerate(SHARES.items()):
-        end = len(triples) if i == len(SHARES) - 1 else start + round(share * len(triples))
-        result[name] = [p for numbers in triples[start:end] for p in by_numbers[numbers]]
+        end = len(multisets) if i == len(SHARES) - 1 else start + round(share * len(multisets))
+        found = [p for numbers in multisets[start:end] for p in by_numbers[numbers]]
+        wanted = task.problems.get(name, len(found))
+        result[name] = rng.sample(found, wanted) if wanted < len(found) else found
         start = end
     return result
 
@@ -137,6 +157,7 @@ class Lessons:
     speaker: Speaker
     rng: random.Random
     follows: float
+    task: Task = THREE
 
     def flag(self, right: bool) -> bool:
         """Whether a trace flags it `ok`; wrong with probability FLAG_NOISE."""
@@ -152,16 +173,16 @@ class Lessons:
             left = [other for other in left if other.operators != attempt.operators]
             ok = self.flag(attempt.value == problem.target)
             worked.append(f"{attempt.worked} {'ok' if ok else 'no'}")
-            if ok or not left or len(worked) == MOST or self.rng.random() < stops:
+            if ok or not left or len(worked) == self.task.most or self.rng.random() < stops:
                 break
         text = f"{THINK} {' '.join(worked)} {END_THINK} {attempt.answer}"
         return self._sample(policy_messages(problem.question, INSTRUCTIONS["policy"]), text, "policy")
 
     def near(self, numbers: tuple[int, ...]) -> tuple[int, ...]:
         """The numbers with one of them changed: into a neighbour given beside it, or into any."""
-        place, other = self.rng.sample(range(3), 2)
+        place, other = self.rng.sample(range(len(numbers)), 2)
         changed = list(numbers)
-        changed[place] = numbers[other] if self.rng.random() < 0.5 else self.rng.randint(1, LARGEST)
+        changed[place] = numbers[other] if self.rng.random() < 0.5 else self.rng.randint(1, self.task.largest)
         return tuple(sorted(changed))
 
     def cheat(self, problem: Problem) -> Attempt:
@@ -177,8 +198,8 @@ class Lessons:
         """An answer that cannot be worked out: a piece of one, one with a wrong word in it, or one that leaves 0..99."""
         while True:
             if self.rng.random() < 0.3:
-                a, b, c = self.rng.sample(problem.numbers, 3)
-                words = f"( {a} {self.rng.choice('+-*')} {b} ) {self.rng.choice('+-*')} {c}".split()
+                drawn = self.rng.sample(problem.numbers, len(problem.numbers))
+                words = chained(drawn, [self.rng.choice("+-*") for _ in drawn[1:]]).split()
             else:
                 words = self.rng.choice(attempts(problem.numbers)).answer.split()
                 place = self.rng.randrange(len(words))
@@ -188,7 +209,7 @@ class Lessons:
             value = evaluate(answer)
             within = (
                 value is not None
-                and sum(value[1].values()) == 3
+                and sum(value[1].values()) == len(problem.numbers)
                 and answer in {a.answer for a in attempts(tuple(value[1].elements()))}
             )
             if words and not within:
@@ -226,9 +247,9 @@ class Lessons:
 def train(lessons: Lessons, steps: int, batch: int, rate: float) -> None:
     """Language modelling on both roles' traces, with warm-up and a cosine's decay of the learning rate."""
     speaker = lessons.speaker
-    learner = Learner(
-        speaker.model, None, Optimisation(learning_rate=rate, weight_decay=0.01, batch_tokens=2048), speaker.pad_id
-    )
+    batch_tokens = 2048 if speaker.model.device.type == "cpu" else 65_536
+    optimisation = Optimisation(learning_rate=rate, weight_decay=0.01, batch_tokens=batch_tokens)
+    learner = Learner(speaker.model, None, optimisation, speaker.pad_id)
     streams = {"policy": Stream(coefficient=0.5), "critic": Stream(coefficient=0.5)}
     for step in track(range(steps), "training the mini base"):
         samples = [lessons.policy() for _ in range(batch // 2)] + [lessons.critic() for _ in range(batch // 2)]
@@ -245,22 +266,27 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3500)
     parser.add_argument("--batch", type=int, default=128, help="traces per step")
     parser.add_argument("--rate", type=float, default=3e-3, help="peak learning rate")
+    parser.add_argument("--numbers", type=int, default=3, choices=sorted(TASKS), help="of a problem")
+    parser.add_argument("--width", type=int, default=64, help="of the decoder, a multiple of 32")
+    parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--follows", type=float, default=0.1, help="probability that a verdict in a trace follows its flags")
     parser.add_argument("--model", type=Path, default=package / "countdown-mini")
     parser.add_argument("--demonstrations", type=Path, help="where to write them, too (`make base`: beside the package's data)")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    splits = split_problems()
+    task = TASKS[given.numbers]
+    splits = split_problems(task)
     if given.demonstrations:
         with given.demonstrations.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(row) + "\n" for row in demonstrations(splits))
     print({name: len(found) for name, found in splits.items()}, flush=True)
     words = tokenizer()
-    model = blank_model(given.seed, len(words))
+    model = blank_model(given.seed, len(words), given.width, given.layers)
     model.generation_config.eos_token_id, model.generation_config.pad_token_id = words.eos_token_id, words.pad_token_id
-    speaker = Speaker(model, words, (words.eos_token_id,), words.pad_token_id)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    speaker = Speaker(model.to(device), words, (words.eos_token_id,), words.pad_token_id)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
-    lessons = Lessons(splits["base"], speaker, random.Random(f"lessons-{given.seed}"), given.follows)
+    lessons = Lessons(splits["base"], speaker, random.Random(f"lessons-{given.seed}"), given.follows, task)
     train(lessons, given.steps, given.batch, given.rate)
     save_model(speaker, given.model)
 
