@@ -1,8 +1,8 @@
 """Experts' answers made worse in one known way: what a judge or a critic must tell from the answer itself.
 
-Each kind leaves the rest of the answer as it was, so that neither spelling nor layout tells, and says its name. A kind that finds
-nothing to take hold of (no number, a single sentence) makes nothing. Pure: the same generator's state gives the same corruption.
-Negation knows English only.
+Each kind leaves the rest of the answer as it was, so that neither spelling nor layout tells, and says its name. A kind that
+finds nothing to take hold of (no number, a single sentence) makes nothing. Pure: the same generator's state gives the same
+corruption. Negation knows English only.
 """
 
 from __future__ import annotations
