@@ -92,6 +92,21 @@ def test_the_page_shows_every_arm_and_needs_nothing_beside_it(study):
     assert page.count("<svg") >= 2 and "http" not in page.replace("http-equiv", "")
 
 
+def test_tournaments_are_pooled_over_seeds(study, capsys):
+    from raro.study import tournaments
+
+    _, output, _ = study
+    runs = [output / "raro" / f"seed-{seed}" for seed in (0, 1)]
+    found = [tournaments.played(run, 2) for run in runs]
+    content = tournaments.pooled(found)
+    assert content["seeds"] == [0, 1] and content["items"] == len(found[0]["per_item"]["single"])
+    mean, low, high = content["paired"]["tournament-single"]
+    assert mean == pytest.approx(sum(one["paired"]["tournament-single"][0] for one in found) / 2) and low <= mean <= high
+    tournaments.main([str(output / "played"), "2", *map(str, runs)])
+    assert json.loads((output / "played.json").read_text())["scores"] == content["scores"]
+    assert "tournament" in capsys.readouterr().out
+
+
 def test_every_arm_once_for_each_budget(tmp_path):
     text = SMALL.replace("budget: raro", "budgets: [500, 1500]").replace("seeds: [0, 1]", "seeds: [0]")
     text = text[: text.index("  sft:")].replace("seeds: [1]", "seeds: [0]").replace("raro.steps: 3", "raro.steps: 1000")

@@ -1,0 +1,76 @@
+"""What the critic's tournament is worth, over seeds: finished runs' candidates, each with its own critic, on the test split.
+
+    python -m raro.study.tournaments results/countdown-mini-tournament 8 runs/study-countdown-mini/raro/seed-*
+
+For benchmarks with a checker only, which scores and never chooses. Writes TARGET.json: {"command", "n", "items", "seeds",
+"scores": {arm: [one mean per seed]}, "paired": {"tournament-ARM": [mean, low, high]}, ...}, the intervals over seeds and
+problems; the arms and their budgets are those of `raro.benchmarks.scaling`. Prints the same as a table.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ..benchmarks.scaling import compare
+from ..benchmarks.statistics import over_seeds, paired_over_seeds
+from ..config import parse
+from ..demonstrations import load_split
+from ..rollout.models import open_model
+from ..steps.harness import CONFIG
+from ..storage import write_json
+
+
+def played(run: Path, n: int) -> dict[str, Any]:
+    """The comparison on one finished run, as `scaling.compare` returns it, and its seed."""
+    config = parse((run / CONFIG).read_text(encoding="utf-8"))
+    items = load_split(run / "ingest", "test")[: config.evaluation.tournament_items]
+    console = Console(stderr=True)
+    with console.status(f"{run.name}: tournaments of {n} on {len(items)} problems"):
+        found = compare(open_model(run / "train" / "model", config), items, config, n)
+    return found | {"seed": config.seed}
+
+
+def pooled(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The table over runs. Raises ValueError where they were not played on equally many problems."""
+    arms = {arm: [one["per_item"][arm] for one in found] for arm in found[0]["per_item"]}
+    return {
+        **{key: found[0][key] for key in ("n", "items", "system", "votes", "ties")},
+        "seeds": [one["seed"] for one in found],
+        "answers": {budget: sum(one["answers"][budget] for one in found) / len(found) for budget in found[0]["answers"]},
+        "tokens": {kind: [one["tokens"][kind] for one in found] for kind in found[0]["tokens"]},
+        "scores": {arm: [sum(items) / len(items) for items in runs] for arm, runs in arms.items()},
+        "intervals": {arm: over_seeds(runs) for arm, runs in arms.items()},
+        "paired": {
+            f"tournament-{arm}": paired_over_seeds(arms["tournament"], runs)
+            for arm, runs in arms.items()
+            if arm not in ("tournament", "any")
+        },
+    }
+
+
+def main(arguments: Sequence[str]) -> int:
+    target, n, runs = Path(arguments[0]), int(arguments[1]), [Path(given) for given in arguments[2:]]
+    content = pooled([played(run, n) for run in runs])
+    content["command"] = f"python -m raro.study.tournaments {' '.join(map(str, arguments))}"
+    write_json(target.with_suffix(".json"), content)
+    table = Table("arm", "accuracy, %", "the tournament less this")
+    for arm, interval in content["intervals"].items():
+        less = content["paired"].get(f"tournament-{arm}")
+        table.add_row(arm, _shown(interval), _shown(less, "+") if less else "")
+    Console().print(table)
+    return 0
+
+
+def _shown(interval: Sequence[float], sign: str = "") -> str:
+    mean, low, high = (f"{100 * value:{sign}.1f}" for value in interval)
+    return f"{mean} ({low} to {high})"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
