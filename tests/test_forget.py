@@ -99,4 +99,4 @@ def test_the_data_benchmark_ends_with_one_json_object():
     said = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert said.returncode == 0, said.stderr
     result = json.loads(said.stdout.splitlines()[-1])
-    assert set(result) == {"jsonl", "parquet", "xml", "all screens"} and result["xml"]["100"]["rows_per_second"] > 0
+    assert {"jsonl", "parquet", "xml", "all screens"} < set(result) and result["xml"]["100"]["rows_per_second"] > 0

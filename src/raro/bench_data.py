@@ -2,15 +2,19 @@
 
 The rows are made up: a question of about 300 characters and an answer of about 400, seeded, no two alike; in XML posts of 1 KB
 and more, as the sites have them, where `rows` counts questions. `all screens` adds near-duplicates, language, licences and
-personal data to JSONL. One process, one thread: per second of CPU is what an idle machine would do per second, and the figure
-to compare on a busy one. Growth is the peak memory of the largest size beside that of the smallest. The last line is one JSON
-object.
+personal data to JSONL.
+
+Machines are busy, so the figures are taken by CPU time too. `cores`: rows per second of as many cores as there are processes,
+by the CPU time of all, and no more than the one that reads allows; with one process, rows per second of CPU. Memory is that of
+the reading process at its peak and as often that of the largest of the others. Growth: the largest size beside the smallest.
+The last line is one JSON object.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import platform
 import random
 import re
 import subprocess
@@ -21,6 +25,7 @@ from typing import Any
 from xml.sax.saxutils import quoteattr
 
 from .errors import BadInput
+from .steps.preflight import cores
 
 SCREENS = {
     "near_duplicates": 0.8,
@@ -30,58 +35,71 @@ SCREENS = {
     "personal_data": {"email": "mask", "phone": "mask", "date": "mask", "national_id": "drop", "account": "mask"},
 }
 WORKER = r"""
-import json, re, sys, time
+import json, re, resource, sys, time
 from pathlib import Path
-from raro.config import parse
+from raro.config import ShowText, parse
 from raro.demonstrations import collect, sources
 settings = parse({"demonstrations": json.loads(sys.argv[1])}).demonstrations
-folder = Path(sys.argv[2])
-started, cpu = time.perf_counter(), time.process_time()
-card = collect(settings, sources(settings.source), folder)
+folder, processes = Path(sys.argv[2]), int(sys.argv[3])
+started = time.perf_counter()
+card = collect(settings, sources(settings.source), folder, ShowText.full, None, processes)
 card.digest()
-seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
-status = Path("/proc/self/status")
-peak = int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1]) / 1024 if status.exists() else 0
-print(json.dumps({"rows": card.rows, "kept": card.kept, "seconds": seconds, "cpu": cpu, "peak_mib": peak}))
+seconds = time.perf_counter() - started
+own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+cpu = [used.ru_utime + used.ru_stime for used in (own, others)]
+peak = (own.ru_maxrss + (processes * others.ru_maxrss if cpu[1] else 0)) / 1024
+print(json.dumps({"rows": card.rows, "seconds": seconds, "reader": cpu[0], "others": cpu[1], "peak_mib": peak}))
 """
 
 
-def main(sizes: str) -> dict[str, Any]:
-    """Runs every format at every size and prints a table; returns what the last line holds. sizes: whole numbers, by commas."""
+def main(sizes: str, processes: int) -> dict[str, Any]:
+    """Runs every format at every size and prints a table; returns what the last line holds. sizes: whole numbers, by commas.
+    processes: as resources.ingest_processes. Raises BadInput."""
     from rich.console import Console
     from rich.progress import track
     from rich.table import Table
 
     if not re.fullmatch(r"[1-9]\d{0,8}(,[1-9]\d{0,8})*", sizes):
         raise BadInput(f"--rows '{sizes}' is no list of sizes", "write for example 10000,100000,1000000")
+    if not 1 <= processes <= 64:
+        raise BadInput(f"--processes {processes} is out of bounds", "write 1 to 64")
     counts = sorted(set(map(int, sizes.split(","))))
     kinds = {"jsonl": {}, "parquet": {}, "xml": {"reader": "stackexchange"}, "all screens": SCREENS}
-    table = Table("what", "rows", "rows/s", "rows/s of CPU", "MB/s of CPU", "peak memory, MiB")
-    result: dict[str, Any] = {}
+    table = Table("what", "rows", "rows/s", "cores, rows/s", "cores, MB/s", "seconds of CPU", "peak memory, MiB")
+    result: dict[str, Any] = {"processes": processes, "cores": cores(), "machine": platform.machine()}
     with tempfile.TemporaryDirectory(prefix="raro-bench-") as place:
         work = [(kind, count) for kind in kinds for count in counts]
         for kind, count in track(work, "reading and screening"):
             path = _made(Path(place), kind, count)
-            told = _measured({"source": str(path), **kinds[kind]}, Path(place))
-            rate, size = told["rows"] / told["seconds"], path.stat().st_size / 1e6
-            figures = {"rows_per_second": round(rate), "rows_per_cpu_second": round(told["rows"] / told["cpu"])}
-            figures["mb_per_cpu_second"] = round(size / told["cpu"], 1)
-            figures["peak_mib"] = round(told["peak_mib"])
+            told = _measured({"source": str(path), **kinds[kind]}, Path(place), processes)
+            figures = _figures(told, path.stat().st_size / 1e6, processes)
             result.setdefault(kind, {})[str(count)] = figures
             table.add_row(kind, f"{count:,}", *(f"{value:,}" for value in figures.values()))
             path.unlink()
-    for figures in result.values():
-        peaks = [figures[str(count)]["peak_mib"] for count in (counts[0], counts[-1])]
-        figures["memory_growth"] = round(peaks[1] / max(1, peaks[0]), 2)
+    for kind in kinds:
+        peaks = [result[kind][str(count)]["peak_mib"] for count in (counts[0], counts[-1])]
+        result[kind]["memory_growth"] = round(peaks[1] / max(1, peaks[0]), 2)
     Console().print(table)
     print(json.dumps(result))
     return result
 
 
-def _measured(settings: dict[str, Any], place: Path) -> dict[str, Any]:
+def _figures(told: dict[str, Any], megabytes: float, processes: int) -> dict[str, float]:
+    cpu = told["reader"] + told["others"]
+    shared = max(told["reader"], cpu / processes)
+    return {
+        "rows_per_second": round(told["rows"] / told["seconds"]),
+        "cores_rows_per_second": round(told["rows"] / shared),
+        "cores_mb_per_second": round(megabytes / shared, 1),
+        "cpu_seconds": round(cpu, 1),
+        "peak_mib": round(told["peak_mib"]),
+    }
+
+
+def _measured(settings: dict[str, Any], place: Path, processes: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=place) as folder:
-        command = [sys.executable, "-c", WORKER, json.dumps(settings), folder]
-        return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        command = [sys.executable, "-c", WORKER, json.dumps(settings), folder, str(processes)]
+        return json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 
 _TEXT = (

@@ -184,6 +184,7 @@ def _bench_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--compare", action="store_true", help="beside the peers too")
     parser.add_argument("--data", action="store_true", help="of reading demonstrations instead: rows/s and memory")
     parser.add_argument("--rows", metavar="N,N", default="10000,100000", help="sizes for --data (default: 10000,100000)")
+    parser.add_argument("--processes", metavar="N", type=int, default=1, help="that examine rows, for --data (default: 1)")
     parser.add_argument("--registry", action="store_true", help="of hashing, verification and transfer instead")
     parser.add_argument(
         "--gigabytes", metavar="N", type=float, default=10, help="size of the model for --registry (default: 10)"
@@ -196,7 +197,7 @@ def _bench(args: Arguments) -> int:
     if args.data:
         from .bench_data import main as bench_data
 
-        bench_data(args.rows)
+        bench_data(args.rows, args.processes)
         return 0
     if args.registry:
         from .bench_registry import main as bench_registry

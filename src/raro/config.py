@@ -428,6 +428,9 @@ class Resources:
     device: Literal["auto", "cpu", "cuda"] = doc("auto", "auto: a GPU where there is one")
     processes: int = doc(1, "processes that train together; each takes a GPU, or `threads` cores (M)", low=1)
     threads: int = doc(1, "torch threads per process on a CPU (M: two threads beside another busy process collapse)", low=1)
+    ingest_processes: int = doc(
+        0, "processes that examine demonstrations; 1: the step's own alone; 0: one for each core, 4 at most (M)", low=0, high=64
+    )
     batch_tokens: int = doc(16_384, "tokens of a micro-batch, padding included (M)", low=16)
     packing: Literal["rows", "packed", "shared"] = doc(
         "shared", "rows: one sample a row; packed: several; shared: a long prompt once for its completions (M)"

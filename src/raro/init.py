@@ -18,6 +18,7 @@ from .demonstrations.guess import described, guessed, left_unread
 from .demonstrations.personal import Shown
 from .errors import BadInput
 from .records import Demonstration
+from .steps.ingest import processes_of
 from .steps.preflight import check_base
 from .storage import write_atomic
 
@@ -73,7 +74,7 @@ def counted(config: Config, files: Sequence[Source]) -> tuple[Card, list[Demonst
     """All rows read and screened as ingest will, and the first that were kept. Raises BadInput where too many are unfit or too
     few are left."""
     with tempfile.TemporaryDirectory(prefix="raro-") as folder:
-        card = collect(config.demonstrations, files, Path(folder), ShowText.none)
+        card = collect(config.demonstrations, files, Path(folder), ShowText.none, processes=processes_of(config))
         if stop := card.stop(config.demonstrations, Path(folder) / "quarantine.jsonl"):
             reasons = ", ".join(f"{reason} ({count:,})" for reason, count in card.reasons.most_common(3))
             line = f"{stop.line.partition('; see ')[0]}, with {described(config.demonstrations)}"

@@ -14,6 +14,7 @@ _TAGS = re.compile(r"</?\s*(?:think|verdict)\s*>", re.IGNORECASE)
 _PLAIN = str.maketrans(
     {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-", "\u2212": "-", "\u00a0": " "}
 )
+_UNEVEN = ("  ", " \n", "\n ", "\n\n\n", "\t", "\x85", "\u1680")  # without these, all blanks being plain, no line changes
 _INVISIBLE = re.compile("[\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -28,6 +29,9 @@ def normalise(text: str) -> str:
         text = bare
     if "\n" not in text:
         return " ".join(text.split())
+    text = text.strip()
+    if not any(uneven in text for uneven in _UNEVEN):
+        return text
     lines, fenced = [], False
     for line in text.split("\n"):
         single = " ".join(line.split())
@@ -40,7 +44,7 @@ def normalise(text: str) -> str:
 def _bare(text: str) -> str:
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text).translate(_PLAIN)
-    if not text.isprintable():  # of ASCII only control characters are not, line feed and tab among them
+    if not text.isprintable() and not text.replace("\n", "").isprintable():  # none of _INVISIBLE is
         text = _INVISIBLE.sub("", text)
     return _TAGS.sub("", text) if "<" in text else text
 

@@ -16,7 +16,7 @@ from ..errors import BadInput
 from ..records import Demonstration
 from ..storage import digest_file
 from .files import Source, check, format_of, sources, told
-from .likeness import alike, bands, signature, words
+from .likeness import Likeness, alike, bands, signature, stored, words
 from .readers import READERS, Refusal
 
 Place = tuple[int, int]  # number of the benchmark, number of the row in it
@@ -61,18 +61,18 @@ class Benchmarks:
             self._bands[key].append(len(self._known))
         self._known.append((place, numbers))
 
-    def refuse(self, demonstration: Demonstration) -> Refusal | None:
+    def refuse(self, demonstration: Demonstration, like: Likeness) -> Refusal | None:
         """A refusal that names the benchmark and its row, where the demonstration's question repeats one."""
         found = words(demonstration.question)
         place = self._whole.get(_whole(found)) or next(filter(None, map(self._runs.get, self._cut(found))), None)
         if place:
             return self._refused(place, "same_words", "the same words in a row")
-        numbers = signature(demonstration.question)
-        for key in bands(numbers):
+        numbers = stored(like.question)
+        for key in like.bands:
             for number in self._bands.get(key, ()):
                 place, theirs = self._known[number]
-                if (likeness := alike(numbers, theirs)) >= self.settings.benchmark_similarity:
-                    return self._refused(place, "alike", f"{likeness:.0%} alike")
+                if (share := alike(numbers, theirs)) >= self.settings.benchmark_similarity:
+                    return self._refused(place, "alike", f"{share:.0%} alike")
         return None
 
     def _cut(self, found: list[str]) -> Iterator[int]:

@@ -17,11 +17,11 @@ from xml.parsers import expat
 from ..config import Demonstrations
 from ..errors import BadInput
 from .files import Source, opened
-from .html import as_text
 from .readers import LONGEST_LINE, Row
 
+POSTS = "stackexchange"  # the reader that understands a dump's posts
 CHUNK = 2**18  # bytes fed to a parser at once
-POSTS = 64  # questions or answers handed to the store at once
+AT_ONCE = 64  # questions or answers handed to the store at once
 LONGEST_POST = 2 * 2**20  # bytes; the sites themselves take 30,000 characters
 
 
@@ -69,8 +69,8 @@ QUESTION, ANSWER = "1", "2"  # PostTypeId; the other types are wikis and notices
 def read_posts(source: Source, settings: Demonstrations) -> Iterator[Row]:
     """Each question with its accepted answer, or else its best with enough score; numbered by the question's own Id.
 
-    Text is the body without HTML (`html.as_text`). licence: the ContentLicense of both posts. attribution: address and author
-    of both. Raises BadInput for a document type, XML that is damaged or no list of posts, an attribute without end.
+    values: title, asked and said, the bodies as HTML. licence: the ContentLicense of both posts. attribution: address and
+    author of both. Raises BadInput for a document type, XML that is damaged or no list of posts, an attribute without end.
     """
     with closing(sqlite3.connect("", isolation_level=None)) as store:  # "": a private file, spilled to disk, gone when closed
         store.executescript(_TABLES)
@@ -88,13 +88,10 @@ def read_posts(source: Source, settings: Demonstrations) -> Iterator[Row]:
             if answer is None:
                 yield Row(source.uri, identity, {}, done, "unanswered", "no accepted answer, and none with enough score")
                 continue
-            values = {
-                settings.question: f"{title}\n\n{as_text(asked)}",
-                settings.answer: as_text(said),
-            }
+            values = {"title": title, "asked": asked, "said": said}
             licences = " AND ".join(dict.fromkeys(one.replace(" ", "-") for one in (licence, its_licence) if one))
             authors = f"{_post(settings, identity)} by {owner}; {_post(settings, answer)} by {its_owner}"
-            yield Row(source.uri, identity, values, done, licence=licences, attribution=authors)
+            yield Row(source.uri, identity, values, done, licence=licences, attribution=authors, reader=POSTS)
 
 
 def _post(settings: Demonstrations, identity: int) -> str:
@@ -147,7 +144,7 @@ class _Posts:
             waiting.append((identity, _whole(get("AcceptedAnswerId")), get("Title", ""), body, licence, owner))
         else:
             waiting.append((identity, _whole(get("ParentId")), _whole(get("Score")) or 0, body, licence, owner))
-        if len(waiting) >= POSTS:
+        if len(waiting) >= AT_ONCE:
             self.flush()
 
     def flush(self) -> None:

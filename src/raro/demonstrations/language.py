@@ -10,7 +10,7 @@ from ..records import Demonstration
 from .readers import Refusal
 
 LETTERS = 40  # a text with fewer says too little, and passes
-CHARACTERS = (200, 1000)  # of a text are looked at: the second only where the first are not surely in an allowed language
+CHARACTERS = (100, 1000)  # of a text are looked at: the second only where the first are not surely in an allowed language
 SURE = 0.9  # probability below which a guess is no reason to refuse
 
 _NO_LETTERS = re.compile(r"[\W\d_]+")
@@ -33,8 +33,8 @@ class Languages:
     def refuse(self, demonstration: Demonstration) -> Refusal | None:
         """A refusal where question or answer is in another language."""
         for part in ("question", "answer"):
-            text = getattr(demonstration, part)[: CHARACTERS[-1]]
-            if len(_NO_LETTERS.sub("", text)) < LETTERS:
+            text = getattr(demonstration, part)
+            if all(len(_NO_LETTERS.sub("", text[:most])) < LETTERS for most in CHARACTERS):
                 continue
             for most in CHARACTERS:
                 language, probability = self._identifier.classify(text[:most])

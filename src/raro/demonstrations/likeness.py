@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
@@ -62,6 +62,26 @@ def bands(numbers: Any) -> list[int]:
     return [int.from_bytes(key, "big") >> 1 for key in cut]
 
 
+class Likeness(NamedTuple):
+    """What a demonstration is compared by. question, answer: signatures, 512 bytes each; answer empty where only questions are
+    compared. bands: of the question."""
+
+    question: bytes
+    answer: bytes
+    bands: list[int]
+
+
+def likeness(one: Demonstration, with_answer: bool) -> Likeness:
+    """The signatures of a demonstration's texts."""
+    numbers = signature(one.question)
+    return Likeness(numbers.tobytes(), signature(one.answer).tobytes() if with_answer else b"", bands(numbers))
+
+
+def stored(signed: bytes) -> Any:
+    """A signature from its bytes."""
+    return np.frombuffer(signed, np.uint32)
+
+
 class NearDuplicates:
     """Remembers the signatures of all rows on disk: about 1.5 KB each.
 
@@ -76,25 +96,24 @@ class NearDuplicates:
         self._database.execute("create table band (key integer, row integer, primary key (key, row)) without rowid")
         self._count = 0
 
-    def refuse(self, demonstration: Demonstration, split: str) -> Refusal | None:
+    def refuse(self, like: Likeness, split: str) -> Refusal | None:
         """A refusal where the row is too much like an earlier one; otherwise it is remembered."""
-        question, answer = signature(demonstration.question), signature(demonstration.answer)
-        keys = bands(question)
+        question, answer, keys = stored(like.question), stored(like.answer), like.bands
         places = ", ".join("?" * len(keys))
         near = f"select distinct row from band where key in ({places})"
         for its_split, its_question, its_answer in self._database.execute(
             f"select split, question, answer from row where id in ({near})", keys
         ):
-            likeness = alike(question, np.frombuffer(its_question, np.uint32))
-            if likeness < self.threshold:
+            share = alike(question, stored(its_question))
+            if share < self.threshold:
                 continue
             if its_split != split:
-                line = f"its question is {likeness:.0%} alike to one of an earlier row in another split"
+                line = f"its question is {share:.0%} alike to one of an earlier row in another split"
                 return Refusal("split_leak", line)
-            if (both := alike(answer, np.frombuffer(its_answer, np.uint32))) >= self.threshold:
-                return Refusal("near_duplicate", f"question and answer are {min(likeness, both):.0%} alike to an earlier row's")
+            if (both := alike(answer, stored(its_answer))) >= self.threshold:
+                return Refusal("near_duplicate", f"question and answer are {min(share, both):.0%} alike to an earlier row's")
         self._count += 1
-        row = (self._count, split, question.tobytes(), answer.tobytes())
+        row = (self._count, split, like.question, like.answer)
         self._database.execute("insert into row values (?, ?, ?, ?)", row)
         self._database.executemany("insert into band values (?, ?)", [(key, self._count) for key in keys])
         return None

@@ -22,6 +22,7 @@ _MONTH = (
     r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?|"
     r"Nov(?:ember)?|Dec(?:ember)?)"
 )
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")  # how each of them begins
 _DAY, _YEAR = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:19|20)\d{2}"
 _CAPITAL = r"[A-Z\u00c0-\u00dd][\w'\u2019-]+"
 _SURNAMES = rf"(?:,?\s+(?:[A-Z]\.|{_CAPITAL}))"
@@ -50,6 +51,8 @@ _PATTERNS: Mapping[str, list[re.Pattern[str]]] = {
     "date": [
         re.compile(rf"\b{_YEAR}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01])\b"),
         re.compile(rf"\b{_DAY}[/.-]{_DAY}[/.-](?:{_YEAR}|\d{{2}})\b"),
+    ],
+    "date in words": [  # a date too
         re.compile(rf"\b{_MONTH}\.?\s+{_DAY}(?:st|nd|rd|th)?(?:,?\s+{_YEAR})?\b"),
         re.compile(rf"\b{_DAY}(?:st|nd|rd|th|\.)?\s+(?:of\s+)?{_MONTH}(?:,?\s+{_YEAR})?\b"),
     ],
@@ -140,7 +143,10 @@ class PersonalData:
         elif kind in _CANDIDATES:
             yield from (match.span() for match in _CANDIDATES[kind].finditer(text) if self._checks[kind](match[0]))
         else:
-            for pattern in _PATTERNS[kind]:
+            patterns = _PATTERNS[kind]
+            if kind == "date" and any(month in text for month in _MONTHS):
+                patterns = [*patterns, *_PATTERNS["date in words"]]
+            for pattern in patterns:
                 yield from (match.span(pattern.groups) for match in pattern.finditer(text))
 
 

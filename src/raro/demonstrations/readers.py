@@ -27,8 +27,8 @@ EXCERPT = 200  # characters of a broken row kept for the quarantine
 class Row:
     """One row of a source. number: the line on which it starts, or its number in a Parquet file, from 1. values: the columns,
     or None for a broken row, which has a reason, a detail free of the row's text, and the beginning of its text. done: bytes of
-    the file read so far. licence, attribution: of this row alone, where the format says them. A row with values and a reason
-    was read well, but cannot be understood."""
+    the file read so far. licence, attribution: of this row alone, where the format says them. reader: which understands it,
+    where the format decides that. A row with values and a reason was read well, but cannot be understood."""
 
     uri: str
     number: int
@@ -39,6 +39,7 @@ class Row:
     text: str = ""
     licence: str = ""
     attribution: str = ""
+    reader: str = ""
 
     @property
     def source(self) -> str:

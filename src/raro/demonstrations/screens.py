@@ -130,9 +130,9 @@ class Duplicates:
     def __init__(self) -> None:
         self._seen = Seen("pairs")
 
-    def refuse(self, demonstration: Demonstration) -> Refusal | None:
-        """A refusal where the pair was seen before; otherwise it is remembered."""
-        if self._seen.first("pairs", pair_digest(demonstration)) is None:
+    def refuse(self, pair: bytes) -> Refusal | None:
+        """A refusal where the pair (its `pair_digest`) was seen before; otherwise it is remembered."""
+        if self._seen.first("pairs", pair) is None:
             return None
         return Refusal("duplicate", "question and answer equal those of an earlier row")
 

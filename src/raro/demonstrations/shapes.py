@@ -15,9 +15,10 @@ from typing import Any
 from ..config import Demonstrations
 from ..errors import BadInput
 from ..solver import Problem, solve
-from .documents import read_posts, read_squad
+from .documents import POSTS, read_posts, read_squad
 from .files import SQUAD, Source, check, format_of, told
 from .filters import filters
+from .html import as_text
 from .readers import READERS, Refusal, Row
 from .windows import windowed
 
@@ -180,6 +181,11 @@ def countdown(values: Mapping[str, Any], settings: Demonstrations) -> Pair | Ref
     return (problem.question, answer) if answer else Refusal("unsolvable", "no expression reaches the target")
 
 
+def posts(values: Mapping[str, Any], settings: Demonstrations) -> Pair | Refusal:
+    """A dump's question and its answer (`documents.read_posts`): title and body ask, both bodies without their HTML."""
+    return f"{values['title']}\n\n{as_text(values['asked'])}", as_text(values["said"])
+
+
 # ------------------------------------------------------------------------------------------------------------------ reading
 
 
@@ -201,6 +207,7 @@ READINGS: Mapping[str, Meaning] = {
     "chat": Meaning(chat, lambda s: [s.messages]),
     "squad": Meaning(squad, lambda s: ["question", "context", "answers"]),
     "countdown": Meaning(countdown, lambda s: ["nums", "target"]),
+    POSTS: Meaning(posts, lambda s: []),
 }
 
 
@@ -216,9 +223,8 @@ class Reading:
         if settings.reader in ("auto", "columns", "choice"):
             _check_columns(settings)
         self.filters = filters(settings.filters)
-        if settings.reader == "stackexchange" and (settings.filters or settings.split or settings.licence_column):
-            line = "the reader stackexchange has no columns for demonstrations.filters, .split or .licence_column"
-            raise BadInput(line, "leave them empty; licences and min_score choose among posts")
+        if settings.reader == POSTS:
+            _check_posts(settings)
         self.meaning = READINGS.get(settings.reader, READINGS["columns"])
         more = [settings.group, settings.split, settings.licence_column, *(one.column for one in self.filters)]
         self.columns = list(dict.fromkeys(name for name in [*self.meaning.wants(settings), *more] if name))
@@ -226,14 +232,14 @@ class Reading:
         self._plain = self.meaning.read is columns and not settings.template and not self.filters
 
     def rows(self, source: Source) -> Iterator[Row]:
-        """The source's rows in order, each with question and answer under the names the settings give them, or with a reason.
+        """The source's rows in order, as they stand in it; `understood` says what each means.
 
         Raises BadInput where the file is not what its name claims, is damaged, or is empty.
         """
         kind = format_of(source.path, self.settings.reader)
-        if self.settings.reader == "stackexchange" and kind != "XML":
+        if self.settings.reader == POSTS and kind != "XML":
             raise BadInput(f"'{source.uri}' is {kind}, the reader stackexchange reads Posts.xml", "name the dump's Posts.xml")
-        if kind == "XML" and self.settings.reader not in ("auto", "stackexchange"):
+        if kind == "XML" and self.settings.reader not in ("auto", POSTS):
             raise BadInput(
                 f"'{source.uri}' is XML, the reader {self.settings.reader} reads none",
                 "set demonstrations.reader: stackexchange",
@@ -241,26 +247,30 @@ class Reading:
         with told(source):
             check(source, kind)
             if kind == "XML":
-                yield from map(self._taken, read_posts(source, self.settings))
-                return
-            found = read_squad(source) if kind == SQUAD else READERS[kind](source, self.columns)
-            yield from found if self._plain else map(self._understood, map(self._taken, found))
+                _check_posts(self.settings)
+                yield from read_posts(source, self.settings)
+            else:
+                yield from read_squad(source) if kind == SQUAD else READERS[kind](source, self.columns)
 
-    def _taken(self, row: Row) -> Row:
-        """The row, left out where a filter does not hold."""
-        if row.values is None or row.reason:
+    def understood(self, row: Row) -> Row:
+        """The row with question and answer under the names the settings give them; or with a reason, where a filter does not
+        hold or it cannot be understood."""
+        if row.values is None or row.reason or (self._plain and not row.reader):
             return row
-        lost = next((one for one in self.filters if not one.holds(row.values)), None)
-        return replace(row, reason="filter", detail=lost.text) if lost else row
-
-    def _understood(self, row: Row) -> Row:
-        if row.values is None or row.reason:
-            return row
-        pair = self.meaning.read(row.values, self.settings)
+        if lost := next((one for one in self.filters if not one.holds(row.values)), None):
+            return replace(row, reason="filter", detail=lost.text)
+        meaning = READINGS[row.reader] if row.reader else self.meaning
+        pair = meaning.read(row.values, self.settings)
         for part in [pair] if isinstance(pair, Refusal) else pair:
             if isinstance(part, Refusal):
                 return replace(row, reason=part.reason, detail=part.detail)
         return replace(row, values={**row.values, self.settings.question: pair[0], self.settings.answer: pair[1]})
+
+
+def _check_posts(settings: Demonstrations) -> None:
+    if settings.filters or settings.split or settings.licence_column:
+        line = f"the reader {POSTS} has no columns for demonstrations.filters, .split or .licence_column"
+        raise BadInput(line, "leave them empty; licences and min_score choose among posts")
 
 
 def _check_columns(settings: Demonstrations) -> None:

@@ -24,6 +24,9 @@ from ..records import Demonstration
 from ..storage import digest_file, fetch, read_json, writing
 from ..tracking import server
 from .harness import Step
+from .preflight import cores
+
+MOST_PROCESSES = 4  # more of them wait for the one that reads: it takes a quarter of the work, with all screens (M)
 
 
 def run(config: Config, run: Path) -> dict[str, Any]:
@@ -37,7 +40,7 @@ def run(config: Config, run: Path) -> dict[str, Any]:
         events = step.events
         found = data.sources(settings.source)
         files = described(found)
-        card = data.collect(settings, found, step.folder, config.privacy.show_text, events.progress)
+        card = data.collect(settings, found, step.folder, config.privacy.show_text, events.progress, processes_of(config))
         kept = run / data.QUARANTINE
         if stop := card.stop(settings, kept):
             _copy(step.folder / data.QUARANTINE, kept)
@@ -63,6 +66,11 @@ def run(config: Config, run: Path) -> dict[str, Any]:
             "quarantined": card.quarantined,
         }
         return step.outputs
+
+
+def processes_of(config: Config) -> int:
+    """Processes that examine rows on this machine."""
+    return config.resources.ingest_processes or min(cores(), MOST_PROCESSES)
 
 
 def _samples(card: data.Card, config: Config) -> list[Demonstration]:
