@@ -75,6 +75,11 @@ def report(**more) -> dict:
     return found | {"n": ITEMS, "well_formed": {"candidate": 1.0}} | more
 
 
+def judge(low: float, high: float) -> dict:
+    gap = ((low + high) / 2, low, high)
+    return {"status": "used", "paired": {"candidate-base": gap, "candidate-warmstart": gap}}
+
+
 @pytest.mark.parametrize(
     ("more", "gate", "decision", "rule"),
     [
@@ -98,6 +103,13 @@ def report(**more) -> dict:
             "strata",
         ),
         ({}, {"require_approval": True}, "hold", "approval"),
+        ({"judge": judge(0.1, 0.3)}, {}, "promote", ""),
+        ({"judge": judge(-0.3, 0.01)}, {}, "promote", ""),
+        ({"judge": judge(-0.3, -0.01)}, {}, "hold", "judge"),
+        ({"judge": judge(-0.3, -0.01)}, {"max_judge_loss": 0.05}, "promote", ""),
+        ({"judge": judge(float("nan"), float("nan"))}, {}, "hold", "judge"),
+        ({"judge": {"status": "used", "paired": {}}}, {}, "hold", "judge"),
+        ({"judge": {"status": "refused", "why": "the judge's endpoint cannot be reached"}}, {}, "hold", "judge"),
     ],
 )
 def test_each_rule_and_its_figures(more, gate, decision, rule):
@@ -105,7 +117,17 @@ def test_each_rule_and_its_figures(more, gate, decision, rule):
     outcomes = {one["rule"]: one["outcome"] for one in evidence["rules"]}
     assert decided == decision
     assert {name for name, outcome in outcomes.items() if outcome in ("hold", "reject")} == ({rule} if rule else set())
-    assert set(outcomes) == {"gain/base", "gain/warmstart", "level", "effect", "items", "readable", "strata", "approval"}
+    assert set(outcomes) == {
+        "gain/base",
+        "gain/warmstart",
+        "level",
+        "effect",
+        "items",
+        "readable",
+        "strata",
+        "judge",
+        "approval",
+    }
     assert all(one["why"] and one["told"].endswith(".") for one in evidence["rules"])
 
 

@@ -352,6 +352,53 @@ class Evaluation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Judge:
+    """Who says whether the model's answers are as good as the experts' where no checker can (docs/evaluation.md)."""
+
+    kind: Literal["none", "endpoint", "model"] = doc(
+        "none", "none; an OpenAI-compatible endpoint; or a model of one's own through the rollout engine"
+    )
+    model: str = doc("", "the model's name at the endpoint, or the folder or URI of one in Hugging Face layout")
+    endpoint: str = doc("", "address of the endpoint, such as http://judge.models.svc:8000/v1")
+    allow_external: bool = doc(
+        False, "questions and answers may be sent to an endpoint that is not on a private, loopback or cluster address"
+    )
+    key: str = doc("", "name of the environment variable that holds the endpoint's key; empty: none is sent")
+    ca: str = doc("", "PEM file of the authority that signed the endpoint's certificate; empty: the system's")
+    timeout: float = doc(60.0, "seconds that one try of a call may take (O)", low=0.1, high=3600)
+    retries: int = doc(4, "more tries of a call, waiting longer each time, as long as Retry-After says (O)", low=0, high=20)
+    concurrency: int = doc(8, "calls under way at once (O)", low=1, high=256)
+    reply_tokens: int = doc(512, "longest reply; a longer one is not read (O)", low=8)
+    budget: int = doc(5_000_000, "tokens, read and written, that one evaluation may spend; 0: no limit (O)", low=0)
+    items: int = doc(200, "test problems whose answers are judged, drawn by seed (O)", low=1)
+    max_chars: int = doc(20_000, "a longer answer loses unread (O: as long as a demonstration's may be)", low=1)
+    score: bool = doc(True, "each answer is scored by the rubric, too")
+    known: int = doc(60, "known-good pairs that the judge must tell apart: an expert's answer, and it made worse (O)", low=12)
+    min_agreement: float = doc(
+        0.8,
+        "share of them in which it must name the expert's, in both orders; else its figures are not used (O)",
+        low=0.5,
+        high=1,
+    )
+    max_unread: float = doc(0.1, "share of pairs without a verdict above which its figures are not used (O)", low=0, high=1)
+    on_outage: Literal["continue", "stop"] = doc(
+        "continue", "when the judge fails: evaluate without it, and the gate holds the candidate; or fail the step"
+    )
+    cache: str = doc("", "folder of the verdicts it gave, without texts; empty: judge/ in $RARO_CACHE")
+    pairwise: str = doc(
+        "You judge answers. You see a question and two answers to it. Weigh which one serves whoever asked better: is it "
+        "right, complete, clear, and to the point? Neither length nor the order in which they stand counts. If they are "
+        "equally good or equally bad, it is a tie. Reason briefly first.",
+        "system text for two answers (O: after MT-bench's, arXiv 2306.05685)",
+    )
+    rubric: str = doc(
+        "You judge answers. You see a question and an answer to it. Weigh whether it is right, complete, clear, and to the "
+        "point. Length does not count. Reason briefly first.",
+        "system text for one answer (O: after MT-bench's)",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Gate:
     """When a candidate becomes champion. Every rule has its reason here; `reasons` may put a house's own in its place."""
 
@@ -376,6 +423,12 @@ class Gate:
     max_stratum_loss: float = doc(
         0.05,
         "a mean gain may hide a loss on one kind of problem: with one surely above this the candidate is held (O)",
+        low=0,
+        high=1,
+    )
+    max_judge_loss: float = doc(
+        0.0,
+        "with a mean score in the judge's eyes surely this far below a rival's, or a judge that failed, held (O)",
         low=0,
         high=1,
     )
@@ -456,6 +509,7 @@ class Config:
     guards: Guards = doc(Guards(), "when training is going wrong, and what is done then")
     rollout: Rollout = doc(Rollout(), "how both roles write")
     evaluation: Evaluation = doc(Evaluation(), "what is measured")
+    judge: Judge = doc(Judge(), "who compares answers with the experts' where no checker can")
     gate: Gate = doc(Gate(), "when a candidate becomes champion")
     registry: Registry = doc(Registry(), "where models are registered")
     tracking: Tracking = doc(Tracking(), "MLflow")

@@ -21,6 +21,7 @@ EXTRAS = {
     "pipeline": "`raro run` and `raro compile`",
     "tracking": "MLflow, the registry and S3",
     "columnar": "demonstrations in Parquet",
+    "judge": "a judge behind an endpoint",
     "signing": "signatures and bills of materials of models",
 }
 TOOLS = {  # what is asked of each: that it is there is not yet that it works

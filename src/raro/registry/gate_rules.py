@@ -18,6 +18,7 @@ WHYS = {
     "effect": "A gain can be sure and still too small to be worth the risk of a change.",
     "items": "On few problems intervals are wider than they say.",
     "readable": "A model whose answers cannot be read serves nobody, whatever the readable ones score.",
+    "judge": "Where a house asked for a judge, its word is part of the evidence, and so is its silence.",
     "strata": "A better mean can hide that one kind of problem got worse, and somebody asks just those.",
 }
 """Each rule's reason, unless gate.reasons has the house's own."""
@@ -53,6 +54,7 @@ def rules(evaluation: Mapping[str, Any], gate: Gate, rivals: Sequence[str]) -> l
         _items(evaluation, gate),
         _readable(evaluation, gate),
         _strata(evaluation, gate),
+        _judge(evaluation, gate, rivals),
     ]
 
 
@@ -125,6 +127,29 @@ def _strata(evaluation: Mapping[str, Any], gate: Gate) -> Rule:
         f"{signed(worst['difference'])} points (interval {signed(worst['low'])} to {signed(worst['high'])})."
     )
     return _rule("strata", gate, False, "hold", figures, told)
+
+
+def _judge(evaluation: Mapping[str, Any], gate: Gate, rivals: Sequence[str]) -> Rule:
+    """A loss is sure where the high end of a rival's interval lies below it. A judge that failed is no evidence, and not none
+    asked for."""
+    judge = evaluation.get("judge")
+    if not judge:
+        return _rule("judge", gate, None, "hold", {}, "No judge was asked.")
+    if judge["status"] != "used":
+        return _rule(
+            "judge", gate, False, "hold", {"status": judge["status"]}, f"The judge's figures cannot be used: {judge['why']}."
+        )
+    gaps = {rival: judge["paired"].get(f"candidate-{rival}") for rival in rivals}
+    figures = {"differences": gaps, "most": gate.max_judge_loss}
+    if lacking := [rival for rival, gap in gaps.items() if gap is None]:
+        return _rule("judge", gate, False, "hold", figures, f"The judge did not compare the candidate with {lacking[0]}.")
+    lost = [rival for rival, gap in gaps.items() if not gap[2] >= -gate.max_judge_loss]
+    worst = min(gaps, key=lambda rival: gaps[rival][0])
+    told = (
+        f"In the judge's eyes the candidate is {signed(gaps[worst][0])} points against {worst} "
+        f"(interval {signed(gaps[worst][1])} to {signed(gaps[worst][2])}), measured by the experts' answers."
+    )
+    return _rule("judge", gate, not lost, "hold", figures, told)
 
 
 def percent(share: float) -> str:

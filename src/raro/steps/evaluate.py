@@ -69,11 +69,15 @@ def run(config: Config, run: Path) -> dict:
         report["critic"] = _critics(results["candidate"]["sampled"], items, folders, config, step)
         if config.evaluation.tournament:
             report["tournament"] = _tournament(items, folders["candidate"], config, step)
+        judged, verdicts = _judged(results, items, config, step)
+        report |= judged
         report["seconds"] = time.perf_counter() - started
         (step.folder / "evaluation.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
         with (step.folder / "items.jsonl").open("w", encoding="utf-8") as file:
             for i, item in enumerate(items):
                 row: dict = {way: {arm: found[way].scores[i] for arm, found in results.items()} for way in ways}
+                if verdicts:
+                    row["judge"] = {arm: found.get(i) for arm, found in verdicts.items()}
                 row["strata"] = {name: given[i] for name, given in strata.items()}
                 if config.privacy.show_text:
                     answers = {arm: found["greedy"].answers[i] for arm, found in results.items()}
@@ -157,6 +161,21 @@ def _tournament(items: list, folder: Path, config: Config, step: Step) -> dict:
     tick = partial(_tick, step, 0, len(items), "the tournament's rivals")
     found = compare(open_model(folder, config), items, config, config.evaluation.tournament, progress=tick)
     return {key: value for key, value in found.items() if key != "per_item"}
+
+
+def _judged(results: dict[str, dict[str, Measured]], items: list, config: Config, step: Step) -> tuple[dict, dict]:
+    """({"judge": what it says of every arm's greedy answers}, each judged item's score by arm); both empty without a judge."""
+    if config.judge.kind == "none":
+        return {}, {}
+    from ..benchmarks.judge import judged
+
+    def tick(text: str, done: int, of: int) -> None:
+        step.events.progress(done, of, text)
+
+    report, scores = judged(items, {arm: found["greedy"].answers for arm, found in results.items()}, config, tick)
+    if report["status"] != "used":
+        step.events.note(f"the judge's figures cannot be used: {report['why']}", "warning")
+    return {"judge": report}, scores
 
 
 def _tick(step: Step, before: int, total: int, text: str, done: int, of: int) -> None:

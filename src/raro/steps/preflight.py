@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import Config
-from ..errors import BadInput
+from ..errors import BadInput, ServiceFailed
 from ..storage import fetch, read_json, write_json
 from .harness import Step
 
@@ -29,6 +29,8 @@ def run(config: Config, run: Path) -> dict:
     """Checks, and writes STEP/environment.json."""
     with Step("preflight", config, run, always=True) as step:
         check(config, run)
+        if line := _probed_judge(config):
+            step.events.note(line, "warning")
         environment = _environment(config)
         write_json(step.folder / "environment.json", environment)
         step.events.note(f"{environment['device']}, {environment['cores']} cores, {environment['memory_gib']} GiB of memory")
@@ -38,13 +40,34 @@ def run(config: Config, run: Path) -> dict:
 
 def check(config: Config, run: Path) -> None:
     """Everything that needs no large library and writes nothing. Raises BadInput, or ServiceFailed for what may pass."""
+    from ..benchmarks import judge
     from ..demonstrations import sources
     from ..tracking import server
 
     check_base(config.base.uri)
+    judge.check(config.judge)
     sources(config.demonstrations.source)
     server.check(config)
     check_place(run)
+
+
+def _probed_judge(config: Config) -> str:
+    """Asks a judge's endpoint once, before the training rather than after it. Returns what is wrong and may pass; raises
+    BadInput for what will not, ServiceFailed where judge.on_outage is stop."""
+    if config.judge.kind != "endpoint":
+        return ""
+    from ..benchmarks.judge import Unusable
+    from ..benchmarks.judge.endpoint import probe
+
+    try:
+        probe(config.judge)
+    except Unusable as error:
+        if not error.passes:
+            raise BadInput(error.line, error.remedy) from None
+        if config.judge.on_outage == "stop":
+            raise ServiceFailed(error.line, "start it, or set judge.on_outage: continue") from None
+        return str(error)
+    return ""
 
 
 def check_base(uri: str) -> Path:

@@ -1,0 +1,14 @@
+"""A judge for what no checker can read: whose answer is better, the model's or the expert's (docs/evaluation.md).
+
+address -> wording -> endpoint or local -> asking (cache, budget) -> agreement -> judging. A judge is believed only as far as it
+tells known-good pairs apart, and whatever goes wrong with it ends in one line, never in a number.
+"""
+
+from __future__ import annotations
+
+from .address import check
+from .asking import Juror, Unusable, opened
+from .judging import judged
+from .wording import described
+
+__all__ = ["Juror", "Unusable", "check", "described", "judged", "opened"]

@@ -1,0 +1,140 @@
+"""One way to ask a judge, wherever it is: replies it gave before cost nothing, what it may spend has an end.
+
+Kept on disk is the verdict under the digest of all that was asked (model, wording, texts), never a text: the cache may lie
+where the texts may not. A reply that could not be read is not kept, and is asked for again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from ...config import Config, Judge
+from ...storage import cache_folder, canonical, digest_text, writing
+from .wording import VERSION, Request, read
+
+Progress = Callable[[int, int], None]
+
+
+class Unusable(Exception):
+    """Why a judge cannot be used, in one line. passes: whether another try later may help (an outage)."""
+
+    def __init__(self, line: str, remedy: str = "", passes: bool = False):
+        super().__init__(f"{line} ({remedy})" if remedy else line)
+        self.line, self.remedy, self.passes = line, remedy, passes
+
+
+@dataclass(slots=True)
+class Spent:
+    """Tokens and calls so far. budget: tokens, both ways, after which nothing more is asked; 0: none."""
+
+    budget: int
+    read: int = 0
+    written: int = 0
+    calls: int = 0
+    kept: int = 0
+
+    @property
+    def gone(self) -> bool:
+        """Whether nothing is left."""
+        return bool(self.budget) and self.read + self.written >= self.budget
+
+    def check(self) -> None:
+        """Raises Unusable where nothing is left."""
+        if self.gone:
+            line = f"the judge's budget of {self.budget:,} tokens is spent after {self.calls:,} calls"
+            raise Unusable(line, "raise judge.budget, or lower judge.items; what it said is kept")
+
+    def add(self, read: int, written: int) -> None:
+        """One more call."""
+        self.read, self.written, self.calls = self.read + read, self.written + written, self.calls + 1
+
+
+Keep = Callable[[int, str | None], None]
+"""Called with a request's place and what its reply was read as."""
+
+
+class Source(Protocol):
+    """Where replies come from. identity: what tells this judge from any other."""
+
+    identity: dict[str, Any]
+
+    def __call__(self, requests: Sequence[Request], spent: Spent, keep: Keep) -> None:
+        """Asks all, keeping each as it comes. Raises Unusable."""
+        ...
+
+
+@dataclass
+class Juror:
+    """A judge that can be asked. cache: folder of what it said before."""
+
+    source: Source
+    settings: Judge
+    cache: Path
+    spent: Spent = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.spent = Spent(self.settings.budget)
+
+    def ask(self, requests: Sequence[Request], progress: Progress | None = None) -> list[str | None]:
+        """What each reply says, in order; None where it cannot be read. Raises Unusable."""
+        said: list[str | None] = [self._before(request) for request in requests]
+        missing = [i for i, one in enumerate(said) if one is None]
+        self.spent.kept += len(said) - len(missing)
+        done = len(said) - len(missing)
+
+        def keep(place: int, value: str | None) -> None:
+            nonlocal done
+            said[missing[place]] = value
+            if value is not None:
+                self._remember(requests[missing[place]], value)
+            done += 1
+            if progress:
+                progress(done, len(said))
+
+        if missing:
+            self.source([requests[i] for i in missing], self.spent, keep)
+        return said
+
+    def _path(self, request: Request) -> Path:
+        asked = [request.kind, request.system, request.user, self.settings.reply_tokens]
+        key = digest_text(canonical([VERSION, self.source.identity, asked]))
+        return self.cache / key[:2] / f"{key[2:]}.json"
+
+    def _remember(self, request: Request, value: str) -> None:
+        """By a rename, without waiting for the disk as others wait for their replies: what is damaged is asked for again."""
+        path = self._path(request)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_suffix(f".{os.getpid()}.tmp")
+            temporary.write_text(json.dumps({"said": value}), encoding="utf-8")
+            temporary.replace(path)
+
+    def _before(self, request: Request) -> str | None:
+        try:
+            said = json.loads(self._path(request).read_text(encoding="utf-8"))["said"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        ending = "VERDICT" if request.kind == "pair" else "SCORE"
+        spelt = {"first": "1", "second": "2"}.get(said, said)
+        return said if isinstance(said, str) and read(request.kind, f"{ending}: {spelt}") == said else None
+
+
+def opened(config: Config) -> Juror:
+    """The judge that the settings name. Raises BadInput where it must not be used, or cannot be opened."""
+    from .address import check
+
+    check(config.judge)
+    if config.judge.kind == "endpoint":
+        from .endpoint import Endpoint
+
+        source: Source = Endpoint(config.judge)
+    else:
+        from .local import Local
+
+        source = Local(config)
+    return Juror(source, config.judge, Path(config.judge.cache) if config.judge.cache else cache_folder() / "judge")
