@@ -26,8 +26,8 @@ SCHEMA = 1
 
 
 class ShowText(enum.StrEnum):
-    """What may be shown of questions and answers. Only `full` counts as true: whoever cannot mask shows nothing. `true` and
-    `false` are read as `full` and `none`."""
+    """What may be shown of questions and answers; demonstrations/shown.py acts on it. `true` and `false` are read as `full` and
+    `none`."""
 
     full = "full"
     masked = "masked"
@@ -36,9 +36,6 @@ class ShowText(enum.StrEnum):
     @classmethod
     def _missing_(cls, value: object) -> ShowText | None:
         return {True: cls.full, False: cls.none}.get(value) if isinstance(value, bool) else None
-
-    def __bool__(self) -> bool:
-        return self is ShowText.full
 
 
 PersonalKind = Literal[
@@ -469,8 +466,8 @@ class Privacy:
 
     show_text: ShowText = doc(
         ShowText.full,
-        "full: report, MLflow, quarantine and data card may hold questions and answers; masked: the last two, personal data "
-        "masked, the others figures only; none: figures only. true and false mean full and none",
+        "of questions and answers in quarantine, data card, judged pairs, report and MLflow. full: all; masked: with personal "
+        "data masked; none: figures only. true and false mean full and none",
     )
 
 

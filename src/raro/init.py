@@ -15,7 +15,7 @@ from .config import Config, ShowText, load, overridden, parse
 from .demonstrations import SPLITS, Card, Source, collect, sources
 from .demonstrations.files import printable
 from .demonstrations.guess import described, guessed, left_unread
-from .demonstrations.personal import Shown
+from .demonstrations.shown import Shown
 from .errors import BadInput
 from .records import Demonstration
 from .steps.ingest import processes_of
@@ -63,7 +63,7 @@ def told(config: Config, card: Card, files: Sequence[Source], examples: Sequence
     print(f"{card.rows:,} rows read, {card.kept:,} kept, {card.quarantined:,} quarantined")
     for reason, count in [*card.reasons.most_common(), *card.left_out.most_common()]:
         print(f"  {reason}: {count:,}")
-    shown = Shown(settings, config.privacy.show_text)
+    shown = Shown.of(config)
     for one in examples:
         print(f"\n{one.source}")
         for part, text in (("question", one.question), ("answer", one.answer)):

@@ -187,9 +187,9 @@ def read_squad(source: Source) -> Iterator[Row]:
                 for row in _rows(source, article):
                     number += 1
                     yield Row(source.uri, number, row, tell())
-        except (ijson.JSONError, UnicodeDecodeError) as error:
+        except (ijson.JSONError, UnicodeDecodeError):
             where = f"after row {number}" if number else "at its beginning"
-            raise BadInput(f"'{source.uri}' is damaged JSON {where}: {str(error)[:80].strip()}", "copy it again") from None
+            raise BadInput(f"'{source.uri}' is damaged JSON {where}", "copy it again") from None  # the error quotes it
     if not number:
         line = f"'{source.uri}' holds no questions of the form data, paragraphs, qas"
         raise BadInput(line, "name a file in SQuAD's form, or set another demonstrations.reader")

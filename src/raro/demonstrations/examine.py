@@ -14,10 +14,11 @@ from ..config import Demonstrations, ShowText
 from ..records import Demonstration
 from .language import Languages
 from .likeness import Likeness, likeness
-from .personal import PersonalData, Shown
+from .personal import PersonalData
 from .readers import EXCERPT, Refusal, Row
 from .screens import Screened, pair_digest, screen
 from .shapes import LEFT_OUT, Reading
+from .shown import Shown
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,8 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
-from ..config import Demonstrations, PersonalKind, ShowText
 from ..errors import BadInput
 
 Span = tuple[int, int]
@@ -148,28 +147,6 @@ class PersonalData:
                 patterns = [*patterns, *_PATTERNS["date in words"]]
             for pattern in patterns:
                 yield from (match.span(pattern.groups) for match in pattern.finditer(text))
-
-
-class Shown:
-    """A text as it may be shown to people: as it is, with every kind of personal data masked, or (it is false) not at all.
-
-    Who screens for personal data must not find it again among what was refused for it: then what would be shown in full is
-    masked.
-    """
-
-    LONGEST = 2000  # characters that are looked through; the rest is cut
-
-    def __init__(self, settings: Demonstrations, show_text: ShowText):
-        self._any = show_text is not ShowText.none
-        masked = show_text is ShowText.masked or settings.personal_data
-        every = dict.fromkeys(get_args(PersonalKind), "mask")
-        self._personal = PersonalData(every, settings.phone_region) if self._any and masked else None
-
-    def __bool__(self) -> bool:
-        return self._any
-
-    def __call__(self, text: str) -> str:
-        return self._personal.clean(text[: self.LONGEST]).text if self._personal else text
 
 
 def _checks() -> dict[str, Callable[[str], bool]]:

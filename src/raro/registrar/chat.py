@@ -2,6 +2,8 @@
 
 The critic has learned to tell an expert's answer from a policy's, so between two answers it names the one that looks more like
 an expert's. The answers meet in the tournament that the run's own configuration states (benchmarks/tournament.py).
+
+Nothing of what is asked and answered is kept.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from pathlib import Path
 
 from ..benchmarks import asking, tournament
 from ..config import Config, parse
+from ..demonstrations.shown import WHOLE, Shown
 from ..errors import BadInput, GateRefused
 from ..records import Sampling
 from ..registry.audit import audited
@@ -50,7 +53,7 @@ def main(
         if not made.whole:
             raise GateRefused(f"{made.reference} does not answer: {made.breaks[0]}", "raro audit verify tells more")
         config = parse(made.found["config"])
-        speaker = _opened(Path(made.found["path"]), config)
+        speaker, shown = _opened(Path(made.found["path"]), config), Shown.to_its_asker(config)
         engine = speaker.engine(config)
         heat = config.rollout.temperature if temperature is None and best_of > 1 else temperature or 0.0
         print(
@@ -66,8 +69,8 @@ def main(
                 (best,) = tournament.best_of(speaker, [question], [[answer for _, answer in found]], config)
                 chosen = best.chosen or 0
             if show_thoughts:
-                print(f"({found[chosen][0].strip()})")
-            print(found[chosen][1], flush=True)
+                print(f"({shown(found[chosen][0].strip(), WHOLE)})")
+            print(shown(found[chosen][1], WHOLE), flush=True)
     return 0
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..config import ShowText
 from ..tracking import events
 from .stages import ORDER, Stages
 
@@ -55,6 +56,11 @@ class Record:
         return may_show(self.config)
 
     @property
+    def masked(self) -> bool:
+        """Whether that is with personal data masked."""
+        return self.config.get("privacy", {}).get("show_text") == ShowText.masked
+
+    @property
     def outcome(self) -> str:
         """failed, interrupted, promote, hold, reject, nothing-new or unfinished."""
         if self.failure:
@@ -96,8 +102,9 @@ class Record:
 
 
 def may_show(config: Mapping[str, Any]) -> bool:
-    """Whether a run's configuration lets text be shown as it is; older ones say true for full."""
-    return config.get("privacy", {}).get("show_text") in (True, "full")
+    """Whether a run's configuration lets text be shown, as the steps wrote it down (masked or not); older ones say true for
+    full."""
+    return config.get("privacy", {}).get("show_text") in (True, ShowText.full, ShowText.masked)
 
 
 def read(run: str | Path) -> Record:

@@ -34,8 +34,9 @@ def run(config: Config, run: Path) -> dict:
         from ..benchmarks.measure import CHECKED, measure
         from ..benchmarks.strata import labels
         from ..demonstrations import load_split
+        from ..demonstrations.shown import Shown
 
-        started = time.perf_counter()
+        started, shown = time.perf_counter(), Shown.of(config)
         data = step.input("ingest")
         items = load_split(data, "test")[: config.evaluation.max_items]
         if not items:
@@ -79,9 +80,9 @@ def run(config: Config, run: Path) -> dict:
                 if verdicts:
                     row["judge"] = {arm: found.get(i) for arm, found in verdicts.items()}
                 row["strata"] = {name: given[i] for name, given in strata.items()}
-                if config.privacy.show_text:
-                    answers = {arm: found["greedy"].answers[i] for arm, found in results.items()}
-                    row = {"question": item.question, "expert": item.answer, "answers": answers} | row
+                answers = {arm: found["greedy"].answers[i] for arm, found in results.items()}
+                texts = {"question": item.question, "expert": item.answer, "answers": answers}
+                (row,) = shown.rows([texts | row], texts)
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
         step.outputs |= {way: report[way]["candidate"][0] for way in ways}
         return step.outputs

@@ -18,7 +18,7 @@ from ..config import Config
 from ..demonstrations import drift, sheet
 from ..demonstrations.card import FILE, described
 from ..demonstrations.contamination import benchmark_sources
-from ..demonstrations.personal import Shown
+from ..demonstrations.shown import Shown
 from ..errors import GateRefused
 from ..records import Demonstration
 from ..storage import digest_file, fetch, read_json, writing
@@ -75,7 +75,7 @@ def processes_of(config: Config) -> int:
 
 def _samples(card: data.Card, config: Config) -> list[Demonstration]:
     """What the data card may show."""
-    shown = Shown(config.demonstrations, config.privacy.show_text)
+    shown = Shown.of(config)
     return [replace(one, question=shown(one.question), answer=shown(one.answer)) for one in card.samples] if shown else []
 
 

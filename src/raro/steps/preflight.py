@@ -42,11 +42,13 @@ def check(config: Config, run: Path) -> None:
     """Everything that needs no large library and writes nothing. Raises BadInput, or ServiceFailed for what may pass."""
     from ..benchmarks import judge
     from ..demonstrations import sources
+    from ..demonstrations.shown import Shown
     from ..tracking import server
 
     check_base(config.base.uri)
     judge.check(config.judge)
     sources(config.demonstrations.source)
+    Shown.of(config)
     server.check(config)
     check_place(run)
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ..rollout.models import Speaker
 
 TRANSCRIPTS = "pairs.jsonl"
+TEXTS = ("question", "expert", "policy", "policy_thought", "critic_thought")  # of a judged pair
 SHOWN = 20
 """Steps, evenly spaced, whose judged pairs are kept for people to read."""
 PLAY, ERROR = ".play.json", ".error.json"
@@ -96,6 +97,7 @@ def _free_port() -> int:
 def train(config: Config, play: Play) -> None:
     """The loop: the same in each process, where there are several; the first one writes."""
     from ..demonstrations import load_split
+    from ..demonstrations.shown import Shown
     from ..learning import checkpoints
     from ..learning.adapters import merge
     from ..learning.update import NotFinite
@@ -122,6 +124,7 @@ def train(config: Config, play: Play) -> None:
     if found and "guards" in found.state:
         guarding.restore(found.state["guards"])
     together()
+    shown = Shown.of(config)
     transcripts = Transcripts(folder / TRANSCRIPTS, first) if writes else None
     if writes:
         events.progress(first, settings.steps, "steps")
@@ -150,8 +153,8 @@ def train(config: Config, play: Play) -> None:
         if writes:
             events.metrics(done, figures)
             events.progress(done, max(done, round(done / progress)), "steps")
-            if config.privacy.show_text and _passed(before, progress, SHOWN):
-                transcripts.add(rows)
+            if shown and _passed(before, progress, SHOWN):
+                transcripts.add(shown.rows(rows, TEXTS))
             if _passed(before, progress, settings.snapshots):
                 checkpoints.save_weights(folder, done, speaker.model)
             if done % settings.checkpoint_every == 0 or progress >= 1:
