@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 
+import numpy as np
 import pytest
 from chat_server import chat_server, honest
 
+from raro.benchmarks import critics, likelihood, telling
 from raro.config import load
 from raro.errors import BadInput, ServiceFailed
+from raro.records import Demonstration
 from raro.steps import evaluate, ingest, preflight
+from raro.steps.evidence import Evidence
 from raro.steps.harness import Step
 from raro.storage import fetch, read_json
 
@@ -21,11 +26,13 @@ SMALL = [
     "evaluation.sft_steps=0",
     "evaluation.bootstrap=100",
     "evaluation.critic_items=8",
+    "evaluation.experts=0",
     "judge.items=12",
     "judge.known=14",
     "judge.timeout=2",
     "judge.retries=1",
     "resources.processes=1",
+    "resources.ingest_processes=1",
 ]
 
 
@@ -74,3 +81,104 @@ def test_a_judge_that_is_set_up_wrongly_stops_the_run_before_the_training(tmp_pa
             preflight._probed_judge(load("countdown-mini", [*more, "judge.on_outage=stop"]))
     with pytest.raises(BadInput, match="outside of the house"):
         preflight.run(load("countdown-mini", [*more, "judge.endpoint=https://8.8.8.8/v1"]), tmp_path / "other")
+
+
+def test_evidence_without_checker_or_judge_stands_in_the_evaluation(tmp_path):
+    config = made(tmp_path / "run", "evaluation.experts=20")
+    evaluate.run(config, tmp_path / "run")
+    found = read_json(tmp_path / "run" / "evaluate" / "evaluation.json")["experts"]
+    assert found["n"] == 20 and set(found["logprob"]) == {"base", "warmstart", "candidate"}
+    assert all(low <= mean <= high < 0 for mean, low, high in found["logprob"].values())
+    assert found["paired"]["candidate-base"] == [0, 0, 0] and found["prefers"]["base"][0] > 0.5
+    assert all(0 <= found["told_apart"][by]["base"][0] <= 1 for by in ("ngrams", "length"))
+    for critic in found["critics"].values():
+        assert critic["health"]["n"] >= 18 and critic["health"]["told"][1] > 0.5  # the mini base's critic sees made-up faults
+        assert (
+            critic["status"] == "used" and critic["wins"]["base"][2] < 0.5 and critic["paired"]["candidate-base"] == [0, 0, 0]
+        )
+
+
+def test_none_is_measured_where_none_is_asked_for(tmp_path):
+    config = load("countdown-mini", [*SMALL, "evaluation.experts=0"])
+    assert Evidence([], config).report({}, lambda *_: None) == {}
+
+
+# -------------------------------------------------------------------------------------------------------------- its parts alone
+
+
+@pytest.fixture(scope="module")
+def mini():
+    from raro.rollout.models import open_model
+
+    config = load("countdown-mini", [*SMALL, "evaluation.bootstrap=200"])
+    return open_model(fetch(config.base.uri), config), config
+
+
+def items_of(n):
+    rows = [json.loads(line) for line in fetch("package://countdown-mini.jsonl").read_text().splitlines()]
+    rows = [row for row in rows if row["split"] == "test"][:n]
+    return [Demonstration(question=r["question"], answer=r["answer"], source="", licence="", group=r["group"]) for r in rows]
+
+
+def test_an_experts_likelihood_is_that_of_its_tokens_behind_the_thought(mini):
+    import torch
+
+    speaker, config = mini
+    items, thoughts = items_of(4), ["7 + 4 = 11", None, "", "1 2"]
+    found = likelihood.likelihood(speaker, items, thoughts, config)
+    for item, thought, value in zip(items, thoughts, found.experts, strict=True):
+        messages = [{"role": "system", "content": config.prompts.policy}, {"role": "user", "content": item.question}]
+        prompt = speaker.prompt(messages, "", 0).ids
+        whole = (
+            *prompt,
+            *speaker.completion(f"<think> {thought} </think> {item.answer}".replace("None ", "").replace("  ", " ")),
+        )
+        n = len(speaker.completion(item.answer))
+        with torch.inference_mode():
+            logprobs = speaker.model(torch.tensor([whole])).logits[0].log_softmax(-1)
+        own = [float(logprobs[i - 1, whole[i]]) for i in range(len(whole) - n, len(whole))]
+        assert value == pytest.approx(sum(own) / n, abs=1e-4)
+
+
+def test_a_model_that_knows_nothing_prefers_nobody_and_its_critic_is_refused(blank, mini):
+    _, config = mini
+    items = items_of(40)
+    assert 4 < likelihood.likelihood(blank, items, [None] * 40, config).prefers.count(1.0) < 36
+    found = critics.ruled(blank, items, {"base": ["1"] * 40, "candidate": ["2"] * 40}, config)
+    assert found["status"] == "refused" and "wins" not in found and "no better than chance" in found["why"]
+
+
+def test_made_up_faults_are_the_same_for_every_arm():
+    items = items_of(30)
+    one, two = likelihood.worse_answers(items, 3), likelihood.worse_answers(items, 3)
+    assert one == two and all(made and made[1] != item.answer for made, item in zip(one, items, strict=True))
+    assert {kind for kind, _ in one} >= {"number", "shuffled", "truncated", "foreign"}
+
+
+def texts(rng, n, words):
+    return [" ".join(rng.choices(words, k=rng.randint(5, 15))) for _ in range(n)]
+
+
+def test_classifiers_tell_a_habit_and_nothing_where_there_is_none():
+    rng = random.Random(0)
+    words = [f"w{i}" for i in range(50)]
+    experts, alike = texts(rng, 200, words), texts(rng, 200, words)
+    for by in telling.FEATURES:
+        value, low, high = telling.told_apart(experts, alike, by, 200, 0)
+        assert low < 0.5 < high and abs(value - 0.5) < 0.1
+    habit = [f"{text} indeed" for text in alike]
+    assert telling.told_apart(experts, habit, "ngrams", 200, 0)[1] > 0.95
+    long = [f"{text} {text} {text}" for text in alike]
+    assert telling.told_apart(experts, long, "length", 200, 0)[1] > 0.9
+    assert telling.told_apart(experts, experts, "ngrams", 200, 0)[0] == pytest.approx(0.5, abs=0.05)
+    assert telling.told_apart(experts[:5], alike[:5], "length", 200, 0) is None
+    assert telling.told_apart(experts, [""] * 200, "length", 200, 0) is None
+
+
+@pytest.mark.parametrize("shape", [(300, 20), (20, 300)])
+def test_least_squares_is_the_same_in_either_space(shape):
+    rng = np.random.default_rng(0)
+    rows, side, asked = rng.normal(size=shape), rng.choice([-1.0, 1.0], shape[0]), rng.normal(size=(5, shape[1]))
+    penalty = telling.RIDGE * shape[0] * np.eye(shape[1])
+    expected = asked @ np.linalg.inv(rows.T @ rows + penalty) @ rows.T @ side
+    assert np.allclose(telling._fitted(rows, side, asked), expected)

@@ -329,6 +329,12 @@ class Evaluation:
     critic_items: int = doc(
         500, "of the candidate's errors on test that its critic is asked about, where a checker tells them (O)", low=1
     )
+    experts: int = doc(
+        300,
+        "test problems on which the evidence without checker or judge is measured: likelihood of the experts' answers, frozen "
+        "critics, classifiers; 0: none (O)",
+        low=0,
+    )
     tournament: int = doc(
         0,
         "answers per problem among which the critic chooses, against majority vote at equal tokens; 0: not measured (O: 8)",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..config import Config
 from ..records import Completion, Demonstration, Sampling
@@ -43,7 +43,7 @@ CHECKED = ("countdown", "deepmath", "diagnosis")
 class Measured:
     """One arm's answers. scores: one per item, the mean over its samples. answers, first: answer and score of each item's first
     sample, '' and 0 where malformed. well_formed: share of rollouts that could be read. tokens: written in all. each: one list
-    per item, its samples' scores."""
+    per item, its samples' scores. thoughts: of each item's first sample, None where malformed or without one."""
 
     scores: list[float]
     answers: list[str]
@@ -51,6 +51,7 @@ class Measured:
     well_formed: float
     tokens: int
     each: list[list[float]]
+    thoughts: list[str | None] = field(default_factory=list)
 
 
 def measure(
@@ -83,7 +84,13 @@ def measure(
         well_formed=sum(answer is not None for answers in read for answer in answers) / max(1, sum(map(len, read))),
         tokens=sum(len(c.ids) for completions in written for c in completions),
         each=each,
+        thoughts=[_thought(speaker, completions[0]) if thinking else None for completions in written],
     )
+
+
+def _thought(speaker: Speaker, completion: Completion) -> str | None:
+    parts = speaker.read(completion)
+    return parts[0] if parts else None
 
 
 def _answer(speaker: Speaker, completion: Completion, thinking: bool) -> str | None:

@@ -33,6 +33,18 @@ def paired_difference(
     return mean_interval(np.asarray(ours, dtype=np.float64) - np.asarray(theirs, dtype=np.float64), resamples, seed, coverage)
 
 
+def paired_where_both(
+    scores: Mapping[str, Mapping[int, float]], resamples: int = 2000, seed: int = 0, ours: str = "candidate"
+) -> dict[str, Interval]:
+    """{"candidate-ARM": interval} of the candidate's score less another arm's, on the items on which both have one. scores: by
+    arm, by item."""
+    mine, found = scores.get(ours, {}), {}
+    for arm in (arm for arm in scores if arm != ours):
+        if common := sorted(mine.keys() & scores[arm].keys()):
+            found[f"{ours}-{arm}"] = mean_interval([mine[i] - scores[arm][i] for i in common], resamples, seed)
+    return found
+
+
 def over_seeds(scores: Sequence[Sequence[float]], resamples: int = 2000, seed: int = 0) -> Interval:
     """Mean with an interval that covers both seeds and items. scores: one row per seed of one score per item."""
     return paired_over_seeds(scores, np.zeros(np.shape(scores)), resamples, seed)

@@ -35,6 +35,7 @@ def run(config: Config, run: Path) -> dict:
         from ..benchmarks.strata import labels
         from ..demonstrations import load_split
         from ..demonstrations.shown import Shown
+        from .evidence import Evidence
 
         started, shown = time.perf_counter(), Shown.of(config)
         data = step.input("ingest")
@@ -53,12 +54,14 @@ def run(config: Config, run: Path) -> dict:
         step.events.start(total, f"{len(items)} test problems")
         results: dict[str, dict[str, Measured]] = {}
         behind = 0
+        evidence = Evidence(items, config)
         for arm, speaker, thinking in _arms(folders, config, data, step):
             results[arm] = {}
             for way, (temperature, samples) in ways.items():
                 tick = partial(_tick, step, behind, total, f"{arm}, {way}")
                 results[arm][way] = measure(speaker, items, config, temperature, samples, thinking, tick)
                 behind += len(items) * samples
+            evidence.take(arm, speaker, results[arm]["greedy"], thinking)
         resamples, seed = config.evaluation.bootstrap, config.seed
         report: dict = {"benchmark": config.evaluation.benchmark, "n": len(items), "samples": config.evaluation.samples}
         checked = config.evaluation.benchmark in CHECKED
@@ -70,6 +73,7 @@ def run(config: Config, run: Path) -> dict:
         report["critic"] = _critics(results["candidate"]["sampled"], items, folders, config, step)
         if config.evaluation.tournament:
             report["tournament"] = _tournament(items, folders["candidate"], config, step)
+        report |= evidence.report(folders, step.events.progress)
         judged, verdicts = _judged(results, items, config, step)
         report |= judged
         report["seconds"] = time.perf_counter() - started

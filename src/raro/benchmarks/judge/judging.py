@@ -11,12 +11,12 @@ from typing import Any
 from ...config import Config
 from ...errors import ServiceFailed
 from ...records import Demonstration
-from ..statistics import mean_interval, paired_difference
+from ..statistics import mean_interval, paired_where_both
 from . import known, wording
 from .asking import Juror, Progress, Unusable, opened
 
 WORTH = {"policy": 1.0, "tie": 0.5, "expert": 0.0}
-"""Of an answer, by whom the judge named."""
+"""Of an answer, by whom judge or critic named over both orders."""
 Scores = dict[str, dict[int, float]]
 """By arm, by the item's place."""
 
@@ -112,7 +112,7 @@ def _compared(
         "n": len(places),
         "wins": {arm: mean_interval(list(found.values()), resamples, seed) for arm, found in scores.items()},
         "counts": {arm: dict(found) for arm, found in counts.items()},
-        "paired": _paired(scores, resamples, seed),
+        "paired": paired_where_both(scores, resamples, seed),
         "position": {
             "first": mean_interval(firsts, resamples, seed) if firsts else None,
             "contradicted": contradicted / max(1, both),
@@ -128,19 +128,6 @@ def _unasked(answer: str, expert: str, config: Config) -> str | None:
     if len(answer) > config.judge.max_chars:
         return "too_long"
     return "same" if answer == expert else None
-
-
-def _paired(scores: Mapping[str, Mapping[int, float]], resamples: int, seed: int) -> dict[str, Any]:
-    """The candidate less each rival, on the items on which both were judged."""
-    ours = scores["candidate"]
-    found = {}
-    for arm in (arm for arm in scores if arm != "candidate"):
-        common = sorted(ours.keys() & scores[arm].keys())
-        if common:
-            found[f"candidate-{arm}"] = paired_difference(
-                [ours[i] for i in common], [scores[arm][i] for i in common], resamples, seed
-            )
-    return found
 
 
 def _rubric(
