@@ -80,6 +80,15 @@ def test_a_tie_that_pays_best_is_seen(tmp_path):
     assert told["stopped_by_guard"] == "tie"
 
 
+def test_a_critic_that_no_longer_knows_good_from_bad_is_seen(tmp_path):
+    """The same, seen by its health: what ties always knows nothing of an answer that was made worse."""
+    pays = {"raro.tau_crit": 1.0, "raro.tau_start": 1.0, "raro.learning_rate": 4e-3, "raro.steps": 12, "raro.kl_crit": 0.0}
+    more = {"raro.lambda_crit": 1.0, "raro.lambda_pol": 0.0, "raro.questions": 8, "raro.pairs": 32}
+    looks = {"probes.health_every": 2, "probes.health_items": 12, "probes.gradients_every": 0}
+    told, warnings = trained(tmp_path, **pays, **more, **looks, **{"guards.actions": {"chance": "stop", "tie": "off"}})
+    assert told["stopped_by_guard"] == "chance" and told["steps"] == 0 and "made worse" in warnings[0]
+
+
 @pytest.mark.parametrize("action", ["stop", "damp", "roll_back"])
 def test_a_gradient_that_is_not_finite(tmp_path, action, monkeypatch):
     """A real overflow: weights of 1e30 on their way through a matrix product."""
@@ -118,6 +127,12 @@ def test_entropy_fooled_and_chance_are_seen_and_one_odd_step_is_not():
     assert not watch.observe(4, {"policy/entropy": 0.01, "critic/accuracy": 0.1, "health/accuracy": 0.1})
     found = watch.observe(5, {"policy/entropy": 0.01, "critic/accuracy": 0.1, "health/accuracy": 0.1})
     assert {a.guard for a in found} == {"entropy", "fooled", "chance"} and {a.since for a in found} == {3}
+
+
+def test_an_alarm_of_a_figure_that_is_seldom_measured_goes_back_to_its_first_value():
+    watch = Watch(Guards(window=2))
+    found = [watch.observe(step, {"health/accuracy": 0.5} if step % 10 == 0 else {}) for step in range(1, 21)]
+    assert not any(found[:-1]) and [(a.guard, a.since) for a in found[-1]] == [("chance", 10)]
 
 
 def test_a_guard_nobody_knows_is_refused():

@@ -282,7 +282,7 @@ class Guards:
         "for each guard: off; warn; damp the learning rate; roll_back to the last good checkpoint and damp; stop there. One "
         "that is not named warns, but for finite, which stops",
     )
-    window: int = doc(3, "a figure is its median over so many steps (M)", low=1, high=100)
+    window: int = doc(3, "a figure is the median of its last values, so many (M)", low=1, high=100)
     flood: float = doc(0.5, "share of a role's rollouts that are malformed or cut off (M)", low=0, high=1)
     tie: float = doc(0.6, "share of ties among the verdicts on fresh pairs (M)", low=0, high=1)
     drift_policy: float = doc(0.6, "KL of the policy to the warm start, nats a token (M)", low=0)
@@ -292,10 +292,29 @@ class Guards:
         0.4, "accuracy on fresh pairs, under which the policy beats the experts in the critic's eyes (O)", low=0, high=1
     )
     chance: float = doc(
-        0.6, "accuracy on the health set, where it is measured, under which the critic knows nothing (O)", low=0, high=1
+        0.75,
+        "of the critic's health, ties counting half, under which it knows nothing: .5 is chance (M: .90 at least in 5 runs)",
+        low=0,
+        high=1,
     )
     damp: float = doc(0.5, "what damping multiplies the learning rate by (O)", low=0.01, high=1)
     rollbacks: int = doc(2, "roll-backs in one run; the next one stops (O)", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probes:
+    """What is looked at beside the game, without a verifier. Nothing is learnt from it: the weights are the same, bit by bit,
+    without it. What it costs stands in docs/metrics.md."""
+
+    health_every: int = doc(
+        10,
+        "steps between looks at the critic's health: experts' answers beside themselves made worse, and beside themselves; "
+        "0: never (O)",
+        low=0,
+    )
+    health_items: int = doc(48, "dev demonstrations of such a look (M: cost)", low=1)
+    gradients_every: int = doc(10, "steps between measurements of the angle between both roles' gradients; 0: never (O)", low=0)
+    gradient_samples: int = doc(64, "samples of each role for that (M: cost)", low=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -510,6 +529,7 @@ class Config:
     warmstart: Warmstart = doc(Warmstart(), "supervised format lessons")
     raro: Raro = doc(Raro(), "the game")
     guards: Guards = doc(Guards(), "when training is going wrong, and what is done then")
+    probes: Probes = doc(Probes(), "what is looked at beside the game")
     rollout: Rollout = doc(Rollout(), "how both roles write")
     evaluation: Evaluation = doc(Evaluation(), "what is measured")
     judge: Judge = doc(Judge(), "who compares answers with the experts' where no checker can")

@@ -1,8 +1,8 @@
 """Guards: what tells, from a step's figures alone and without a verifier, that training is going wrong.
 
-Each guard watches a figure's median over the last `window` steps, so that one odd step raises no alarm. Where a threshold comes
-from stands in config.Guards. What happens then is the loop's affair (steps/guarding.py): a guard only says that, why, and since
-when. Plain state, saved in every checkpoint.
+Each guard watches the median of a figure's last `window` values, so that one odd step raises no alarm; some figures are
+measured at every step, some at every tenth. Where a threshold comes from stands in config.Guards. What happens then is the
+loop's affair (steps/guarding.py): a guard only says that, why, and since when. Plain state, saved in every checkpoint.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ class Alarm:
 
 @dataclass
 class Watch:
-    """All guards of one run. raised: guards whose alarm stands; it is told once, and again after the figure was well between.
-    start: median entropy of the first `window` steps. rollbacks: how often the run was rolled back."""
+    """All guards of one run. recent: each figure's last values, (step, value). raised: guards whose alarm stands; it is told
+    once, and again after the figure was well between. start: median entropy of the first `window` steps. rollbacks: how often
+    the run was rolled back."""
 
     settings: Guards
-    recent: dict[str, deque[float]] = field(default_factory=dict)
+    recent: dict[str, deque[tuple[int, float]]] = field(default_factory=dict)
     start: float | None = None
     raised: list[str] = field(default_factory=list)
     rollbacks: int = 0
@@ -44,15 +45,15 @@ class Watch:
     def observe(self, step: int, figures: Mapping[str, float]) -> list[Alarm]:
         """Takes one step's figures and returns the alarms that it raises, the gravest action first."""
         for name, value in _watched(figures).items():
-            self.recent.setdefault(name, deque(maxlen=self.settings.window)).append(value)
-        now = {name: median(values) for name, values in self.recent.items() if len(values) == self.settings.window}
+            self.recent.setdefault(name, deque(maxlen=self.settings.window)).append((step, value))
+        full = {name: values for name, values in self.recent.items() if len(values) == self.settings.window}
+        now = {name: median(value for _, value in values) for name, values in full.items()}
         if self.start is None and "entropy" in now:
             self.start = now["entropy"]
         wrong = self._wrong(now)
-        since = max(1, step - self.settings.window + 1)
         new = [
-            Alarm(name, step, since, why, action)
-            for name, why in wrong.items()
+            Alarm(name, step, full[figure][0][0], why, action)
+            for name, (figure, why) in wrong.items()
             if name not in self.raised and (action := self.action(name)) != "off"
         ]
         self.raised = list(wrong)
@@ -72,7 +73,8 @@ class Watch:
 
     def restore(self, state: Mapping) -> None:
         """Goes on from what a checkpoint holds."""
-        self.recent = {name: deque(values, maxlen=self.settings.window) for name, values in state["recent"].items()}
+        window = self.settings.window
+        self.recent = {name: deque(map(tuple, values), maxlen=window) for name, values in state["recent"].items()}
         self.start, self.raised = state["start"], list(state["raised"])
         self.rollbacks, self.alarms = state["rollbacks"], list(state["alarms"])
 
@@ -80,12 +82,13 @@ class Watch:
         """Starts to watch anew, after a roll-back."""
         self.recent, self.raised = {}, []
 
-    def _wrong(self, now: Mapping[str, float]) -> dict[GuardName, str]:
+    def _wrong(self, now: Mapping[str, float]) -> dict[GuardName, tuple[str, str]]:
+        """{guard: (the figure that tells, why)} of what is going wrong, from the figures' medians."""
         s, found = self.settings, {}
 
         def above(name: GuardName, figure: str, limit: float, words: str) -> None:
             if now.get(figure, 0.0) > limit:
-                found.setdefault(name, f"{words}: {now[figure]:.2f}, above {limit:g}")
+                found.setdefault(name, (figure, f"{words}: {now[figure]:.2f}, above {limit:g}"))
 
         above("flood", "policy", s.flood, "share of the policy's rollouts that are malformed or cut off")
         above("flood", "critic", s.flood, "share of the critic's rollouts that are malformed or cut off")
@@ -93,13 +96,14 @@ class Watch:
         above("drift", "policy_kl", s.drift_policy, "KL of the policy to the warm start, nats a token")
         above("drift", "critic_kl", s.drift_critic, "KL of the critic to the warm start, nats a token")
         if self.start and now.get("entropy", self.start) < s.entropy * self.start:
-            found["entropy"] = (
-                f"the policy's entropy: {now['entropy']:.3f} nats a token, under {s.entropy:g} of {self.start:.3f}"
-            )
+            why = f"the policy's entropy: {now['entropy']:.3f} nats a token, under {s.entropy:g} of {self.start:.3f}"
+            found["entropy"] = "entropy", why
         if now.get("accuracy", 1.0) < s.fooled:
-            found["fooled"] = f"the critic prefers the policy to the experts: its accuracy is {now['accuracy']:.2f}"
+            why = f"the critic prefers the policy to the experts: its accuracy is {now['accuracy']:.2f}"
+            found["fooled"] = "accuracy", why
         if now.get("chance", 1.0) < s.chance:
-            found["chance"] = f"the critic on its health set: accuracy {now['chance']:.2f}, under {s.chance:g}"
+            why = f"the critic on its health set, experts beside themselves made worse: {now['chance']:.2f}, under {s.chance:g}"
+            found["chance"] = "chance", why
         return found
 
 

@@ -13,6 +13,9 @@ from collections.abc import Mapping, Sequence
 
 from ..records import Chances, Outcome
 
+EVEN = 0.5
+"""What a tie is worth in a win rate."""
+
 
 def critic_reward(verdict: Chances, tau_crit: float) -> float:
     """The critic's reward for one verdict, in [0, 1]; the mean over its chances where it is known by them."""
@@ -24,6 +27,11 @@ def policy_reward(verdicts: Sequence[Chances], tau_pol: float) -> float | None:
     critic left no readable one, so that the answer was never judged."""
     judged = [_mean(verdict, {"policy": 1.0, "tie": tau_pol}) for verdict in verdicts if "malformed" not in verdict]
     return sum(judged) / len(judged) if judged else None
+
+
+def win(outcome: Outcome) -> float:
+    """What one verdict is worth to the policy's answer in a win rate: a tie and an unreadable verdict are half a win."""
+    return {"policy": 1.0, "expert": 0.0}.get(outcome, EVEN)
 
 
 def _mean(verdict: Chances, value: Mapping[Outcome, float]) -> float:

@@ -115,19 +115,7 @@ class Learner:
         normaliser. Raises RaroError where the gradient is not finite; the weights are then as before.
         """
         started = time.perf_counter()
-        normaliser = _normalisers(samples, streams)
-        trained = [s for s in samples if s.completion_ids and s.weight and (s.advantage or streams[s.stream].kl)]
-        mine = self._share(trained)
-        figures: defaultdict[str, float] = defaultdict(float)
-        self.model.train()
-        self.optimiser.zero_grad(set_to_none=True)
-        layout = lay_out(
-            [(s.prompt_ids, s.completion_ids) for s in mine], self.settings.batch_tokens, self.pad_id, self.settings.layout
-        )
-        weights = _Weights.of(mine, streams, normaliser, self.accelerator.device)
-        for rows in layout:
-            self._accumulate(rows.to(self.accelerator.device), mine, weights, loss, figures)
-        self._sum_over_processes(figures, streams)
+        figures = self._backward(samples, streams, loss)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm or math.inf)
         if not torch.isfinite(norm):
             self.optimiser.zero_grad(set_to_none=True)
@@ -142,8 +130,35 @@ class Learner:
                 result[f"{stream}/entropy"] = figures[f"entropy:{stream}"] / count
                 if streams[stream].kl:
                     result[f"{stream}/kl"] = figures[f"kl:{stream}"] / count
-        padding = figures["padding"] / max(1, len(layout))
+        padding = figures["padding"] / max(1.0, figures["batches"])
         return result | {"grad_norm": float(norm), "tokens_per_second": figures["tokens"] / seconds, "padding": padding}
+
+    def gradient(self, samples: Sequence[Sample], streams: Mapping[str, Stream], loss: Loss) -> list[Tensor]:
+        """The gradient that an update on these samples would take, before clipping: flat, one tensor per trained parameter, in
+        the machine's memory and not the accelerator's. The weights and the optimiser stay as they are."""
+        self._backward(samples, streams, loss)
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        flat = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten().cpu() for p in trained]
+        self.optimiser.zero_grad(set_to_none=True)
+        return flat
+
+    def _backward(self, samples: Sequence[Sample], streams: Mapping[str, Stream], loss: Loss) -> defaultdict[str, float]:
+        """Leaves the samples' gradient in the model, summed over the processes. Returns sums of figures."""
+        normaliser = _normalisers(samples, streams)
+        trained = [s for s in samples if s.completion_ids and s.weight and (s.advantage or streams[s.stream].kl)]
+        mine = self._share(trained)
+        figures: defaultdict[str, float] = defaultdict(float)
+        self.model.train()
+        self.optimiser.zero_grad(set_to_none=True)
+        layout = lay_out(
+            [(s.prompt_ids, s.completion_ids) for s in mine], self.settings.batch_tokens, self.pad_id, self.settings.layout
+        )
+        weights = _Weights.of(mine, streams, normaliser, self.accelerator.device)
+        for rows in layout:
+            self._accumulate(rows.to(self.accelerator.device), mine, weights, loss, figures)
+        figures["batches"] = float(len(layout))
+        self._sum_over_processes(figures, streams)
+        return figures
 
     def _accumulate(self, rows: Rows, samples: Sequence[Sample], weights: _Weights, loss: Loss, figures: dict) -> None:
         """Adds one micro-batch's gradient, and its figures."""

@@ -59,7 +59,7 @@ class Method:
     damping: what a guard multiplies the learning rate by (steps/guarding.py).
     written: rollout tokens of all roles so far, the currency in which methods are compared. thinks: whether its model answers
     after a thought; one that was taught to answer at once does not. snapshots:
-    tells the (step, file) of the weights kept so far.
+    tells the (step, file) of the weights kept so far. held_out: the dev split, for probes and selection; never learnt from.
     """
 
     config: Config
@@ -71,6 +71,7 @@ class Method:
     damping: float = field(default=1.0, init=False)
     _clock: list = field(default_factory=lambda: [0, 0.0], init=False, repr=False)  # tokens written in this step, and seconds
     snapshots: Callable[[], Sequence[tuple[int, Path]]] = field(default=tuple)
+    held_out: Sequence[Demonstration] = field(default=())
     thinks: ClassVar[bool] = True
 
     def step(self, step: int) -> tuple[dict[str, float], list[dict]]:
@@ -166,13 +167,18 @@ class Method:
         rate = learning_rate(
             settings.learning_rate * self.damping, step, self.progress(step), settings.lr_warmup, settings.decay
         )
-        loss = loss or (on_policy if settings.updates == 1 else policy_gradient(settings.clip_low, settings.clip_high))
+        loss = loss or self.loss()
         for _ in range(settings.updates):
             learned = (learner or self.learner).update(samples, streams, loss, rate)
         figures = {f"learn/{name}" if name in FIGURES else name: value for name, value in learned.items()}
         tokens, seconds = self._clock
         speed = {"engine/generate_tokens_per_second": tokens / seconds} if tokens else {}
         return figures | speed | {"learn/rate": rate, "game/written": float(self.written)}
+
+    def loss(self) -> Loss:
+        """The policy gradient: without old log-probabilities where each rollout is learnt from once."""
+        settings = self.config.raro
+        return on_policy if settings.updates == 1 else policy_gradient(settings.clip_low, settings.clip_high)
 
     def stream(self, role: str, coefficient: float, kl: float) -> Stream:
         """How a role's samples enter the update."""

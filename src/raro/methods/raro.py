@@ -38,6 +38,7 @@ from . import judgements
 from .figures import critic_figures, policy_figures, said_of_rollouts
 from .judgements import Judgement
 from .method import Answer, Method
+from .probes import Probes
 from .selection import Selection, select
 
 
@@ -54,12 +55,14 @@ class Raro(Method):
     critic: Engine = field(init=False)
     own: Learner | None = field(init=False, default=None)
     past: Engine | None = field(init=False, default=None)
+    probes: Probes = field(init=False)
 
     def __post_init__(self) -> None:
         settings = self.config.raro
         self.replay = Replay(settings.replay_capacity, self.config.seed, settings.replay_recent)
         self.gate = controllers.CriticGate(settings.gate, settings.gate_smoothing, settings.gate_shut)
         self.critic = self.engine
+        self.probes = Probes(self.config, self.speaker, self.held_out)
         if settings.control == "frozen":
             self.critic = self.engine_on(self.learner.reference)
         if settings.critic_model == "separate":
@@ -92,11 +95,13 @@ class Raro(Method):
             "policy": self.stream("policy", settings.lambda_pol, settings.kl_pol if playing else settings.kl_held),
             "critic": self.stream("critic", damped, settings.kl_crit),
         }
+        probed = {} if self.own else self.probes.angle(self.learner, samples, streams, self.loss(), step)
         learned = self.learn(samples, streams, step)
+        probed |= self.probes.health(self.critic, step) | self.probes.taken()
         self.replay.add([Replayed(step, a.item, a.text) for a in answers if a.text is not None])
         named = [j.outcome for group in judged for j in group if j.pair.age == 0]
         self.gate.observe(step, named.count("expert"), named.count("policy"))
-        figures = policy_figures(answers, earned, samples) | critic_figures(judged, samples, tau_crit) | learned
+        figures = policy_figures(answers, earned, samples) | critic_figures(judged, samples, tau_crit) | learned | probed
         figures |= {
             "game/gate_share": self.gate.share,
             "game/gate_open": float(playing),

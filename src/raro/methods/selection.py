@@ -17,15 +17,13 @@ from safetensors.torch import load_file
 from ..benchmarks import asking
 from ..benchmarks.judging import verdicts
 from ..config import Config
-from ..game.rewards import policy_reward
+from ..game.rewards import win
 from ..records import Demonstration, Sampling
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
 
 STEP = 2**31 + 1
 """The selection's own place in the noise's key, apart from every step of the game."""
-EVEN = 0.5
-"""What a tie is worth in a win rate."""
 
 
 @dataclass(frozen=True)
@@ -88,5 +86,4 @@ def _answers(speaker: Speaker, engine: Engine, items: Sequence[Demonstration], c
 def _win_rate(
     speaker: Speaker, engine: Engine, items: Sequence[Demonstration], answers: Sequence[str | None], config: Config
 ) -> float:
-    rewards = [policy_reward([{said: 1.0}], EVEN) for said in verdicts(speaker, engine, items, answers, config)]
-    return sum(EVEN if reward is None else reward for reward in rewards) / (2 * len(items))
+    return sum(map(win, verdicts(speaker, engine, items, answers, config))) / (2 * len(items))

@@ -3,12 +3,13 @@ the end. Good is a checkpoint from before the steps that the alarm was raised fo
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config import Config
+from ..config import Config, GuardName
 from ..game.guards import Alarm, Watch
 from ..learning import checkpoints
 from ..learning.update import NotFinite
@@ -38,7 +39,7 @@ class Guarding:
         together: Callable[[], None],
         events: Events | None,
     ):
-        self.settings, self.game, self.folder, self.identity = config.guards, game, folder, identity
+        self.config, self.settings, self.game, self.folder, self.identity = config, config.guards, game, folder, identity
         self.together, self.events = together, events
         self.watch = Watch(config.guards)
         self.damping, self.stopped = 1.0, False
@@ -46,7 +47,19 @@ class Guarding:
     @property
     def goes_back(self) -> bool:
         """Whether some guard may need a good checkpoint, be it that of the start."""
-        return bool({"roll_back", "stop"} & set(self.settings.actions.values()))
+        return bool(self._back_for)
+
+    @property
+    def keep(self) -> int:
+        """Checkpoints that must be kept so that one of them is from before whatever an alarm is raised for."""
+        if not self.goes_back:
+            return 0
+        between = self.config.probes.health_every if "chance" in self._back_for else 1
+        return 1 + max(self.settings.window, math.ceil(self.settings.window * between / self.config.raro.checkpoint_every))
+
+    @property
+    def _back_for(self) -> set[GuardName]:
+        return {name for name, action in self.settings.actions.items() if action in ("roll_back", "stop")}
 
     def state(self) -> dict[str, Any]:
         """For the checkpoint, plain JSON."""

@@ -110,8 +110,11 @@ def train(config: Config, play: Play) -> None:
     learner, adapters = _learner(speaker, config)
     writes, together = learner.accelerator.is_main_process, learner.accelerator.wait_for_everyone
     train_split, dev = (load_split(Path(play.data), split) for split in ("train", "dev"))
-    game = method_of(config.method)(config, speaker, speaker.engine(config), learner, train_split)
-    game.snapshots = lambda: checkpoints.snapshots(folder)
+    game = method_of(config.method)(
+        *(config, speaker, speaker.engine(config), learner, train_split),
+        snapshots=lambda: checkpoints.snapshots(folder),
+        held_out=dev,
+    )
     events = Events(play.run, "train")
     first, spent = 0, 0.0
     if found := checkpoints.newest(folder, play.identity):
@@ -133,8 +136,7 @@ def train(config: Config, play: Play) -> None:
     def save() -> None:
         state = {"game": game.state(), "seconds": time.perf_counter() - started, "guards": guarding.state()}
         parts = speaker.model, learner.optimiser, state, play.identity
-        keep = max(settings.keep_checkpoints, config.guards.window + 1 if guarding.goes_back else 0)  # one from before an alarm
-        checkpoints.save(folder, done, *parts, keep, game.beside())
+        checkpoints.save(folder, done, *parts, max(settings.keep_checkpoints, guarding.keep), game.beside())
 
     if writes and not found and guarding.goes_back:
         save()

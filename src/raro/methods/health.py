@@ -1,0 +1,58 @@
+"""The critic's health: what it says where the right verdict is known without a verifier.
+
+An expert's answer beside itself made worse (benchmarks/corruption.py) must be named the expert's; beside itself it must be a
+tie. A critic at one half on the policy's answers may mean that the policy is the experts' equal, or that the critic knows
+nothing: the two differ here. Nothing is learnt from it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from ..benchmarks.corruption import corrupt
+from ..benchmarks.judging import verdicts
+from ..config import Config
+from ..game.rewards import win
+from ..records import Demonstration
+from ..rollout.engine import Engine
+from ..rollout.models import Speaker
+
+OTHERS = 16
+"""Experts' answers to other questions from which a corruption may borrow."""
+
+
+@dataclass(frozen=True)
+class HealthSet:
+    """The same demonstrations, and the same corruptions, at every look: `probes.health_items` of those held out."""
+
+    config: Config
+    held_out: Sequence[Demonstration]
+
+    @cached_property
+    def items(self) -> list[Demonstration]:
+        """Those looked at, drawn once."""
+        wanted = min(self.config.probes.health_items, len(self.held_out))
+        return random.Random(f"health-{self.config.seed}").sample(list(self.held_out), wanted)
+
+    @cached_property
+    def worse(self) -> list[str | None]:
+        """Each item's answer made worse; None where nothing could be done to it."""
+        rng = random.Random(f"corruptions-{self.config.seed}")
+        answers = [d.answer for d in self.held_out]
+        found = [corrupt(item.answer, rng.sample(answers, min(OTHERS, len(answers))), rng) for item in self.items]
+        return [made and made.text for made in found]
+
+    def look(self, speaker: Speaker, engine: Engine) -> dict[str, float]:
+        """health/accuracy: what the expert's answer gets beside itself made worse, both orders, a tie or an unreadable verdict
+        counting half, so that chance is one half whatever the share of ties. health/tie: share of ties beside itself; left out
+        before a critic that sees one answer alone, or may not say tie. Likeliest verdicts. Empty of nothing to ask."""
+        found = {}
+        if said := verdicts(speaker, engine, self.items, self.worse, self.config):
+            found["health/accuracy"] = 1 - sum(map(win, said)) / len(said)
+        if self.items and self.config.raro.tie and self.config.raro.critic == "relativistic":
+            same = verdicts(speaker, engine, self.items, [item.answer for item in self.items], self.config)
+            found["health/tie"] = same.count("tie") / len(same)
+        return found

@@ -1,0 +1,86 @@
+"""What is measured beside the game every so many steps (config.Probes), and never learnt from.
+
+Nothing here draws from the noise of training, whose key names role and step, and the optimiser is not touched: a run with
+probes has the weights of one without, bit by bit. What they take is logged as time/probes, in seconds.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..config import Config
+from ..learning.losses import Loss
+from ..learning.update import Learner, Stream
+from ..records import Demonstration, Sample
+from ..rollout.engine import Engine
+from ..rollout.models import Speaker
+from .health import HealthSet
+
+
+@dataclass
+class Probes:
+    """The probes of one run. seconds: what they took in the step that is being made."""
+
+    config: Config
+    speaker: Speaker
+    held_out: Sequence[Demonstration]
+    seconds: float = field(default=0.0, init=False)
+
+    def __post_init__(self) -> None:
+        self.health_set = HealthSet(self.config, self.held_out)
+
+    def health(self, critic: Engine, step: int) -> dict[str, float]:
+        """The critic's health (methods/health.py), where a look is due. step: counted from 0."""
+        if not _due(self.config.probes.health_every, step):
+            return {}
+        started = time.perf_counter()
+        found = self.health_set.look(self.speaker, critic)
+        self.seconds += time.perf_counter() - started
+        return found
+
+    def angle(
+        self, learner: Learner, samples: Sequence[Sample], streams: Mapping[str, Stream], loss: Loss, step: int
+    ) -> dict[str, float]:
+        """learn/role_cosine: cosine between the gradients that the update's streams would take each for itself, over some
+        samples of each; STREAM/grad_norm: their norms. Below 0 what one role learns undoes what the other does. Empty where
+        none is due, or only one stream has a gradient."""
+        if not _due(self.config.probes.gradients_every, step):
+            return {}
+        started = time.perf_counter()
+        some = {name: self._some(samples, name, stream, step) for name, stream in streams.items()}
+        gradients = {name: learner.gradient(own, streams, loss) for name, own in some.items() if own}
+        norms = {f"{name}/grad_norm": math.sqrt(_dot(gradient, gradient)) for name, gradient in gradients.items()}
+        cosine = {}
+        if len(norms) == 2 and (product := math.prod(norms.values())):
+            cosine["learn/role_cosine"] = _dot(*gradients.values()) / product
+        self.seconds += time.perf_counter() - started
+        return norms | cosine
+
+    def taken(self) -> dict[str, float]:
+        """time/probes: seconds since this was asked last; empty for none."""
+        seconds, self.seconds = self.seconds, 0.0
+        return {"time/probes": seconds} if seconds else {}
+
+    def _some(self, samples: Sequence[Sample], name: str, stream: Stream, step: int) -> list[Sample]:
+        """At most `probes.gradient_samples` of a stream's samples that carry a gradient, in their order."""
+        own = [s for s in samples if s.stream == name and s.completion_ids and s.weight and (s.advantage or stream.kl)]
+        drawn = random.Random(f"gradients-{self.config.seed}-{step}").sample(
+            range(len(own)), min(len(own), self.config.probes.gradient_samples)
+        )
+        return [own[i] for i in sorted(drawn)]
+
+
+def _dot(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
+    return sum(float(torch.dot(a, b)) for a, b in zip(one, other, strict=True))
+
+
+def _due(every: int, step: int) -> bool:
+    """Whether it is time: after the first step, and after every so many."""
+    return every > 0 and (step == 0 or (step + 1) % every == 0)
