@@ -12,16 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..benchmarks.corruption import corrupt
 from ..benchmarks.judging import verdicts
+from ..benchmarks.likelihood import worse_answers
 from ..config import Config
 from ..game.rewards import win
 from ..records import Demonstration
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
-
-OTHERS = 16
-"""Experts' answers to other questions from which a corruption may borrow."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +37,7 @@ class HealthSet:
     @cached_property
     def worse(self) -> list[str | None]:
         """Each item's answer made worse; None where nothing could be done to it."""
-        rng = random.Random(f"corruptions-{self.config.seed}")
-        answers = [d.answer for d in self.held_out]
-        found = [corrupt(item.answer, rng.sample(answers, min(OTHERS, len(answers))), rng) for item in self.items]
-        return [made and made.text for made in found]
+        return [made and made[1] for made in worse_answers(self.items, self.config.seed)]
 
     def look(self, speaker: Speaker, engine: Engine) -> dict[str, float]:
         """health/accuracy: what the expert's answer gets beside itself made worse, both orders, a tie or an unreadable verdict
