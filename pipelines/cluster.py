@@ -39,6 +39,7 @@ def settle(task: PipelineTask, step: str, profile: Profile, reference: Callable[
 
 
 def _ask_for(task: PipelineTask, machine: Machine) -> None:
+    task.set_env_variable("RARO_CPUS", machine.cpu)  # for the bill: steps/held.py
     task.set_cpu_request(machine.cpu).set_cpu_limit(machine.cpu)
     task.set_memory_request(machine.memory).set_memory_limit(machine.memory)
     kubernetes.empty_dir_mount(task, volume_name="tmp", mount_path="/tmp", size_limit=machine.tmp)

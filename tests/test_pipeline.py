@@ -245,6 +245,8 @@ def test_promote(promoted):
     assert registration["alias"] == "champion"
     summary = read_json(promoted / "finish" / "summary.json")
     assert summary["state"] == "succeeded" and summary["decision"] == "promote"
+    train = summary["cost"]["stages"]["train"]
+    assert train["tokens"] > 0 and train["cpu_hours"] > 0 and summary["cost"]["total"]["seconds"] > train["seconds"]
     assert read_json(promoted / "evaluation.json")["decision"] == "promote"
     assert "<html" in (promoted / "report.html").read_text(encoding="utf-8")
 
@@ -271,6 +273,7 @@ def test_mlflow_has_the_run_its_steps_and_the_champion(promoted):
     (parent,) = (run for run in everything if "mlflow.parentRunId" not in run.data.tags)
     assert set(nested) >= {*FULL, "register", "finish"}
     assert parent.info.status == "FINISHED" and nested["train"].info.status == "FINISHED"
+    assert parent.data.metrics["cost/tokens"] > nested["train"].data.metrics["cost/tokens"] > 0
     assert client.get_model_version_by_alias("countdown-mini", "champion").run_id == parent.info.run_id
     assert {file.path for file in client.list_artifacts(parent.info.run_id)} >= {
         "report.html",

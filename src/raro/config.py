@@ -486,6 +486,17 @@ class Tracking:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Notify:
+    """Who is told how a run ended."""
+
+    webhook: str = doc(
+        "", "env:NAME or file:PATH where its address stands, which is a secret; empty: $RARO_WEBHOOK, else nobody is told"
+    )
+    format: Literal["json", "slack"] = doc("json", "what it takes: plain JSON, or Slack's incoming webhooks")
+    when: Literal["always", "failure"] = doc("always", "after every run, or after those that failed")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Privacy:
     """What may be shown."""
 
@@ -511,6 +522,9 @@ class Resources:
         "shared", "rows: one sample a row; packed: several; shared: a long prompt once for its completions (M)"
     )
     gradient_checkpointing: bool = doc(False, "trade compute for memory")
+    gpu_hour_price: float = doc(0.0, "of one GPU, in `currency`, for the bill; 0: no money is told", low=0)
+    cpu_hour_price: float = doc(0.0, "of one core", low=0)
+    currency: str = doc("EUR", "of the prices")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -536,6 +550,7 @@ class Config:
     gate: Gate = doc(Gate(), "when a candidate becomes champion")
     registry: Registry = doc(Registry(), "where models are registered")
     tracking: Tracking = doc(Tracking(), "MLflow")
+    notify: Notify = doc(Notify(), "who is told how a run ended")
     privacy: Privacy = doc(Privacy(), "what may be shown")
     resources: Resources = doc(Resources(), "the machine")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..storage import write_atomic
-from . import charts, reading
+from . import charts, cost, reading
 from .critics import on_errors, selection, tournament
 from .curves import panels
 from .pairs import cut, pairs
@@ -60,6 +60,7 @@ def content(record: Record) -> dict[str, Any]:
         "pairs": pairs(record),
         "data": data(record),
         "stages": stages(record),
+        "cost": costs(record),
         "settings": settings(record.config),
         "digests": digests(record),
         "environment": [(key, shown(value)) for key, value in record.environment.items() if key != "packages"],
@@ -264,6 +265,25 @@ def stages(record: Record) -> dict[str, Any]:
             }
         )
     return {"rows": rows, "whole": whole, "between": overhead[1] if overhead else 0.0}
+
+
+def costs(record: Record) -> dict[str, Any] | None:
+    """What the run cost, stage by stage and in all; None before anything has ended."""
+    found = cost.bill(record.happened, record.config, record.evaluation)
+    entries = {**found["stages"], "all": found["total"]}
+    if not found["stages"]:
+        return None
+    rows = [
+        {
+            "name": NAMES.get(name, name),
+            "time": duration(entry["seconds"]),
+            "cells": [f"{entry['cpu_hours']:.3g}", f"{entry['gpu_hours']:.3g}", f"{entry['tokens']:,}"]
+            + ([f"{entry['money']:,.2f}"] if entry["money"] is not None else []),
+        }
+        for name, entry in entries.items()
+    ]
+    money = [found["currency"]] if found["total"]["money"] is not None else []
+    return {"rows": rows, "columns": ["core-hours", "GPU-hours", "tokens written", *money]}
 
 
 def _told(outputs: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Finish: the exit handler. It runs whatever happened before, and leaves a report, a summary and a closed MLflow run.
 
 It reads only what the other steps left on disk. A step that ended without a word (its process was killed) is found by its
-events, which start and do not end, and gets its failure.json here.
+events, which start and do not end, and gets its failure.json here. Whom it tells: notice.py.
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..config import Config
+from ..report import cost
 from ..report.stages import Stages, launch
 from ..storage import read_json, write_json
 from ..tracking import events
+from . import notice
 from .harness import FAILURE, INTERRUPTED, Step, last_checkpoint
 
 STATES = {"done": "done", "kept": "skipped", "failed": "failed", "running": "lost"}
@@ -27,10 +30,13 @@ def run(config: Config, run: Path, state: str = "") -> dict:
         stages = Stages().take(launch(events.read(run)[0]))
         failure = _failure(config, run, outcomes(stages), state)
         summary = summarise(run, stages, failure)
+        summary["cost"] = cost.bill(events.read(run)[0], asdict(config), _result(run / "evaluation.json"))
         write_json(step.folder / "summary.json", summary)
         from ..report import page
 
         page.write(run)
+        if unheard := notice.tell(config, run, summary):
+            step.events.note(unheard, "warning")
         step.outputs |= {key: summary[key] for key in ("state", "decision") if summary[key]}
         return step.outputs
 

@@ -35,6 +35,7 @@ from ..errors import BadInput, GateRefused, RaroError, ServiceFailed
 from ..storage import MANIFEST, manifest, publish_folder, read_json, verify, write_atomic, write_json, writing
 from ..tracking.events import Events
 from ..tracking.runs import sync
+from .held import held
 
 CONFIG, FAILURE = "config.json", "failure.json"
 INTERRUPTED = 130
@@ -102,7 +103,7 @@ class Step:
         shutil.rmtree(self.folder, ignore_errors=True)
         with writing(self.folder):
             self.folder.mkdir(parents=True)
-        self.events.start()
+        self.events.start(held=held(self.config, self.run, self.name))
 
     def _done_before(self) -> dict[str, Any] | None:
         found = finished(self.run, self.name, self.config.digest)

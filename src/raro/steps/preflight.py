@@ -44,7 +44,9 @@ def check(config: Config, run: Path) -> None:
     from ..demonstrations import sources
     from ..demonstrations.shown import Shown
     from ..tracking import server
+    from . import notice
 
+    notice.address(config)
     check_base(config.base.uri)
     judge.check(config.judge)
     sources(config.demonstrations.source)

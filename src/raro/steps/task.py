@@ -17,9 +17,9 @@ from ..errors import GateRefused, RaroError, ServiceFailed
 from ..storage import MANIFEST, read_json
 from . import run_step
 from .harness import INTERRUPTED, explained, record_failure
+from .held import GPUS
 
 STOPPING = "RARO_STOPPING"
-GPUS = "RARO_GPUS"  # how many this task was promised
 
 
 class Artifact(Protocol):

@@ -3,7 +3,7 @@ handler read. Written with one append per line, so that steps in several process
 waits for a network because of it.
 
 | kind     | besides time (seconds since 1970), stage and kind |
-| start    | total (int or null), text                         |
+| start    | total (int or null), text, held {cpus, gpus}      |
 | progress | done, total, text                                 |
 | metrics  | step, values {name: number}                       |
 | note     | text, level (info or warning)                     |
@@ -36,9 +36,10 @@ class Events:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         self._mend()
 
-    def start(self, total: int | None = None, text: str = "") -> None:
-        """The stage begins; total: how many units of progress it will take, where that is known."""
-        self._write("start", total=total, text=text)
+    def start(self, total: int | None = None, text: str = "", held: Mapping[str, float] | None = None) -> None:
+        """The stage begins; total: how many units of progress it will take, where that is known. held: cores and GPUs that it
+        keeps from others."""
+        self._write("start", total=total, text=text, **({"held": dict(held)} if held else {}))
 
     def progress(self, done: int, total: int, text: str = "") -> None:
         """`done` of `total` units; text: what they are, for a person."""

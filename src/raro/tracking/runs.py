@@ -23,7 +23,7 @@ from .. import __version__
 from ..config import Config, ShowText
 from ..errors import ServiceFailed
 from ..storage import digest_file, read_json, write_json
-from . import events, server
+from . import costs, events, server
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -205,6 +205,7 @@ def _send(config: Config, run: Path, tracked: Tracked, state: State, pending: Se
         _send_stage(run, tracked, state, stage, [event for event in pending if event["stage"] == stage])
     _send_data(config, run, tracked, state)
     _send_results(run, tracked, state)
+    costs.send(run, tracked, state)
     for name in (*FILES, *(FILES_WITH_TEXT if config.privacy.show_text is not ShowText.none else ())):
         path = run / name
         if path.is_file() and state.sent.get(name) != (digest := digest_file(path)):

@@ -1,0 +1,125 @@
+"""Who is told how a run ended: one message to a webhook, as plain JSON or in Slack's form.
+
+The address is a secret (a Slack webhook's path is its password): it stands in the environment or a file, is never shown, and
+no redirect is followed with it. The message holds nothing that experts wrote: figures, names, and why the run failed; what a
+reason quotes is left out where texts may not be shown, and the words of a library's exception always. Whether anybody hears it
+never changes how the run ended. Slack's form: https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import re
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..config import Config
+from ..errors import BadInput
+
+VARIABLE = "RARO_WEBHOOK"
+SECONDS, BACKOFF = 10.0, 2.0  # for one request; before the second
+KNOWN = ("BadInput", "GateRefused", "ServiceFailed", "RaroError", "Lost", "KeyboardInterrupt")  # whose words are ours
+MARKS = {"succeeded": ":white_check_mark:", "nothing-new": ":zzz:", "interrupted": ":double_vertical_bar:", "failed": ":x:"}
+
+
+def address(config: Config) -> str:
+    """The webhook's address, "" where nobody is to be told. Raises BadInput where it is named and missing, or no URL."""
+    reference = config.notify.webhook
+    scheme, _, rest = (reference or f"env:{VARIABLE}").partition(":")
+    if scheme not in ("env", "file") or not rest:
+        raise BadInput("notify.webhook is no reference", "write env:NAME or file:PATH: the address is a secret")
+    try:
+        found = os.environ.get(rest, "") if scheme == "env" else Path(rest).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise BadInput(f"notify.webhook: the file '{rest}' cannot be read", "check the path and who may read it") from None
+    found = found.strip()
+    if reference and not found:
+        raise BadInput(f"notify.webhook: '{reference}' is empty", "put the webhook's address there, or leave the key empty")
+    if found and (urlsplit(found).scheme not in ("http", "https") or not urlsplit(found).hostname):
+        raise BadInput(f"what stands in '{scheme}:{rest}' is no address", "put https://... there")
+    return found
+
+
+def message(config: Config, run: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
+    """What is told of a run, in plain values: who, how it ended, why, what to do, where it goes on."""
+    failure = summary["failure"] or {}
+    reason = failure.get("line", "")
+    if failure and failure["class"] not in KNOWN:
+        reason = f"{failure['class']}; its words are in the task's log"
+    hide = (lambda text: text) if config.privacy.show_text else (lambda text: re.sub(r"'[^']*'", "'…'", text))
+    return {
+        "event": "raro.run.ended",
+        "run": run.resolve().name,
+        "name": config.name,
+        "config_digest": config.digest,
+        "state": summary["state"],
+        "decision": summary["decision"],
+        "reasons": summary["reasons"],
+        "seconds": summary["seconds"],
+        "cost": {**summary["cost"]["total"], "currency": summary["cost"]["currency"]},
+        "stage": failure.get("stage"),
+        "reason": hide(reason) or None,
+        "hint": hide(failure.get("remedy", "")) or None,
+        "permanent": failure.get("permanent"),
+        "last_checkpoint": failure.get("last_checkpoint"),
+    }
+
+
+def slack(told: Mapping[str, Any]) -> dict[str, Any]:
+    """The same as Slack takes it. Slack reads &, < and > as markup."""
+    plain = {key: html.escape(str(value), quote=False) if value is not None else "" for key, value in told.items()}
+    head = f"{MARKS[told['state']]} *{plain['name']}*, run `{plain['run']}`: {plain['decision'] or plain['state']}"
+    lines = [head + (f" in {plain['stage']}" if told["stage"] else "")]
+    lines += [f"> {plain[key]}" for key in ("reason", "hint") if told[key]]
+    lines += [] if told["reason"] else [f"> {html.escape(text, quote=False)}" for text in told["reasons"]]
+    lines += [f"It goes on from `{plain['last_checkpoint']}`."] if told["last_checkpoint"] else []
+    return {"text": "\n".join(lines)}
+
+
+def tell(config: Config, run: Path, summary: Mapping[str, Any]) -> str | None:
+    """Tells it, twice at most. Returns None where it was heard or nobody is to be told, else one line that says why not."""
+    if config.notify.when == "failure" and summary["state"] != "failed":
+        return None
+    try:
+        url = address(config)
+    except BadInput as wrong:
+        return f"nobody was told how the run ended: {wrong.line}"
+    if not url:
+        return None
+    told = message(config, run, summary)
+    body = json.dumps(slack(told) if config.notify.format == "slack" else told).encode()
+    try:
+        again, why = _post(url, body)
+        if again:
+            time.sleep(BACKOFF)
+            _, why = _post(url, body)
+    except Exception as error:  # whatever an address of somebody else's can do: the run has ended as it has
+        why = type(error).__name__
+    return f"nobody was told how the run ended: the webhook at '{urlsplit(url).hostname}' {why}" if why else None
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        """A redirected POST arrives as a GET without its message, perhaps at somebody else's."""
+
+
+def _post(url: str, body: bytes) -> tuple[bool, str]:
+    """(whether a second try may help, why it was not heard or "")."""
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json", "User-Agent": "raro"})
+    try:
+        urllib.request.build_opener(_Stay).open(request, timeout=SECONDS).close()
+        return False, ""
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code == 429 or error.code >= 500, f"answers {error.code}"
+    except urllib.error.URLError as error:
+        return True, f"does not answer: {type(error.reason).__name__}"
+    except OSError as error:  # in the middle of the answer
+        return True, f"does not answer: {type(error).__name__}"
