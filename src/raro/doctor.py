@@ -19,7 +19,7 @@ MARKS = {"works": "[green]works[/]", "missing": "[yellow]missing[/]", "broken": 
 EXTRAS = {
     "": "the library and its steps",
     "pipeline": "`raro run` and `raro compile`",
-    "tracking": "MLflow, the registry and S3",
+    "client": "MLflow, the registry and S3",
     "columnar": "demonstrations in Parquet",
     "judge": "a judge behind an endpoint",
     "signing": "signatures and bills of materials of models",
