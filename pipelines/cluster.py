@@ -8,12 +8,16 @@ compiled YAML.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
 from raro.pipelines.profile import TOLERATION, Machine, Profile
 from raro.steps import TITLES
+from raro.steps.trainjob import VARIABLE as ORDER
+from raro.steps.trainjob import Order
 
 LONGEST_BACKOFF = "900s"
 CERTIFICATES = "/etc/raro/authority"
@@ -22,6 +26,11 @@ CERTIFICATES = "/etc/raro/authority"
 def settle(task: PipelineTask, step: str, profile: Profile, reference: Callable[[str], str]) -> None:
     """Gives a step's task its image, machine, volume and environment. reference: an image's reference by its name."""
     machine = profile.machine(step)
+    if profile.train.nodes > 1 and step in ("train", "finish"):  # the one launches, the other takes away what is left
+        _hand_order(task, profile, reference)
+    if profile.train.nodes > 1 and step == "train":  # it holds no GPU, and waits as long as the run may take
+        waits = {"timeout": profile.deadline, "retries": machine.retries, "backoff": machine.backoff}
+        machine = replace(profile.light, **waits)
     task.set_display_name(f"{step}: {TITLES[step]}")
     task.set_container_image(reference(machine.image))
     task.set_retry(machine.retries, backoff_duration=machine.backoff, backoff_factor=2, backoff_max_duration=LONGEST_BACKOFF)
@@ -49,14 +58,46 @@ def _ask_for(task: PipelineTask, machine: Machine) -> None:
     if machine.shm:
         kubernetes.empty_dir_mount(task, volume_name="shm", mount_path="/dev/shm", medium="Memory", size_limit=machine.shm)
     for text in machine.tolerations:
-        key, value, effect = TOLERATION.fullmatch(text).groups()
-        equal = {"operator": "Equal", "value": value[1:]} if value else {"operator": "Exists"}
-        kubernetes.add_toleration(task, key=key, effect=effect, **equal)
+        kubernetes.add_toleration(task, **toleration(text))
     for label, value in machine.selectors.items():
         kubernetes.add_node_selector(task, label, value)
     for label, value in (("queue-name", machine.queue), ("priority-class", machine.priority)):
         if value:
             kubernetes.add_pod_label(task, f"kueue.x-k8s.io/{label}", value)
+
+
+def _hand_order(task: PipelineTask, profile: Profile, reference: Callable[[str], str]) -> None:
+    """What steps/trainjob.py is to ask Kubernetes for, and who asks."""
+    train = profile.train
+    env: list[dict[str, Any]] = [{"name": "RARO_CACHE", "value": f"{profile.mount}/.cache"}]
+    env += [{"name": "RARO_GPUS", "value": str(train.gpus)}] if train.gpus else []
+    for kind, places in (("secretKeyRef", profile.secrets), ("configMapKeyRef", profile.settings)):
+        for variable, place in places.items():
+            name, _, key = place.partition("/")
+            env.append({"name": variable, "valueFrom": {kind: {"name": name, "key": key, "optional": True}}})
+    order = Order(
+        runtime=train.runtime,
+        image=reference(train.image),
+        nodes=train.nodes,
+        cpu=train.cpu,
+        memory=train.memory,
+        gpu=train.gpu,
+        gpus=train.gpus,
+        queue=train.queue,
+        selectors=train.selectors,
+        tolerations=[toleration(text) for text in train.tolerations],
+        env=env,
+    )
+    task.set_env_variable(ORDER, order.written())
+    for variable, path in {"POD_NAME": "metadata.name", "POD_UID": "metadata.uid", "NAMESPACE": "metadata.namespace"}.items():
+        kubernetes.use_field_path_as_env(task, env_name=f"RARO_{variable}", field_path=path)
+
+
+def toleration(text: str) -> dict[str, str]:
+    """KEY=VALUE:EFFECT or KEY:EFFECT as Kubernetes writes it."""
+    key, value, effect = TOLERATION.fullmatch(text).groups()
+    equal = {"operator": "Equal", "value": value[1:]} if value else {"operator": "Exists"}
+    return {"key": key, "effect": effect, **equal}
 
 
 def _environment(task: PipelineTask, profile: Profile) -> None:

@@ -34,6 +34,8 @@ class Machine:
     memory: str = doc("4Gi", "memory; /dev/shm and /tmp count towards it")
     gpu: str = doc("nvidia.com/gpu", "resource name of the accelerator, a MIG slice too: nvidia.com/mig-3g.40gb")
     gpus: int = doc(0, "how many of them; resources.processes of the run's configuration may not be more", low=0)
+    nodes: int = doc(1, "of train: so many of this machine, in a TrainJob of Kubeflow Trainer v2 (k8s/trainer)", low=1)
+    runtime: str = doc("raro-torch", "the ClusterTrainingRuntime of those nodes, which says what they mount")
     shm: str = doc("", "/dev/shm, in memory: processes that train together exchange tensors there")
     tmp: str = doc("4Gi", "/tmp, on the node's disk: the one writable place of the image")
     timeout: int = doc(3600, "seconds after which the pod is stopped; each retry has as many", low=60)
@@ -107,6 +109,8 @@ def _faults(profile: Profile) -> Iterator[tuple[str, str]]:
             value: Any = getattr(machine, key)
             if not (QUANTITY.fullmatch(value) or key == "shm" and not value):
                 yield f"{name}.{key} '{value}' is not a quantity of Kubernetes", "write for example 500m, 8 or 16Gi"
+        if name != "train" and machine.nodes > 1:
+            yield f"{name}.nodes is {machine.nodes}", "only train runs on many nodes"
         if not DURATION.fullmatch(machine.backoff):
             yield f"{name}.backoff '{machine.backoff}' is not a duration", "write for example 60s or 5m"
         for text in machine.tolerations:

@@ -12,6 +12,7 @@ from pathlib import Path
 from raro.config import Config
 from raro.errors import BadInput, RaroError, ServiceFailed
 from raro.steps.harness import INTERRUPTED
+from raro.steps.trainjob import per_node
 
 from . import images
 from . import profile as profiles
@@ -68,13 +69,15 @@ def check(config: Config, profile: Profile) -> None:
     if not config.tracking.uri.startswith(("http://", "https://")) and not (profile.mlflow_plugin and not config.tracking.uri):
         line = f"tracking.uri '{config.tracking.uri}' is not a server" if config.tracking.uri else "tracking.uri is empty"
         raise BadInput(f"{line}, and SQLite on a shared volume loses data", "--set tracking.uri=http://mlflow:5000")
-    gpus = profile.train.gpus
+    train, processes = profile.train, config.resources.processes
     if config.resources.device == "cuda":
         line = "resources.device is cuda, and preflight runs on a node without a GPU"
         raise BadInput(line, "set resources.device=auto: each GPU task makes sure of its GPUs by itself")
-    if gpus and config.resources.processes > gpus:
-        line = f"resources.processes is {config.resources.processes}, and the profile gives train {gpus} GPUs"
+    if train.gpus and processes > train.gpus * train.nodes:
+        many = f"{train.nodes} nodes of " if train.nodes > 1 else ""
+        line = f"resources.processes is {processes}, and the profile gives train {many}{train.gpus} GPUs"
         raise BadInput(line, "lower it, or raise train.gpus in the profile")
+    per_node(processes, train.nodes)
 
 
 @dataclass(frozen=True, kw_only=True)

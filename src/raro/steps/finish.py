@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from ..config import Config
+from ..errors import RaroError
 from ..report import cost
 from ..report.stages import Stages, launch
 from ..storage import read_json, write_json
 from ..tracking import events
 from . import notice
 from .harness import FAILURE, INTERRUPTED, Step, last_checkpoint
+from .trainjob import Order, remove
 
 STATES = {"done": "done", "kept": "skipped", "failed": "failed", "running": "lost"}
 
@@ -35,10 +37,20 @@ def run(config: Config, run: Path, state: str = "") -> dict:
         from ..report import page
 
         page.write(run)
+        if Order.given():
+            _remove_nodes(run, step)
         if unheard := notice.tell(config, run, summary):
             step.events.note(unheard, "warning")
         step.outputs |= {key: summary[key] for key in ("state", "decision") if summary[key]}
         return step.outputs
+
+
+def _remove_nodes(run: Path, step: Step) -> None:
+    """A training task that was killed may have left its nodes training."""
+    try:
+        remove(run)
+    except RaroError as error:
+        step.events.note(f"a TrainJob may be left: {error.line}", "warning")
 
 
 def outcomes(stages: Stages) -> dict[str, dict[str, Any]]:

@@ -17,7 +17,7 @@ from ..errors import GateRefused, RaroError, ServiceFailed
 from ..storage import MANIFEST, read_json
 from . import run_step
 from .harness import INTERRUPTED, explained, record_failure
-from .held import GPUS
+from .held import check_gpus
 
 STOPPING = "RARO_STOPPING"
 
@@ -62,18 +62,13 @@ def perform(
 
 
 def _check_gpus(name: str, config: Config, run: Path) -> None:
-    """Raises ServiceFailed where the node shows fewer GPUs than were asked for: the step would go on for days on a CPU."""
-    promised = int(os.environ.get(GPUS, 0))
-    if not promised:
-        return
+    """Records the failure too, where the node lacks its GPUs."""
     os.environ.setdefault("OMP_NUM_THREADS", str(config.resources.threads))  # torch reads it once, when it is imported
-    import torch
-
-    if (found := torch.cuda.device_count()) < promised:
-        line = f"this pod was promised {promised} GPUs, and torch finds {found}"
-        error = ServiceFailed(line, "see the node's driver and device plugin; the next try may meet another node")
+    try:
+        check_gpus()
+    except ServiceFailed as error:
         record_failure(name, config, run, error)
-        raise error
+        raise
 
 
 def _check_lineage(name: str, config: Config, run: Path, inputs: Mapping[str, Artifact]) -> None:

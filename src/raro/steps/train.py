@@ -1,7 +1,7 @@
 """Adversarial training: the game's steps, one after another, with checkpoints a killed run resumes from exactly.
 
 With `resources.processes` above 1 the same loop runs in that many processes, through torch's own
-launcher, as `accelerate launch` does on GPUs; the first one writes.
+launcher, as `accelerate launch` does on GPUs; the first one writes. On many nodes: trainjob.py.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import Config, parse
-from ..errors import RaroError
+from ..errors import BadInput, RaroError, ServiceFailed
 from ..storage import write_atomic
 from ..tracking.events import Events
+from . import trainjob
 from .harness import Step
+from .held import check_gpus
 
 if TYPE_CHECKING:
     from ..learning.update import Learner
@@ -55,7 +57,7 @@ def run(config: Config, run: Path) -> dict:
             return step.outputs
         identity = {"config": config.digest, "data": step.root("ingest"), "base": step.root("warmstart")}
         play = Play(str(run), str(step.folder), str(step.input("ingest")), str(step.input("warmstart")), identity)
-        if config.resources.processes == 1:
+        if config.resources.processes == 1 and trainjob.VARIABLE not in os.environ:
             train(config, play)
         else:
             launch(config, play)
@@ -68,6 +70,9 @@ def launch(config: Config, play: Play) -> None:
     """The training loop in several processes of this machine. Raises what failed in them."""
     folder = Path(play.folder)
     write_atomic(folder / PLAY, json.dumps(dataclasses.asdict(play)))
+    if order := trainjob.Order.given():
+        _launch_on_nodes(order, config, play)
+        return
     # What `accelerate launch` starts on GPUs; on CPUs it would start one process, whatever number it is told.
     command = [
         *(sys.executable, "-m", "torch.distributed.run", "--nnodes", "1", "--nproc-per-node", str(config.resources.processes)),
@@ -80,12 +85,30 @@ def launch(config: Config, play: Play) -> None:
         if process.poll() is None:
             process.terminate()
             process.wait()
-    if (folder / ERROR).exists():
-        found = json.loads((folder / ERROR).read_text(encoding="utf-8"))
-        raise RaroError(found["line"], found["remedy"])
+    _raise_theirs(folder)
     if code:
         raise RuntimeError(f"a training process ended with exit code {code}; its words are in the run's log")
     (folder / PLAY).unlink()
+
+
+def _launch_on_nodes(order: trainjob.Order, config: Config, play: Play) -> None:
+    """The same on many nodes, each of which finds the run's folder in the same place."""
+    folder = Path(play.folder)
+    command = ["python3", "-m", "torch.distributed.run", "--module", "raro.steps.train", str(folder / PLAY)]
+    try:
+        trainjob.train(order, Path(play.run), command, config.resources.processes)
+    except ServiceFailed:
+        _raise_theirs(folder)
+        raise
+    (folder / PLAY).unlink()
+
+
+def _raise_theirs(folder: Path) -> None:
+    """What a training process had to say of its end is raised here."""
+    if (folder / ERROR).exists():
+        found = json.loads((folder / ERROR).read_text(encoding="utf-8"))
+        kinds = {kind.code: kind for kind in (BadInput, ServiceFailed)}
+        raise kinds.get(found["code"], RaroError)(found["line"], found["remedy"])
 
 
 def _free_port() -> int:
@@ -256,9 +279,11 @@ def main(path: Path) -> None:
     play = Play(**json.loads(path.read_text(encoding="utf-8")))
     config = parse((Path(play.run) / "config.json").read_text(encoding="utf-8"))
     try:
+        check_gpus()
         train(config, play)
     except RaroError as error:
-        write_atomic(Path(play.folder) / ERROR, json.dumps({"line": error.line, "remedy": error.remedy}))
+        told = {"line": error.line, "remedy": error.remedy, "code": error.code}
+        write_atomic(Path(play.folder) / ERROR, json.dumps(told))
         sys.exit(error.code)
 
 
