@@ -113,10 +113,11 @@ def test_slack_takes_text_and_its_markup_is_escaped(tmp_path, monkeypatch):
         (BadInput(f"row 3 holds '{WRITTEN}'", f"mend '{WRITTEN}'"), "row 3 holds '…'"),
     ],
 )
-def test_nothing_that_experts_wrote_is_told(tmp_path, monkeypatch, error, reason):
+@pytest.mark.parametrize("shown", ["none", "masked"])
+def test_nothing_that_experts_wrote_is_told(tmp_path, monkeypatch, error, reason, shown):
     with webhook() as hook:
         monkeypatch.setenv("RARO_WEBHOOK", hook.url)
-        config = failed_run(tmp_path / "run", error, privacy={"show_text": "none"})
+        config = failed_run(tmp_path / "run", error, privacy={"show_text": shown})
         STEPS["finish"](config, tmp_path / "run")
     assert hook.heard[0]["reason"] == reason and WRITTEN not in json.dumps(hook.heard)
 

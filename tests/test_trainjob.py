@@ -1,5 +1,5 @@
-"""Training on many nodes: the TrainJob that a task launches, watches and takes away, against an HTTP server that speaks what this
-needs of Kubernetes' API and runs the job's own command as Trainer would. No real cluster was at hand.
+"""Training on many nodes: the TrainJob that a task launches, watches and takes away, against an HTTP server that speaks what
+this needs of Kubernetes' API and runs the job's own command as Trainer would. No real cluster was at hand.
 """
 
 from __future__ import annotations

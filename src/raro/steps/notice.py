@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..config import Config
+from ..config import Config, ShowText
 from ..errors import BadInput
 
 VARIABLE = "RARO_WEBHOOK"
@@ -50,10 +50,10 @@ def address(config: Config) -> str:
 def message(config: Config, run: Path, summary: Mapping[str, Any]) -> dict[str, Any]:
     """What is told of a run, in plain values: who, how it ended, why, what to do, where it goes on."""
     failure = summary["failure"] or {}
-    reason = failure.get("line", "")
+    reason, hint = failure.get("line", ""), failure.get("remedy", "")
     if failure and failure["class"] not in KNOWN:
         reason = f"{failure['class']}; its words are in the task's log"
-    hide = (lambda text: text) if config.privacy.show_text else (lambda text: re.sub(r"'[^']*'", "'…'", text))
+    full = config.privacy.show_text is ShowText.full
     return {
         "event": "raro.run.ended",
         "run": run.resolve().name,
@@ -65,11 +65,16 @@ def message(config: Config, run: Path, summary: Mapping[str, Any]) -> dict[str, 
         "seconds": summary["seconds"],
         "cost": {**summary["cost"]["total"], "currency": summary["cost"]["currency"]},
         "stage": failure.get("stage"),
-        "reason": hide(reason) or None,
-        "hint": hide(failure.get("remedy", "")) or None,
+        "reason": (reason if full else _unquoted(reason)) or None,
+        "hint": (hint if full else _unquoted(hint)) or None,
         "permanent": failure.get("permanent"),
         "last_checkpoint": failure.get("last_checkpoint"),
     }
+
+
+def _unquoted(text: str) -> str:
+    """Our messages put in quotes what they took from somewhere."""
+    return re.sub(r"'[^']*'", "'…'", text)
 
 
 def slack(told: Mapping[str, Any]) -> dict[str, Any]:
