@@ -12,7 +12,6 @@ from pathlib import Path
 
 from ..config import Demonstrations, ShowText
 from ..errors import BadInput
-from ..records import Demonstration
 from ..storage import writing
 from .card import Card
 from .contamination import Benchmarks
@@ -71,7 +70,7 @@ def collect(
                 if isinstance(one, Examined):
                     card.keep(one.demonstration, split)
                     card.personal.update(one.personal)
-                    pens[f"{split}.jsonl"].write(_line(one.demonstration))
+                    pens[f"{split}.jsonl"].write(one.line)
                 elif one.reason in LEFT_OUT:
                     card.leave_out(one.reason)
                 else:
@@ -112,13 +111,6 @@ class _Placing:
             return split
         # Last, for they remember the row: one that is refused elsewhere must not refuse another.
         return self._duplicates.refuse(one.pair) or (self._near and self._near.refuse(one.likeness, split)) or split
-
-
-def _line(demonstration: Demonstration) -> str:
-    fields = {name: getattr(demonstration, name) for name in ("question", "answer", "source", "licence", "group")}
-    if demonstration.attribution:
-        fields["attribution"] = demonstration.attribution
-    return _ENCODER.encode(fields) + "\n"
 
 
 def _quarantined(row: Row, refused: Refused) -> str:

@@ -6,8 +6,8 @@ What needs the other rows, such as duplicates and splits, comes after it and in 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..config import Demonstrations, ShowText
@@ -20,17 +20,19 @@ from .screens import Screened, pair_digest, screen
 from .shapes import LEFT_OUT, Reading
 from .shown import Shown
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
 
-@dataclass(frozen=True, slots=True)
-class Examined:
+
+class Examined(NamedTuple):
     """A row that passed by itself. split: as its column names it. personal: what was masked or kept, by kind. pair: the digest
-    of question and answer. likeness: None where nothing asks for it."""
+    of question and answer. likeness: None where nothing asks for it. line: of the split's file."""
 
     demonstration: Demonstration
     split: str
     personal: Mapping[str, int]
     pair: bytes
     likeness: Likeness | None
+    line: str
 
 
 class Refused(NamedTuple):
@@ -69,7 +71,7 @@ class Examiner:
         if self._languages and (refusal := self._languages.refuse(one)):
             return refusal
         like = likeness(one, bool(settings.near_duplicates)) if settings.near_duplicates or settings.benchmarks else None
-        return Examined(one, screened.split, screened.personal, pair, like)
+        return Examined(one, screened.split, screened.personal, pair, like, _line(one))
 
     def _text(self, row: Row, refusal: Refusal) -> str | dict[str, str] | None:
         if refusal.reason in LEFT_OUT:
@@ -88,3 +90,10 @@ class Examiner:
     def excerpt(self, text: str) -> str | None:
         """The beginning of a text as quarantine may show it."""
         return self._shown(text)[:EXCERPT] if self._shown else None
+
+
+def _line(demonstration: Demonstration) -> str:
+    fields = {name: getattr(demonstration, name) for name in ("question", "answer", "source", "licence", "group")}
+    if demonstration.attribution:
+        fields["attribution"] = demonstration.attribution
+    return _ENCODER.encode(fields) + "\n"

@@ -34,47 +34,51 @@ class _Sheet:
 
     def __init__(self) -> None:
         self.parts: list[str] = []
-        self._pending = 0  # line feeds due before the next text
+        self.pending = 0  # line feeds due before the next text
         self.code = 0  # open `pre`s: blanks count
         self.lists: list[int] = []  # for each open list the next number, 0 for points
 
     def apart(self, lines: int) -> None:
-        self._pending = max(self._pending, lines)
+        if lines > self.pending:
+            self.pending = lines
 
     def write(self, text: str) -> None:
         if text:
             if self.parts:
-                self.parts.append("\n" * self._pending)
-            self._pending = 0
+                self.parts.append("\n" * self.pending)
+            self.pending = 0
             self.parts.append(text)
 
 
 def _written(body: Any) -> str:
     """Walks the tree with a stack of its own: HTML may be nested deeper than Python's calls."""
-    sheet, stack = _Sheet(), [(body.first_child, None)]
+    sheet, node, within = _Sheet(), body.first_child, []
     quotes: list[_Sheet] = []
-    while stack:
-        node, closing = stack.pop()
-        if closing is not None:
-            sheet = _closed(closing, sheet, quotes)
-            continue
-        if node is None:
-            continue
-        stack.append((node.next, None))
-        tag = node.tag
-        if tag == "-text":
-            text = node.text_content or ""
-            if sheet.code:
-                sheet.write(text)
-            elif text.strip():
-                sheet.write(text.replace("\n", " "))
-            elif sheet.parts and not sheet._pending:
-                sheet.write(" ")
-        elif tag not in _SILENT and not tag.startswith("-"):
-            sheet = _opened(node, tag, sheet, quotes)
-            stack.append((None, tag))
-            stack.append((node.first_child, None))
-    return "".join(sheet.parts).strip()
+    while True:
+        while node is not None:
+            tag = node.tag
+            if tag == "-text":
+                _said(node.text_content or "", sheet)
+            elif tag not in _SILENT and not tag.startswith("-"):
+                sheet = _opened(node, tag, sheet, quotes)
+                within.append((node, tag))
+                node = node.first_child
+                continue
+            node = node.next
+        if not within:
+            return "".join(sheet.parts).strip()
+        node, tag = within.pop()
+        sheet = _closed(tag, sheet, quotes)
+        node = node.next
+
+
+def _said(text: str, sheet: _Sheet) -> None:
+    if sheet.code:
+        sheet.write(text)
+    elif not text.isspace():
+        sheet.write(text.replace("\n", " "))
+    elif sheet.parts and not sheet.pending:
+        sheet.write(" ")
 
 
 def _opened(node: Any, tag: str, sheet: _Sheet, quotes: list[_Sheet]) -> _Sheet:

@@ -2,7 +2,7 @@
 
 A file that is not what its name claims raises BadInput with one line. A single broken row never does: it comes out as a `Row`
 that carries a reason instead of values, and is quarantined. A further format is one more function from `Source` to rows, with
-its entry in READERS (here or in `documents`), and in `files.CLAIMS` the suffixes that name it.
+its entry in READERS (here, or in `documents` and `posts`), and in `files.CLAIMS` the suffixes that name it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import difflib
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ..errors import BadInput
@@ -23,8 +22,7 @@ FIRST_LINES = 100  # a JSONL file whose first lines are all broken is no JSONL f
 EXCERPT = 200  # characters of a broken row kept for the quarantine
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One row of a source. number: the line on which it starts, or its number in a Parquet file, from 1. values: the columns,
     or None for a broken row, which has a reason, a detail free of the row's text, and the beginning of its text. done: bytes of
     the file read so far. licence, attribution: of this row alone, where the format says them. reader: which understands it,

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ..config import Demonstrations
 from ..errors import BadInput
 from ..solver import Problem, solve
-from .documents import POSTS, read_posts, read_squad
+from .documents import read_squad
 from .files import SQUAD, Source, check, format_of, told
 from .filters import filters
 from .html import as_text
+from .posts import POSTS, read_posts
 from .readers import READERS, Refusal, Row
 from .windows import windowed
 
@@ -182,7 +183,7 @@ def countdown(values: Mapping[str, Any], settings: Demonstrations) -> Pair | Ref
 
 
 def posts(values: Mapping[str, Any], settings: Demonstrations) -> Pair | Refusal:
-    """A dump's question and its answer (`documents.read_posts`): title and body ask, both bodies without their HTML."""
+    """A dump's question and its answer (`posts.read_posts`): title and body ask, both bodies without their HTML."""
     return f"{values['title']}\n\n{as_text(values['asked'])}", as_text(values["said"])
 
 
@@ -258,13 +259,13 @@ class Reading:
         if row.values is None or row.reason or (self._plain and not row.reader):
             return row
         if lost := next((one for one in self.filters if not one.holds(row.values)), None):
-            return replace(row, reason="filter", detail=lost.text)
+            return row._replace(reason="filter", detail=lost.text)
         meaning = READINGS[row.reader] if row.reader else self.meaning
         pair = meaning.read(row.values, self.settings)
         for part in [pair] if isinstance(pair, Refusal) else pair:
             if isinstance(part, Refusal):
-                return replace(row, reason=part.reason, detail=part.detail)
-        return replace(row, values={**row.values, self.settings.question: pair[0], self.settings.answer: pair[1]})
+                return row._replace(reason=part.reason, detail=part.detail)
+        return row._replace(values={**row.values, self.settings.question: pair[0], self.settings.answer: pair[1]})
 
 
 def _check_posts(settings: Demonstrations) -> None:
