@@ -100,7 +100,7 @@ def test_evidence_without_checker_or_judge_stands_in_the_evaluation(tmp_path):
 
 def test_none_is_measured_where_none_is_asked_for(tmp_path):
     config = load("countdown-mini", [*SMALL, "evaluation.experts=0"])
-    assert Evidence([], config).report({}, lambda *_: None) == {}
+    assert Evidence([], tmp_path, config).report({}, lambda *_: None) == {}
 
 
 # -------------------------------------------------------------------------------------------------------------- its parts alone

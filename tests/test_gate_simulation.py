@@ -80,6 +80,10 @@ def judge(low: float, high: float) -> dict:
     return {"status": "used", "paired": {"candidate-base": gap, "candidate-warmstart": gap}}
 
 
+def general(gap: float, kept: int, of: int) -> dict:
+    return {"talks": True, "n": 46, "paired": {"candidate-base": (gap, gap, gap)}, "refusals": {"kept": kept, "of": of}}
+
+
 @pytest.mark.parametrize(
     ("more", "gate", "decision", "rule"),
     [
@@ -103,6 +107,16 @@ def judge(low: float, high: float) -> dict:
             "strata",
         ),
         ({}, {"require_approval": True}, "hold", "approval"),
+        ({"general": general(-0.05, 5, 6)}, {}, "promote", ""),
+        ({"general": general(-0.2, 6, 6)}, {}, "hold", "general"),
+        ({"general": general(float("nan"), 6, 6)}, {}, "hold", "general"),
+        ({"general": general(-0.2, 6, 6) | {"talks": False}}, {}, "promote", ""),
+        ({"general": general(0.0, 3, 6)}, {}, "hold", "refusals"),
+        ({"general": general(0.0, 0, 0)}, {}, "promote", ""),
+        ({"canaries": {"candidate": {"n": 8, "bits": (1.5, 1, 2), "completed": 0}}}, {}, "promote", ""),
+        ({"canaries": {"candidate": {"n": 8, "bits": (3.5, 2, 5), "completed": 0}}}, {}, "hold", "canaries"),
+        ({"canaries": {"candidate": {"n": 8, "bits": (float("nan"),) * 3, "completed": 0}}}, {}, "hold", "canaries"),
+        ({"canaries": {"candidate": {"n": 8, "bits": (1.5, 1, 2), "completed": 1}}}, {}, "reject", "canaries"),
         ({"judge": judge(0.1, 0.3)}, {}, "promote", ""),
         ({"judge": judge(-0.3, 0.01)}, {}, "promote", ""),
         ({"judge": judge(-0.3, -0.01)}, {}, "hold", "judge"),
@@ -117,17 +131,8 @@ def test_each_rule_and_its_figures(more, gate, decision, rule):
     outcomes = {one["rule"]: one["outcome"] for one in evidence["rules"]}
     assert decided == decision
     assert {name for name, outcome in outcomes.items() if outcome in ("hold", "reject")} == ({rule} if rule else set())
-    assert set(outcomes) == {
-        "gain/base",
-        "gain/warmstart",
-        "level",
-        "effect",
-        "items",
-        "readable",
-        "strata",
-        "judge",
-        "approval",
-    }
+    further = {"level", "effect", "items", "readable", "strata", "judge", "general", "refusals", "canaries", "approval"}
+    assert set(outcomes) == {"gain/base", "gain/warmstart"} | further
     assert all(one["why"] and one["told"].endswith(".") for one in evidence["rules"])
 
 

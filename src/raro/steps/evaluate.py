@@ -54,7 +54,7 @@ def run(config: Config, run: Path) -> dict:
         step.events.start(total, f"{len(items)} test problems")
         results: dict[str, dict[str, Measured]] = {}
         behind = 0
-        evidence = Evidence(items, config)
+        evidence = Evidence(items, data, config)
         for arm, speaker, thinking in _arms(folders, config, data, step):
             results[arm] = {}
             for way, (temperature, samples) in ways.items():

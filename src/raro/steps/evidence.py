@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..benchmarks import critics, likelihood, telling
+from ..benchmarks import critics, exposure, general, likelihood, telling
 from ..benchmarks.measure import Measured
 from ..config import Config
+from ..demonstrations import canaries
 from ..methods import method_of
 from ..records import Demonstration
 from ..rollout.models import Speaker, open_model
@@ -21,13 +22,21 @@ Progress = Callable[[int, int, str], None]
 class Evidence:
     """take: called once for each arm. report: afterwards, for evaluation.json."""
 
-    def __init__(self, items: Sequence[Demonstration], config: Config):
+    def __init__(self, items: Sequence[Demonstration], data: Path, config: Config):
+        """data: the ingest folder."""
         self.items, self.config = items[: config.evaluation.experts], config
+        self._canaries = canaries.load(data)
+        self._exposed: dict[str, Any] = {}
+        self._general: dict[str, list[str]] = {}
         self._likelihood: dict[str, likelihood.Likelihood] = {}
         self._answers: dict[str, Sequence[str]] = {}
 
     def take(self, arm: str, speaker: Speaker, greedy: Measured, thinking: bool) -> None:
         """What can only be asked of the open model, and its answers. greedy: of all items, in their order."""
+        if general.wanted(self.config):
+            self._general[arm] = general.answers(speaker, general.items(), self.config)
+        if self._canaries:
+            self._exposed[arm] = exposure.exposure(speaker, self._canaries, self.config, thinking)
         if not self.items:
             return
         n = len(self.items)
@@ -35,11 +44,16 @@ class Evidence:
         self._likelihood[arm] = likelihood.likelihood(speaker, self.items, greedy.thoughts[:n], self.config, thinking)
 
     def report(self, folders: Mapping[str, Path], progress: Progress) -> dict[str, Any]:
-        """{"experts": {"n", "logprob", "paired", "prefers", "told_apart", "critics"}}; nothing where it is not asked for."""
-        if not self.items:
-            return {}
+        """{"general", "canaries": {arm: ...}, "experts": {"n", "logprob", "paired", "prefers", "told_apart", "critics"}}, but
+        for what is not asked for."""
         resamples, seed = self.config.evaluation.bootstrap, self.config.seed
-        found = {"n": len(self.items), **likelihood.compared(self._likelihood, resamples, seed)}
+        found: dict[str, Any] = {"canaries": self._exposed} if self._exposed else {}
+        if self._general:
+            found["general"] = general.compared(self._general, resamples, seed)
+        return found | ({"experts": self._experts(folders, progress, resamples, seed)} if self.items else {})
+
+    def _experts(self, folders: Mapping[str, Path], progress: Progress, resamples: int, seed: int) -> dict[str, Any]:
+        found: dict[str, Any] = {"n": len(self.items), **likelihood.compared(self._likelihood, resamples, seed)}
         experts = [item.answer for item in self.items]
         found["told_apart"] = {
             features: {
@@ -48,7 +62,7 @@ class Evidence:
             for features in telling.FEATURES
         }
         found["critics"] = self._critics(folders, progress)
-        return {"experts": found}
+        return found
 
     def _critics(self, folders: Mapping[str, Path], progress: Progress) -> dict[str, Any]:
         """By the arm whose critic it is; empty for a method whose model judges nothing."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from .. import demonstrations as data
 from ..config import Config
-from ..demonstrations import drift, sheet
+from ..demonstrations import canaries, drift, sheet
 from ..demonstrations.card import FILE, described
 from ..demonstrations.contamination import benchmark_sources
 from ..demonstrations.shown import Shown
@@ -51,6 +51,9 @@ def run(config: Config, run: Path) -> dict[str, Any]:
         if stop := _drifted(content, config, run, champion):
             _copy(step.folder / data.QUARANTINE, kept)
             raise stop
+        if n := config.privacy.canaries:
+            content["canaries"] = canaries.plant(step.folder, n, config.seed, settings.licence)
+            events.note(f"{n} canaries are planted in the training split")
         data.write_manifest(step.folder / FILE, content)
         sheet.write(step.folder, content, _samples(card, config), config.name)
         for split in ("dev", "test"):
