@@ -63,7 +63,7 @@ def check(config: Config, profile: Profile) -> None:
     """Raises BadInput for what every pod would stumble over, before anything is sent."""
     for key, uri in (("base.uri", config.base.uri), ("demonstrations.source", config.demonstrations.source)):
         path = uri.removeprefix("file://")
-        if "://" not in path and not path.startswith(f"{profile.mount}/"):
+        if ":/" not in path and not path.startswith(f"{profile.mount}/"):
             remedy = f"give s3://, hf://, package:// or a path below {profile.mount}/, the volume that all tasks share"
             raise BadInput(f"{key} '{uri}' lies on this machine, where no pod sees it", remedy)
     if not config.tracking.uri.startswith(("http://", "https://")) and not (profile.mlflow_plugin and not config.tracking.uri):

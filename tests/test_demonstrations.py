@@ -625,10 +625,10 @@ def test_nothing_new_is_the_champion_s_own_data_configuration_and_base(tmp_path)
         ingest(first, tmp_path / "runs" / "3")
     assert not (tmp_path / "runs" / "3" / "ingest").exists()
     write_jsonl(path, many(81))
-    assert _nothing_new(_champion(first, again), first, same["digest"])
-    assert not _nothing_new(_champion(first, again), config.parse(told | {"seed": 1}), same["digest"])
+    assert _nothing_new(_champion(first, again), first, same["digest"], again)
+    assert not _nothing_new(_champion(first, again), config.parse(told | {"seed": 1}), same["digest"], again)
     (base / "config.json").write_text('{"other": "weights"}')
-    assert not _nothing_new(_champion(first, again), first, same["digest"])
+    assert not _nothing_new(_champion(first, again), first, same["digest"], again)
 
 
 @pytest.mark.check

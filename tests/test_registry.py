@@ -16,7 +16,8 @@ from servers import free_port, give_store, mlflow_server, s3_server
 from raro import storage
 from raro.config import Config, Gate, parse
 from raro.errors import BadInput, GateRefused
-from raro.registry import gates, models
+from raro.registry import bases, gates, models
+from raro.steps import preflight
 from raro.steps.harness import Step, claim
 from raro.tracking import server
 
@@ -271,10 +272,12 @@ def test_a_later_run_meets_the_champion_of_an_earlier_one(tiny, tmp_path):
     found = models.champion(config, later)
     assert (found.root, found.version, found.data_digest) == (first["root"], "1", DATA["digest"])
     storage.verify(found.path, storage.read_json(found.path / storage.MANIFEST))
-    assert models.unchanged(found, config, DATA["digest"])
-    assert not models.unchanged(found, config, "ef" * 32)
-    assert not models.unchanged(found, dataclasses.replace(config, seed=1), DATA["digest"])
-    assert not models.unchanged(None, config, DATA["digest"])
+    base = bases.base_digest(config, later)
+    assert models.unchanged(found, config, DATA["digest"], base)
+    assert not models.unchanged(found, config, "ef" * 32, base)
+    assert not models.unchanged(found, dataclasses.replace(config, seed=1), DATA["digest"], base)
+    assert not models.unchanged(found, config, DATA["digest"], "ef" * 32)
+    assert not models.unchanged(None, config, DATA["digest"], base)
     second = whole_run(config, tmp_path / "a-second", tiny, scale=0.25)
     assert models.champion(config, later).root == second["root"] != first["root"], "the newest wins, whatever its name"
     assert models.champion(configured(tiny, registry={"model": "other"}), later) is None
@@ -282,7 +285,69 @@ def test_a_later_run_meets_the_champion_of_an_earlier_one(tiny, tmp_path):
     shutil.copytree(tiny, other)
     (other / "generation_config.json").write_text("{}")
     elsewhere = dataclasses.replace(config, base=dataclasses.replace(config.base, uri=str(other)))
-    assert not models.unchanged(dataclasses.replace(found, config_digest=elsewhere.digest), elsewhere, DATA["digest"])
+    assert bases.base_digest(elsewhere, later) != base
+
+
+def based(at: str, licence: str = "MIT", **more) -> Config:
+    return parse({"base": {"uri": f"models:/{at}", "licence": licence}, "registry": {"model": "tiny"}} | more)
+
+
+def test_a_registered_version_is_a_base_whose_alias_is_settled_once(tiny, tmp_path):
+    first = whole_run(configured(tiny, base={"uri": str(tiny), "licence": "MIT"}), tmp_path / "first", tiny, scale=0.5)
+    config, run = based("tiny@champion"), tmp_path / "run"
+    assert bases.base_folder(config, run, keep=False) and not (run / bases.SETTLED).exists()
+    folder = bases.base_folder(config, run)
+    assert bases.base_digest(config, run) == first["root"] == storage.manifest(folder)["root"]
+    kept = {"uri": "models:/tiny/1", "root": first["root"], "licence": "MIT"}
+    assert storage.read_json(run / bases.SETTLED) == kept
+    second = whole_run(configured(tiny, base={"uri": str(tiny), "licence": "MIT"}), tmp_path / "second", tiny, scale=0.25)
+    assert bases.base_digest(config, tmp_path / "later") == second["root"], "the alias has moved"
+    with pytest.raises(BadInput, match="version 1 of 'tiny' is another one in each of"):
+        bases.base_digest(based("tiny/1"), tmp_path / "later")
+    shutil.rmtree(tmp_path / "second")
+    assert bases.base_folder(based("tiny/1"), tmp_path / "later") == folder
+
+
+def test_what_a_registered_base_is_made_into_names_its_version(tiny, tmp_path):
+    first = whole_run(configured(tiny, base={"uri": str(tiny), "licence": "MIT"}), tmp_path / "first", tiny, scale=0.5)
+    config, run = based("tiny@champion", registry={"model": "child"}), tmp_path / "run"
+    bases.base_folder(config, run)
+    (run / bases.SETTLED).rename(tmp_path / bases.SETTLED)  # a run's folder is claimed before anything lies in it
+    run.rmdir()
+    claim(config, run)
+    (tmp_path / bases.SETTLED).rename(run / bases.SETTLED)
+    whole_run(config, run, tiny, scale=0.25)
+    folder = models.champion(config, run).path
+    stated = storage.read_json(folder / "provenance.json")["predicate"]["buildDefinition"]["resolvedDependencies"][0]
+    assert stated == {
+        "name": "base",
+        "uri": "models:/tiny/1",
+        "digest": {"sha256": first["root"]},
+        "annotations": {"licence": "MIT"},
+    }
+
+
+def test_a_registered_base_that_cannot_be_is_one_clear_line(tiny, tmp_path):
+    whole_run(configured(tiny, base={"uri": str(tiny), "licence": "MIT"}), tmp_path / "first", tiny)
+    run = tmp_path / "run"
+    for at, line in (
+        ("tiny@nobody", "no registered version of 'tiny' is found at 'nobody'"),
+        ("tiny/7", "found at '7'"),
+        ("other@champion", "no registered version of 'other'"),
+        ("tiny", "names no registered version"),
+        ("tiny@", "names no registered version"),
+    ):
+        with pytest.raises(BadInput, match=line):
+            bases.base_folder(based(at), run)
+    with pytest.raises(BadInput, match="base.licence is 'unknown', and the licence of base 'models:/tiny@champion' is 'MIT'"):
+        bases.base_folder(based("tiny@champion", licence="unknown"), run)
+    with pytest.raises(BadInput, match="no tokenizer"):
+        preflight.check_base(based("tiny@champion"), run)
+    weights = next((tmp_path / "first" / "mlartifacts").rglob("*.safetensors"))
+    weights.chmod(0o644)
+    weights.write_bytes(weights.read_bytes() + b"x")
+    with pytest.raises(GateRefused, match="bytes, its manifest says"):
+        bases.base_folder(based("tiny@champion"), run)
 
 
 def test_a_moved_run_folder_is_still_read(tiny, tmp_path):

@@ -52,7 +52,9 @@ class Base:
     """The model the run starts from."""
 
     uri: str = doc(
-        "package://countdown-mini", "folder, package://NAME, s3://bucket/prefix or hf://repo@revision, in Hugging Face layout"
+        "package://countdown-mini",
+        "folder, package://NAME, s3://bucket/prefix or hf://repo@revision, in Hugging Face layout; or models:/NAME@ALIAS or "
+        "models:/NAME/VERSION, a version that was registered before",
     )
     dtype: Literal["float32", "bfloat16"] = doc(
         "float32", "of arithmetic and of the weights written; those that learn are float32 all the while (O: bfloat16 on a GPU)"

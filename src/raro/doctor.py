@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .errors import RaroError
-from .steps.preflight import FREE_GIB, check_base, cores, memory_gib, requirements
+from .steps.preflight import FREE_GIB, check_layout, cores, memory_gib, requirements
+from .storage import fetch
 
+MINI = "package://countdown-mini"
 MARKS = {"works": "[green]works[/]", "missing": "[yellow]missing[/]", "broken": "[red]broken[/]"}
 EXTRAS = {
     "": "the library and its steps",
@@ -55,7 +57,8 @@ def findings() -> Iterator[Finding]:
         yield _packages(extra, use)
     yield _device()
     try:
-        yield Finding("mini base", "works", str(check_base("package://countdown-mini").name) + " is packaged and whole")
+        check_layout(MINI, fetch(MINI))
+        yield Finding("mini base", "works", f"{MINI} is packaged and whole")
     except RaroError as error:
         yield Finding("mini base", "broken", str(error))
     for tool, (command, use) in TOOLS.items():

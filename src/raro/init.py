@@ -42,7 +42,7 @@ def write(demonstrations: str, base: str, output: Path, settings: Sequence[str] 
     chosen = overridden({"name": name, "registry": {"model": name}}, [*settings, *places])
     fixed = set(chosen["demonstrations"]) - {"source"}
     config = parse(chosen)
-    check_base(base)
+    check_base(config, Path("runs") / name)  # beside the runs: a registered version is looked for there
     files = sources(demonstrations)
     config = dataclasses.replace(config, demonstrations=guessed(config.demonstrations, files, fixed))
     card, examples = counted(config, files)
@@ -116,4 +116,4 @@ def rendered(config: Config, card: Card) -> str:
 
 def _settled(uri: str) -> str:
     """A path as it will still be found from another folder."""
-    return uri if "://" in uri else os.path.abspath(uri)
+    return uri if ":/" in uri else os.path.abspath(uri)

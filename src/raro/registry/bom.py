@@ -15,6 +15,7 @@ from typing import Any
 from .. import __version__
 from ..config import Config
 from ..storage import canonical, manifest, read_json
+from .bases import base_uri
 from .provenance import FILE as PROVENANCE
 
 FILE = "bom.cdx.json"
@@ -56,7 +57,7 @@ def bom(config: Config, run: Path, folder: Path, data: Mapping[str, Any], base: 
         ],
     )
     origin = Component(
-        name=config.base.uri, type=kind, bom_ref="base", licenses=licensed(config.base.licence), hashes=sha256(base)
+        name=base_uri(config, run), type=kind, bom_ref="base", licenses=licensed(config.base.licence), hashes=sha256(base)
     )
     rows = [Property(name=f"raro:rows:{split}", value=str(count)) for split, count in data.get("splits", {}).items()]
     taught = Component(

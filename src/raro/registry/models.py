@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlparse
 
 from ..config import Config
 from ..errors import BadInput, GateRefused
-from ..storage import MANIFEST, cache_folder, fetch, manifest, publish_folder, read_json, verify
+from ..storage import MANIFEST, cache_folder, fetch, publish_folder, read_json, verify
 from ..tracking import server
 
 if TYPE_CHECKING:
@@ -44,29 +44,15 @@ class Champion:
     path: Path
 
 
-def base_digest(config: Config) -> str:
-    """Root digest of the base model's files."""
-    return manifest(fetch(config.base.uri))["root"]
-
-
 def champion(config: Config, run: str | Path, alias: str = "champion") -> Champion | None:
     """The version that stands at the alias, its files here and verified; None where there is none.
 
-    With a tracking server it is asked. Without one each run folder has its own store: this run's and its siblings' are looked
-    through, and the version registered last is taken. mlflow is imported only where some run has registered something. Raises
-    GateRefused where the files are not the registered ones, ServiceFailed where the store fails.
+    Raises GateRefused where the files are not the registered ones, ServiceFailed where the store fails.
     """
-    run = Path(run)
-    uri = server.address(config, run)
-    stores = [(uri, run)] if uri != server.sqlite(run) else [(server.sqlite(home), home) for home in _homes(config, run)]
-    found = [(version, uri, home) for uri, home in stores if (version := _at_alias(uri, config.registry.model, alias))]
+    found = version_at(config, Path(run), config.registry.model, alias)
     if not found:
         return None
-    version, uri, home = max(found, key=lambda entry: entry[0].tags.get("raro.registered_at", ""))
-    client = server.connect(uri)
-    with server.speaking(uri):
-        path = files(client, uri, version, home, None)
-    checked(version, path)
+    version, path = found[0], fetched(*found)
     tags = version.tags
     return Champion(
         name=version.name,
@@ -82,40 +68,64 @@ def champion(config: Config, run: str | Path, alias: str = "champion") -> Champi
     )
 
 
-def unchanged(found: Champion | None, config: Config, data_digest: str) -> bool:
+def unchanged(found: Champion | None, config: Config, data_digest: str, base_digest: str) -> bool:
     """Whether a run would only make this champion again: same data, same configuration, same base."""
-    return (
-        found is not None
-        and (found.data_digest, found.config_digest) == (data_digest, config.digest)
-        and found.base_digest == base_digest(config)
+    return found is not None and (found.data_digest, found.config_digest, found.base_digest) == (
+        data_digest,
+        config.digest,
+        base_digest,
     )
 
 
-def _homes(config: Config, run: Path) -> list[Path]:
+def version_at(config: Config, run: Path, name: str, at: str) -> tuple[ModelVersion, str, Path] | None:
+    """(version, its store's address, the store's run folder) of a model's alias or number; None where there is none.
+
+    With a tracking server it is asked. Without one each run folder has its own store: this run's and its siblings' are looked
+    through, and the version registered last is taken. mlflow is imported only where some run has registered something. Raises
+    BadInput where several stores have another version of that number, ServiceFailed where the store fails.
+    """
+    uri = server.address(config, run)
+    stores = [(uri, run)] if uri != server.sqlite(run) else [(server.sqlite(home), home) for home in _homes(run, name)]
+    found = [(version, uri, home) for uri, home in stores if (version := _at(uri, name, at))]
+    if at.isdigit() and len({version.tags.get("raro.root") for version, *_ in found}) > 1:
+        homes = ", ".join(f"'{home}'" for *_, home in found[:3])
+        raise BadInput(f"version {at} of '{name}' is another one in each of {homes}", "name an alias, or the model's folder")
+    return max(found, key=lambda entry: entry[0].tags.get("raro.registered_at", ""), default=None)
+
+
+def fetched(version: ModelVersion, uri: str, home: Path) -> Path:
+    """The version's files on this machine, verified. Raises GateRefused, ServiceFailed."""
+    client = server.connect(uri)
+    with server.speaking(uri):
+        path = files(client, uri, version, home, None)
+    checked(version, path)
+    return path
+
+
+def _homes(run: Path, name: str) -> list[Path]:
     """This run folder and its siblings, as far as they have registered a model of this name."""
     files = [run / REGISTRATION, *run.resolve().parent.glob(f"*/{REGISTRATION}")]
     homes = {
         file.parent.parent.resolve()
         for file in files
-        if file.is_file()
-        and (file.parent.parent / server.DATABASE).is_file()
-        and read_json(file)["model"] == config.registry.model
+        if file.is_file() and (file.parent.parent / server.DATABASE).is_file() and read_json(file)["model"] == name
     }
     return sorted(homes)
 
 
-def _at_alias(uri: str, name: str, alias: str) -> ModelVersion | None:
+def _at(uri: str, name: str, at: str) -> ModelVersion | None:
+    """at: an alias, or a version's number."""
     client = server.connect(uri)
     from mlflow.exceptions import MlflowException
 
     with server.speaking(uri):
         try:
-            model = client.get_registered_model(name)
+            number = at if at.isdigit() else client.get_registered_model(name).aliases.get(at)
+            return None if number is None else client.get_model_version(name, str(number))
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return None
             raise
-        return client.get_model_version(name, str(model.aliases[alias])) if alias in model.aliases else None
 
 
 def files(

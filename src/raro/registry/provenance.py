@@ -19,6 +19,7 @@ from .. import __version__
 from ..config import Config
 from ..storage import digest_file, manifest, read_json
 from ..tracking import events
+from .bases import base_uri
 
 FILE = "provenance.json"
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -47,7 +48,12 @@ def statement(
     machine = read_json(environment) if environment.is_file() else {}
     revision, image = machine.get("git"), os.environ.get("RARO_IMAGE", "")
     dependencies = [
-        {"name": "base", "uri": config.base.uri, "digest": {"sha256": base}, "annotations": {"licence": config.base.licence}},
+        {
+            "name": "base",
+            "uri": base_uri(config, run),
+            "digest": {"sha256": base},
+            "annotations": {"licence": config.base.licence},
+        },
         {
             "name": "demonstrations",
             "uri": config.demonstrations.source,

@@ -35,12 +35,13 @@ from ..storage import (
 from ..tracking import server
 from ..tracking.runs import Tracked, open_run, scores
 from . import bom, log, provenance, signature
+from .bases import base_digest
 from .call import spoken
 from .card import card
 from .desk import Desk, key_of, standing
 from .folder import inspect
 from .keys import Key
-from .models import ALIASES, base_digest, checked, files
+from .models import ALIASES, checked, files
 from .policy import policy_of
 from .upload import Candidate, Progress, existing, signed_by, upload
 
@@ -132,7 +133,7 @@ def _alone(run: Path) -> Iterator[None]:
 
 def _base(config: Config, run: Path) -> str:
     """The base's digest. Raises GateRefused where it is not the one that the warm start read."""
-    now, trained = base_digest(config), run / "warmstart" / MANIFEST
+    now, trained = base_digest(config, run), run / "warmstart" / MANIFEST
     read = read_json(trained).get("given", {}).get("base", now) if trained.is_file() else now
     if read != now:
         raise GateRefused(

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from ..config import Config
 from ..errors import BadInput, GateRefused
-from ..storage import MANIFEST, fetch, first_line, read_json
+from ..registry.bases import base_folder
+from ..storage import MANIFEST, first_line, read_json
 from ..tracking import server
 from .harness import Step
 
@@ -43,7 +44,7 @@ def run(config: Config, run: Path) -> dict:
         if not items:
             raise BadInput("the test split holds no problem: nothing can be measured", "raise demonstrations.test_share")
         folders = {
-            "base": fetch(config.base.uri),
+            "base": base_folder(config, run),
             "warmstart": step.input("warmstart") / "model",
             "candidate": step.input("train") / "model",
         }

@@ -62,7 +62,7 @@ def run(config: Config, run: Path) -> dict[str, Any]:
         if card.quarantined:
             events.note(f"{card.quarantined:,} of {card.rows:,} rows are quarantined: see ingest/{data.QUARANTINE}", "warning")
         step.outputs |= {
-            "verdict": "nothing-new" if _nothing_new(champion, config, content["digest"]) else "proceed",
+            "verdict": "nothing-new" if _nothing_new(champion, config, content["digest"], run) else "proceed",
             "digest": content["digest"],
             **content["splits"],
             "rows": card.rows,
@@ -110,12 +110,13 @@ def _champion(config: Config, run: Path) -> Any:
     return champion(config, run)
 
 
-def _nothing_new(champion: Any, config: Config, digest: str) -> bool:
+def _nothing_new(champion: Any, config: Config, digest: str, run: Path) -> bool:
     if champion is None:
         return False
+    from ..registry.bases import base_digest
     from ..registry.models import unchanged
 
-    return unchanged(champion, config, digest)
+    return unchanged(champion, config, digest, base_digest(config, run))
 
 
 def _drifted(content: dict[str, Any], config: Config, run: Path, champion: Any) -> GateRefused | None:

@@ -17,7 +17,8 @@ from typing import Any
 
 from ..config import Config
 from ..errors import BadInput, ServiceFailed
-from ..storage import fetch, read_json, write_json
+from ..registry.bases import base_folder
+from ..storage import read_json, write_json
 from .harness import Step
 
 FREE_GIB = 1.0  # a run of the mini needs a tenth; a larger model fails with its own clear line when the disk is full
@@ -47,7 +48,7 @@ def check(config: Config, run: Path) -> None:
     from . import notice
 
     notice.address(config)
-    check_base(config.base.uri)
+    check_base(config, run)
     judge.check(config.judge)
     sources(config.demonstrations.source)
     Shown.of(config)
@@ -74,9 +75,13 @@ def _probed_judge(config: Config) -> str:
     return ""
 
 
-def check_base(uri: str) -> Path:
-    """The local folder of a base in Hugging Face layout. Raises BadInput naming what it lacks."""
-    folder = fetch(uri)
+def check_base(config: Config, run: Path) -> None:
+    """Raises what `base_folder` does, and BadInput where the base is no model in Hugging Face layout."""
+    check_layout(config.base.uri, base_folder(config, run, keep=False))
+
+
+def check_layout(uri: str, folder: Path) -> None:
+    """Raises BadInput naming what a base lacks."""
     if not folder.is_dir():
         raise BadInput(f"base '{uri}' is a file", "name a folder in Hugging Face layout")
     if not (folder / "config.json").is_file():
@@ -91,7 +96,6 @@ def check_base(uri: str) -> Path:
         raise BadInput(f"base '{uri}' has no weights (*.safetensors)", "finish its download, or name another folder")
     if not any((folder / name).is_file() for name in TOKENIZERS):
         raise BadInput(f"base '{uri}' has no tokenizer ({', '.join(TOKENIZERS)})", "add the tokenizer's files")
-    return folder
 
 
 def check_place(run: Path) -> None:

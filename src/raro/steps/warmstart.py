@@ -6,13 +6,13 @@ import json
 from pathlib import Path
 
 from ..config import Config
-from ..storage import fetch, manifest
+from ..registry.bases import base_digest, base_folder
 from .harness import Step
 
 
 def run(config: Config, run: Path) -> dict:
     """From the base and the train split to STEP/model and STEP/warmstart.json."""
-    with Step("warmstart", config, run, given=lambda: {"base": manifest(fetch(config.base.uri))["root"]}) as step:
+    with Step("warmstart", config, run, given=lambda: {"base": base_digest(config, run)}) as step:
         if step.skipped:
             return step.outputs
         from ..benchmarks.measure import measure
@@ -24,7 +24,7 @@ def run(config: Config, run: Path) -> dict:
         settings = config.warmstart
         step.events.start(settings.steps, "warm start")
         data = step.input("ingest")
-        speaker = open_model(fetch(config.base.uri), config)
+        speaker = open_model(base_folder(config, run), config)
         dev = load_split(data, "dev")[: config.evaluation.track_items]
         before = measure(speaker, dev, config, config.rollout.temperature) if dev else None
         summary: dict = {"steps": settings.steps, "dev_items": len(dev)}

@@ -35,6 +35,7 @@ DUE_AFTER = (
 ENDINGS = {"done": "FINISHED", "failed": "FAILED"}
 FILES = (
     "config.json",
+    "base.json",
     "evaluation.json",
     "report.html",
     "failure.json",
