@@ -25,9 +25,9 @@ MOST_UNREAD = 0.25
 def ruled(
     speaker: Speaker, items: Sequence[Demonstration], answers: Mapping[str, Sequence[str]], config: Config
 ) -> dict[str, Any]:
-    """{"health": {"n", "told", "by_kind"}, "status", "wins", "paired"} or, where the critic tells made-up faults no better than
-    chance, "why" in place of the last two. health's told: interval of the share in which it names the expert's, ties half.
-    answers: by arm, one per item, '' where malformed, which loses unseen."""
+    """{"health": {"n", "told", "by_kind"}, "status", "n", "wins", "paired"} or, where the critic tells made-up faults no better
+    than chance, "why" in place of the last three. health's told: interval of the share in which it names the expert's, ties
+    half. answers: by arm, one per item, '' where malformed, which loses unseen."""
     resamples, seed = config.evaluation.bootstrap, config.seed
     engine = speaker.engine(config)
 
@@ -61,6 +61,7 @@ def ruled(
     return {
         "health": health,
         "status": "used",
+        "n": {arm: len(found) for arm, found in worths.items()},
         "wins": {arm: mean_interval(list(found.values()), resamples, seed) for arm, found in worths.items()},
         "paired": paired_where_both(worths, resamples, seed),
     }

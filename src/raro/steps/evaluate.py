@@ -176,7 +176,8 @@ def _judged(results: dict[str, dict[str, Measured]], items: list, config: Config
     from ..benchmarks.judge import judged
 
     def tick(text: str, done: int, of: int) -> None:
-        step.events.progress(done, of, text)
+        if done == of or done % max(1, of // 20) == 0:  # an event a reply would drown the others
+            step.events.progress(done, of, text)
 
     report, scores = judged(items, {arm: found["greedy"].answers for arm, found in results.items()}, config, tick)
     if report["status"] != "used":
