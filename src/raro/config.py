@@ -317,6 +317,12 @@ class Probes:
     health_items: int = doc(48, "dev demonstrations of such a look (M: cost)", low=1)
     gradients_every: int = doc(10, "steps between measurements of the angle between both roles' gradients; 0: never (O)", low=0)
     gradient_samples: int = doc(64, "samples of each role for that (M: cost)", low=1)
+    matrix_items: int = doc(
+        32,
+        "dev questions on which, at the end, all snapshots' policies are judged by all snapshots' critics, and among "
+        "themselves by the last; 0: not (M: cost)",
+        low=0,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -114,6 +114,30 @@ def pass_at(k: int, right: int, n: int) -> float:
     return 1.0 if n - right < k else 1.0 - math.comb(n - right, k) / math.comb(n, k)
 
 
+def bradley_terry(points: np.ndarray, resamples: int = 2000, seed: int = 0, rounds: int = 200) -> list[Interval]:
+    """Strength of each of P players, (estimate, low, high), natural logarithms, that of player 0 being 0: e to the difference
+    of two strengths are the odds of a win. Intervals: bootstrap over items.
+
+    points: [N, P, P], what player a got against b on an item (1, one half, 0), NaN where they did not meet. Every two that met
+    are given one drawn match more, so that who never lost has no infinite strength. Minorisation-maximisation (Hunter 2004).
+    """
+    n, players, _ = points.shape
+    met, got = ~np.isnan(points), np.nan_to_num(points)
+    rng = np.random.default_rng(seed)
+    weights = np.vstack([np.ones(n), rng.multinomial(n, np.full(n, 1 / n), size=resamples)])  # how often each item is drawn
+    known = met.any(0)
+    wins = np.tensordot(weights, got, 1) + known / 2  # [R, P, P]
+    matches = np.tensordot(weights, met.astype(np.float64), 1) + known
+    strength = np.ones((len(weights), players))
+    for _ in range(rounds):
+        shared = matches / (strength[:, :, None] + strength[:, None, :])
+        strength = wins.sum(2) / shared.sum(2)
+        strength /= strength[:, :1]
+    logs = np.log(strength)
+    low, high = np.quantile(logs[1:], [0.025, 0.975], axis=0)
+    return [(float(m), float(a), float(b)) for m, a, b in zip(logs[0], low, high, strict=True)]
+
+
 def _finite(scores: Sequence[float]) -> np.ndarray:
     values = np.asarray(scores, dtype=np.float64)
     if not np.isfinite(values).all():

@@ -15,12 +15,11 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from ..benchmarks import asking
-from ..benchmarks.judging import verdicts
 from ..config import Config
-from ..game.rewards import win
 from ..records import Demonstration, Sampling
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
+from .matrix import Answers, Matrix, duality_gaps, points, ratings
 
 STEP = 2**31 + 1
 """The selection's own place in the noise's key, apart from every step of the game."""
@@ -29,12 +28,14 @@ STEP = 2**31 + 1
 @dataclass(frozen=True)
 class Selection:
     """win_rates[i][j]: the share of held-out questions that snapshot i's answers win before the critic of snapshot judges[j], a
-    tie and an unreadable verdict counting half, a malformed answer nothing. Steps count from 1."""
+    tie and an unreadable verdict counting half, a malformed answer nothing. Steps count from 1. matrix: of all snapshots'
+    critics, on fewer questions; None where it is not asked for."""
 
     steps: list[int]
     judges: list[int]
     win_rates: list[list[float]]
     chosen: int
+    matrix: Matrix | None = None
 
 
 def select(
@@ -48,7 +49,9 @@ def select(
     """Chooses among (step, file of weights). judges: how many of them, the latest, serve as frozen critics. The speaker's model
     is left with the chosen weights."""
     engine = speaker.engine(config)
-    total, done = len(snapshots) * (1 + min(judges, len(snapshots))), 0
+    n = min(config.probes.matrix_items, len(held_out))
+    first = 0 if n else max(0, len(snapshots) - judges)  # the oldest critic that is asked
+    total, done = len(snapshots) * (1 + len(snapshots) - first), 0
 
     def tick() -> None:
         nonlocal done
@@ -61,19 +64,41 @@ def select(
         engine.load(load_file(path))
         answers.append(_answers(speaker, engine, held_out, config))
         tick()
-    columns = []
-    for _, path in snapshots[-judges:]:
+    columns = []  # what each snapshot's answers got before a critic, by item
+    for at, (_, path) in enumerate(snapshots[first:], first):
+        asked = len(held_out) if at >= len(snapshots) - judges else n
         engine.load(load_file(path))
         column = []
         for given in answers:
-            column.append(_win_rate(speaker, engine, held_out, given, config))
+            column.append(points(speaker, engine, held_out[:asked], given[:asked], config))
             tick()
         columns.append(column)
-    rows = [list(row) for row in zip(*columns, strict=True)]
+    steps = [step for step, _ in snapshots]
+    matrix = _matrix(speaker, engine, held_out[:n], [given[:n] for given in answers], columns, steps, config) if n else None
+    rows = [[_mean(got) for got in row] for row in zip(*columns[-judges:], strict=True)]
     best = max(range(len(rows)), key=lambda i: (min(rows[i]), i))
     engine.load(load_file(snapshots[best][1]))
-    steps = [step for step, _ in snapshots]
-    return Selection(steps, steps[-judges:], rows, steps[best])
+    return Selection(steps, steps[-judges:], rows, steps[best], matrix)
+
+
+def _matrix(
+    speaker: Speaker,
+    engine: Engine,
+    items: Sequence[Demonstration],
+    answers: Sequence[Answers],
+    columns: Sequence[Sequence[Sequence[float]]],
+    steps: list[int],
+    config: Config,
+) -> Matrix:
+    """The snapshot matrix over the first items; the engine holds the last critic."""
+    columns = [[got[: len(items)] for got in column] for column in columns]
+    rates = [[_mean(got) for got in row] for row in zip(*columns, strict=True)]
+    strength = ratings(speaker, engine, items, answers, columns[-1], config)
+    return Matrix(steps, len(items), rates, duality_gaps(rates), strength)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _answers(speaker: Speaker, engine: Engine, items: Sequence[Demonstration], config: Config) -> list[str | None]:
@@ -81,9 +106,3 @@ def _answers(speaker: Speaker, engine: Engine, items: Sequence[Demonstration], c
     sampling = Sampling(config.rollout.temperature, config.rollout.policy_tokens, config.seed, STEP)
     read = [speaker.read(completion) for (completion,) in engine.generate(asked, 1, sampling)]
     return [parts[1] if parts else None for parts in read]
-
-
-def _win_rate(
-    speaker: Speaker, engine: Engine, items: Sequence[Demonstration], answers: Sequence[str | None], config: Config
-) -> float:
-    return sum(map(win, verdicts(speaker, engine, items, answers, config))) / (2 * len(items))

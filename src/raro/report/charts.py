@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Literal
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -36,6 +37,7 @@ _RC = {
     "text.color": _COLOUR["ink"],
     "path.simplify_threshold": 0.3,
 }
+Unit = Literal["percent", "points", "plain"]
 WIDTH, HEIGHT, NARROW = 360, 178, 380
 _DOTS = {"marker": "o", "markersize": 4.5, "markeredgewidth": 0, "clip_on": False}
 _DASHES = {"solid": "-", "dashed": (0, (4, 2)), "dotted": (0, (1, 1.6))}
@@ -112,12 +114,12 @@ def stacked(parts: Sequence[Line], *, title: str, mark: tuple[float, str] | None
 
 
 def intervals(
-    rows: Sequence[tuple[str, float, float, float, str]], *, title: str, limits: tuple[float, float], signed: bool = False
+    rows: Sequence[tuple[str, float, float, float, str]], *, title: str, limits: tuple[float, float], unit: Unit = "percent"
 ) -> str:
     """Dots with their 95 % intervals, one row each, the value written beside it.
 
     rows: (label, mean, low, high, colour), shares; `soft` recedes, any other colour stands out. limits: of the axis, so that
-    charts side by side share it. signed: differences, in points, instead of shares.
+    charts side by side share it. unit: shares in percent, their differences in points, or numbers as they are.
     """
     with rc_context(_RC):
         height = 30 + 27 * len(rows)
@@ -127,7 +129,7 @@ def intervals(
             colour, counts = _COLOUR[tone], tone != "soft"
             axes.plot([low, high], [y, y], color=colour, linewidth=3.2 if counts else 2.2, alpha=0.45, solid_capstyle="round")
             axes.plot([mean], [y], marker="o", markersize=7.5 if counts else 6, color=colour, linestyle="none", clip_on=False)
-            value = signed_points(mean) if signed else f"{100 * mean:.1f} %"
+            value = {"percent": f"{100 * mean:.1f} %", "points": signed_points(mean), "plain": f"{mean:+.2f}"}[unit]
             axes.annotate(
                 value,
                 (1, y),
@@ -137,23 +139,23 @@ def intervals(
                 ha="right",
                 va="center",
                 color=_COLOUR["ink"],
-                weight="bold" if counts and not signed else "normal",
+                weight="bold" if counts and unit != "points" else "normal",
                 annotation_clip=False,
             )
         axes.set_yticks(range(len(rows)), [label for label, *_ in rows])
         for label, row in zip(axes.get_yticklabels(), rows, strict=True):
             label.set_color(_COLOUR["ink"])
-            label.set_fontweight("bold" if row[4] != "soft" and not signed else "normal")
+            label.set_fontweight("bold" if row[4] != "soft" and unit != "points" else "normal")
         axes.set_ylim(len(rows) - 0.45, -0.55)
         axes.set_xlim(*limits)
-        if signed:
+        if unit != "percent":
             axes.axvline(0, color=_COLOUR["ink"], linewidth=0.9, zorder=1)
         axes.grid(visible=False, axis="y")
         axes.grid(visible=True, axis="x")
         axes.spines["bottom"].set_visible(False)
         axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-        form = "{:+.0f}" if signed else "{:.0f} %"
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: "0" if abs(v) < 1e-9 else form.format(100 * v)))
+        form, scale = {"percent": ("{:.0f} %", 100), "points": ("{:+.0f}", 100), "plain": ("{:+g}", 1)}[unit]
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: "0" if abs(v) < 1e-9 else form.format(scale * v)))
         return _svg(figure, title, "chart intervals")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import charts
 from .reading import ARMS, Record, percent, signed, span
 
 SHARES = ("accuracy", "greedy_accuracy", "expert", "policy", "tie", "malformed")
@@ -20,6 +21,32 @@ def selection(record: Record) -> dict[str, Any] | None:
         for step, rates in zip(found["steps"], found["win_rates"], strict=True)
     ]
     return {"judges": found["judges"], "rows": rows}
+
+
+def matrix(record: Record) -> dict[str, Any] | None:
+    """{"steps", "n", "rows": [{"step", "rates", "gap"}], "ratings": a chart}: every snapshot's policy before every snapshot's
+    critic, and among themselves; None where it was not measured."""
+    found = (record.train.get("selection") or {}).get("matrix")
+    if not found:
+        return None
+    rows = [
+        {"step": step, "rates": rates, "gap": gap}
+        for step, rates, gap in zip(found["steps"], found["win_rates"], found["duality_gap"], strict=True)
+    ]
+    chosen = record.train["selection"]["chosen"]
+    strengths = [
+        (f"step {step}", *rating, "accent" if step == chosen else "soft")
+        for step, rating in zip(found["steps"], found["ratings"], strict=True)
+    ]
+    told = "; ".join(f"{label} {mean:+.2f} ({low:+.2f} to {high:+.2f})" for label, mean, low, high, _ in strengths)
+    lowest, highest = min(row[2] for row in strengths), max(row[3] for row in strengths)
+    chart = charts.intervals(
+        [*strengths, ("experts", 0.0, 0.0, 0.0, "ink")],
+        title=f"Strength before the last critic with 95 % intervals, the experts at 0: {told}",
+        limits=(min(lowest, 0.0) - 0.1, max(highest, 0.0) + 0.1),
+        unit="plain",
+    )
+    return {"steps": found["steps"], "n": found["n"], "rows": rows, "ratings": chart}
 
 
 def on_errors(record: Record) -> list[dict[str, Any]]:

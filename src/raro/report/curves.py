@@ -20,7 +20,7 @@ def panels(record: Record) -> list[dict[str, Any]]:
     groups = [
         ("The game", _game(series, record, mark)),
         ("What both write", _writing(series)),
-        ("The learning", _learning(series)),
+        ("The learning", _learning(series, mark)),
     ]
     return [{"title": title, "panels": found} for title, some in groups if (found := [panel for panel in some if panel])]
 
@@ -83,6 +83,18 @@ def _game(series: Series, record: Record, mark: tuple[float, str] | None) -> lis
             mark=mark,
         ),
         _panel(
+            "Critic's health",
+            "Where the right verdict is known: experts' answers beside the same made worse should stay near 100 %, 50 % knows "
+            "nothing; beside themselves only a tie is right.",
+            _lines(
+                series,
+                ("health/accuracy", "experts made worse", "critic"),
+                ("health/tie", "tie with itself", "tie", "dashed"),
+            ),
+            kind="share",
+            mark=mark,
+        ),
+        _panel(
             f"Dev {record.measure[0]}",
             "On problems held out from training, for this curve only: nothing was selected by it. It should rise.",
             _lines(series, ("dev/greedy", "greedy", "other", "dashed"), ("dev/sampled", "sampled", "accent")),
@@ -138,7 +150,7 @@ def _writing(series: Series) -> list[dict[str, Any] | None]:
     ]
 
 
-def _learning(series: Series) -> list[dict[str, Any] | None]:
+def _learning(series: Series, mark: tuple[float, str] | None) -> list[dict[str, Any] | None]:
     return [
         _panel(
             "Warm start loss",
@@ -150,6 +162,13 @@ def _learning(series: Series) -> list[dict[str, Any] | None]:
             "Gradient norm",
             "Before clipping. Single spikes are clipped; a lasting rise comes before divergence.",
             _lines(series, ("learn/grad_norm", "norm", "other")),
+        ),
+        _panel(
+            "Angle between the roles",
+            "Cosine between both roles' gradients, on some samples of each. Near 0 they learn beside each other; well below it "
+            "one undoes what the other learns in the weights they share.",
+            _lines(series, ("learn/role_cosine", "cosine", "accent")),
+            mark=mark,
         ),
         _panel(
             "Speed",

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..storage import write_atomic
 from . import charts, cost, reading
-from .critics import on_errors, selection, tournament
+from .critics import matrix, on_errors, selection, tournament
 from .curves import panels
 from .pairs import cut, pairs
 from .provenance import digests, settings, shown
@@ -56,6 +56,7 @@ def content(record: Record) -> dict[str, Any]:
         "alarms": record.train.get("alarms") or [],
         "critics": on_errors(record),
         "selection": selection(record),
+        "matrix": matrix(record),
         "tournament": tournament(record),
         "pairs": pairs(record),
         "data": data(record),
@@ -180,7 +181,7 @@ def _differences(record: Record, way: str, rivals: Sequence[str], limits: tuple[
     rows = [(_arm(record, arm), *gap, _tone(gap)) for arm in rivals if (gap := record.difference(way, arm))]
     told = "; ".join(f"{label} {signed(mean)} ({signed(low)} to {signed(high)})" for label, mean, low, high, _ in rows)
     title = f"Candidate less each rival, {way}, in points with 95 % intervals: {told}"
-    return charts.intervals(rows, title=title, limits=limits, signed=True)
+    return charts.intervals(rows, title=title, limits=limits, unit="points")
 
 
 def _tone(gap: reading.Interval) -> str:

@@ -44,6 +44,7 @@ def readings(record: Record) -> list[dict[str, Any]]:
     series = record.series("train")
     now = {name: median([value for _, value in points[-settings.window :]]) for name, points in series.items()}
     now |= {f"start:{name}": median([v for _, v in points[: settings.window]]) for name, points in series.items()}
+    now |= _at_the_end(record)
     rows = []
     for signal in signals(settings):
         if (value := signal.value(now)) is not None:
@@ -51,6 +52,16 @@ def readings(record: Record) -> list[dict[str, Any]]:
             limits = {"amber": f"{signal.amber:g}", "red": f"{signal.red:g}", "below": signal.below, "source": signal.source}
             rows.append(told | limits)
     return sorted(rows, key=lambda row: -TONES.index(row["tone"]))
+
+
+def _at_the_end(record: Record) -> dict[str, float]:
+    """What was measured once: of the chosen snapshot, and of the candidate on test."""
+    selection = record.train.get("selection") or {}
+    found = {}
+    if matrix := selection.get("matrix"):
+        found["end:gap"] = matrix["duality_gap"][matrix["steps"].index(selection["chosen"])]
+    told = record.evaluation.get("experts", {}).get("told_apart", {})
+    return found | {f"end:{name}": arms["candidate"][0] for name, arms in told.items() if arms.get("candidate")}
 
 
 def signals(s: Guards) -> list[Signal]:
@@ -105,6 +116,57 @@ def signals(s: Guards) -> list[Signal]:
             s.fooled,
             "guards.fooled",
             below=True,
+        ),
+        Signal(
+            "Critic's health",
+            "Experts' answers beside the same made worse: near 1 the critic knows good from bad, .5 is chance.",
+            one("health/accuracy"),
+            (1 + s.chance) / 2,
+            s.chance,
+            "guards.chance",
+            below=True,
+        ),
+        Signal(
+            "Ties of experts with themselves",
+            "Where both answers are the same only a tie is right; a critic that never says so has forgotten the word.",
+            one("health/tie"),
+            0.7,
+            0.3,
+            OURS,
+            below=True,
+        ),
+        Signal(
+            "Roles' gradients, cosine",
+            "Well below 0 one role undoes in the shared weights what the other learns.",
+            one("learn/role_cosine"),
+            -0.2,
+            -0.5,
+            OURS,
+            below=True,
+        ),
+        Signal(
+            "Duality gap of the candidate",
+            "What another of the run's snapshots would still gain against it; near 0 the game has settled.",
+            one("end:gap"),
+            0.15,
+            0.3,
+            OURS,
+        ),
+        Signal(
+            "Told from experts by length alone, AUC",
+            "Above .5 the answers' length gives them away, and the critic may go by it without reading.",
+            one("end:length"),
+            0.65,
+            0.8,
+            OURS,
+        ),
+        Signal(
+            "Told from experts by words and signs, AUC",
+            "Above .5 habits of wording give the answers away; fair where they are wrong, a shortcut where not.",
+            one("end:ngrams"),
+            0.75,
+            0.9,
+            OURS,
         ),
         Signal(
             "Gap between positions",

@@ -1,0 +1,83 @@
+"""Every snapshot's policy before every snapshot's critic, and against one another before one critic: progress or a circle?
+
+win_rates[i][j] is what policy i gets beside the experts before the frozen critic j. A row that rises in all its columns is
+progress; new policies that fall before old critics while their own still likes them go in a circle. From it the duality gap
+(arXiv 1811.05512): what the best policy gets before critic t, less what policy t gets before its worst critic; 0 where neither
+could do better by being another of the run's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+
+from ..benchmarks.judging import verdicts
+from ..benchmarks.statistics import Interval, bradley_terry
+from ..config import Config
+from ..game.rewards import EVEN, win
+from ..records import Demonstration
+from ..rollout.engine import Engine
+from ..rollout.models import Speaker
+
+Answers = Sequence[str | None]
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Over n held-out questions. win_rates: [i][j] as above. duality_gap: of each snapshot. ratings: Bradley-Terry strength of
+    each snapshot's policy before the last critic, natural logarithms, the experts' being 0, with intervals over questions."""
+
+    steps: list[int]
+    n: int
+    win_rates: list[list[float]]
+    duality_gap: list[float]
+    ratings: list[Interval]
+
+
+def duality_gaps(win_rates: Sequence[Sequence[float]]) -> list[float]:
+    """max over i of W[i][t], less min over j of W[t][j], of every t: never negative. win_rates: square."""
+    square = np.asarray(win_rates, dtype=np.float64)
+    return [float(gap) for gap in square.max(axis=0) - square.min(axis=1)]
+
+
+def points(speaker: Speaker, engine: Engine, items: Sequence[Demonstration], answers: Answers, config: Config) -> list[float]:
+    """What each answer gets beside its expert's, both orders, 0 to 1: a tie and an unreadable verdict are half a win, a
+    malformed answer loses."""
+    said = iter(verdicts(speaker, engine, items, answers, config))
+    return [0.0 if answer is None else (win(next(said)) + win(next(said))) / 2 for answer in answers]
+
+
+def against(
+    speaker: Speaker, engine: Engine, items: Sequence[Demonstration], ours: Answers, theirs: Answers, config: Config
+) -> list[float]:
+    """What each of our answers gets beside theirs to the same question; the same words are even, and two malformed ones."""
+    rivals = [replace(item, answer=their or "") for item, their in zip(items, theirs, strict=True)]
+    asked = [our if our and their and our != their else None for our, their in zip(ours, theirs, strict=True)]
+    judged = points(speaker, engine, rivals, asked, config)
+    return [
+        got if ask else EVEN if our == their else float(our is not None)
+        for got, ask, our, their in zip(judged, asked, ours, theirs, strict=True)
+    ]
+
+
+def ratings(
+    speaker: Speaker,
+    engine: Engine,
+    items: Sequence[Demonstration],
+    answers: Sequence[Answers],
+    beside_experts: Sequence[Sequence[float]],
+    config: Config,
+) -> list[Interval]:
+    """Each snapshot's strength before the critic that the engine holds, from all pairs of snapshots and from
+    beside_experts[i]: what snapshot i's answers got there."""
+    players = len(answers) + 1  # the experts first
+    table = np.full((len(items), players, players), np.nan)
+    for i, got in enumerate(beside_experts, 1):
+        table[:, i, 0], table[:, 0, i] = got, 1 - np.asarray(got)
+    for i, j in combinations(range(1, players), 2):
+        got = np.asarray(against(speaker, engine, items, answers[i - 1], answers[j - 1], config))
+        table[:, i, j], table[:, j, i] = got, 1 - got
+    return bradley_terry(table, config.evaluation.bootstrap, config.seed)[1:]
