@@ -1,37 +1,33 @@
-"""The checker of diagnoses: names that are right, wrong, hedged."""
+"""The checker of diagnoses on answers sorted by hand: names that are right, wrong, hedged, and right by another name."""
 
 from __future__ import annotations
+
+import json
+from pathlib import Path
 
 import pytest
 
 from raro.benchmarks import diagnosis
 
-
-@pytest.mark.parametrize(
-    ("answer", "right"),
-    [
-        ("Sarcoidosis", True), ("sarcoidosis.", True), ("The diagnosis is sarcoidosis.", True), ("Final diagnosis: Sarcoidosis", True),  # noqa: E501
-        ("tuberculosis", False), ("sarcoidosis or tuberculosis", False), ("not sarcoidosis", False), ("", False), ("x" * 500, False),  # noqa: E501
-        ("sarcoidosis, tuberculosis, lymphoma", False), ("neurosarcoidosis", False),
-    ],
-)  # fmt: skip  # noqa: E501
-def test_a_diagnosis_is_named_or_not(answer, right):
-    assert diagnosis.matches(answer, "Sarcoidosis") is right
+CASES = json.loads((Path(__file__).parent / "fixtures" / "diagnoses.json").read_text("utf-8"))
 
 
-def test_a_diagnosis_goes_by_its_abbreviation_and_without_its_possessive():
-    assert diagnosis.matches("SLE", "Systemic lupus erythematosus (SLE)")
-    assert diagnosis.matches("Crohn disease", "Crohn's disease")
+def pairs(kind: str) -> list[tuple[str, str]]:
+    return [(expert, said) for expert, answers in CASES[kind].items() for said in answers]
 
 
-@pytest.mark.parametrize("expert", ["Sarcoidosis", "Kawasaki disease"])
-def test_a_second_guess_in_brackets_is_a_second_guess(expert):
-    assert not diagnosis.matches("sarcoidosis (Kawasaki disease)", expert)
-    assert not diagnosis.matches("(sarcoidosis) Kawasaki disease", expert)
+@pytest.mark.parametrize(("expert", "said"), pairs("right"))
+def test_right(expert, said):
+    assert diagnosis.matches(said, expert)
 
 
-def test_a_second_name_that_the_expert_gives_too_is_none():
-    expert = "Systemic lupus erythematosus (SLE)"
-    for answer in ("Systemic lupus erythematosus", "Systemic lupus erythematosus (SLE)", "SLE (systemic lupus erythematosus)"):
-        assert diagnosis.matches(answer, expert)
-    assert not any(diagnosis.matches(answer, expert) for answer in ("()", "", "(ab)"))
+@pytest.mark.parametrize(("expert", "said"), pairs("wrong"))
+def test_wrong(expert, said):
+    assert not diagnosis.matches(said, expert)
+
+
+def test_what_the_match_misses_and_the_docs_tell():
+    """docs/evaluation.md gives these figures: no wrong answer of 103 matched; of 71 right ones 51."""
+    by_another_name = pairs("right by another name")
+    assert not any(diagnosis.matches(said, expert) for expert, said in by_another_name)
+    assert (len(pairs("wrong")), len(pairs("right")), len(by_another_name)) == (103, 51, 20)

@@ -18,7 +18,8 @@ _LEAD = re.compile(
     re.IGNORECASE,
 )
 _BRACKETS = re.compile(r"\(([^()]*)\)")
-_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+_ARTICLES = re.compile(r"^(?:(?:a|an|the)\b\s*)+|\bthe\b")
+"""Before a name; within it `a` may be a letter: hemophilia A, hepatitis A virus."""
 
 
 def matches(answer: str, expert: str) -> bool:
@@ -43,4 +44,5 @@ def _bare(text: str) -> str:
     """Lower case, no accents, words alone, articles left out; the possessive of an eponym goes."""
     plain = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
     plain = re.sub(r"['\u2019]s\b", "", plain)
-    return " ".join(_ARTICLES.sub(" ", re.sub(r"[^\w]+", " ", plain)).split())
+    words = " ".join(re.sub(r"[^\w]+", " ", plain).split())
+    return " ".join(_ARTICLES.sub(" ", words).split())
