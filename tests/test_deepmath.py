@@ -8,6 +8,10 @@ pytest.importorskip("math_verify")
 
 from raro.benchmarks import deepmath
 from raro.benchmarks.deepmath import Worker, correct, final
+from raro.benchmarks.measure import scorer
+from raro.benchmarks.strata import labels
+from raro.config import load
+from raro.demonstrations import collect, load_split, sources
 
 RIGHT = [
     *[
@@ -112,3 +116,32 @@ def test_an_answer_is_one_formula():
     assert final("\\boxed{1} and again \\boxed{1}") == "1"
     assert final("\\boxed{1} or \\boxed{2}") is None
     assert final("9" * (deepmath.MAX_CHARS + 1)) is None
+
+
+def test_results_are_told_apart_by_the_data_set_s_own_difficulty_and_topic(tmp_path):
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    schema = arrow.schema(
+        [("question", arrow.string()), ("final_answer", arrow.string()), ("difficulty", arrow.float64())]
+        + [(name, arrow.string()) for name in ("topic", "r1_solution_1", "r1_solution_2", "r1_solution_3")]
+    )
+    levels = [
+        (5.0, "Mathematics -> Algebra -> Groups"),
+        (5.5, "Mathematics -> Calculus"),
+        (6.0, "Mathematics -> Algebra -> Rings"),
+    ]
+    levels += [(9.5, "Mathematics -> Calculus -> Limits"), (4.9, "Mathematics -> Geometry"), (None, "Mathematics -> Algebra")]
+    rows = [
+        {"question": f"How much is the number {word}?", "final_answer": str(i), "difficulty": level, "topic": topic}
+        for i, (word, (level, topic)) in enumerate(zip(("one", "two", "six", "ten", "four", "half"), levels, strict=True))
+    ]
+    parquet.write_table(arrow.Table.from_pylist(rows, schema), tmp_path / "train.parquet")
+    changed = [f"demonstrations.source={tmp_path / 'train.parquet'}", "demonstrations.benchmarks=[]"]
+    config = load("deepmath", changed)
+    card = collect(config.demonstrations, sources(config.demonstrations.source), tmp_path)
+    items = sorted((d for split in ("train", "dev", "test") for d in load_split(tmp_path, split)), key=lambda d: d.answer)
+    assert [item.answer for item in items] == ["0", "1", "2", "3"] and card.left_out == {"filter": 2}
+    found = labels(items, config)
+    assert found["difficulty"] == ["5 to 6", "5 to 6", "6 to 7", "9 to 10"]
+    assert found["topic"] == [f"Mathematics -> {name}" for name in ("Algebra", "Calculus", "Algebra", "Calculus")]
+    score = scorer(items, config)
+    assert score(items[3], "\\boxed{3}") == 1.0 and score(items[3], "\\boxed{4}") == 0.0

@@ -341,9 +341,9 @@ class Rollout:
 class Evaluation:
     """What is measured on the test split."""
 
-    benchmark: Literal["countdown", "deepmath", "diagnosis", "held_out"] = doc(
+    benchmark: Literal["countdown", "deepmath", "diagnosis", "choice", "held_out"] = doc(
         "held_out",
-        "countdown, deepmath, diagnosis: checkers; held_out: likeness to the expert's answer",
+        "countdown, deepmath, diagnosis, choice (with reader: choice): checkers; held_out: likeness to the expert's answer",
     )
     max_items: int = doc(2000, "test problems read (O)", low=1)
     samples: int = doc(1, "sampled answers per problem (O)", low=1)

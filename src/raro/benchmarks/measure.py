@@ -9,7 +9,7 @@ from ..config import Config
 from ..records import Completion, Demonstration, Sampling
 from ..rollout.models import Speaker
 from ..text import normalise
-from . import asking, countdown, deepmath, diagnosis
+from . import asking, choices, countdown, deepmath, diagnosis
 from .held_out import token_f1
 
 Scorer = Callable[[Demonstration, str], float]
@@ -35,8 +35,16 @@ SCORERS: dict[str, Scorer] = {
 """By benchmark."""
 
 
-CHECKED = ("countdown", "deepmath", "diagnosis")
+CHECKED = ("countdown", "deepmath", "diagnosis", "choice")
 """Benchmarks whose score says right or wrong."""
+
+
+def scorer(items: Sequence[Demonstration], config: Config) -> Scorer:
+    """The benchmark's, for these items. Raises BadInput where it needs what their data does not hold."""
+    if config.evaluation.benchmark != "choice":
+        return SCORERS[config.evaluation.benchmark]
+    offered = choices.read(items, config)
+    return lambda item, answer: float(choices.matches(answer, offered[item.source]))
 
 
 @dataclass(frozen=True)
@@ -62,17 +70,18 @@ def measure(
     samples: int = 1,
     thinking: bool = True,
     progress: Callable[[int, int], None] | None = None,
+    score: Scorer | None = None,
 ) -> Measured:
     """Answers to every item at this temperature (0: greedy, one sample), scored. A malformed answer scores 0.
 
     thinking: False for a model that was taught to answer at once; its whole completion is the answer. The noise is keyed by
-    the item, so that two arms are compared on the same luck.
+    the item, so that two arms are compared on the same luck. score: `scorer` of these items, where it was made before.
     """
     asked = [asking.policy(speaker, item.question, config, "evaluation", i) for i, item in enumerate(items)]
     sampling = Sampling(temperature, config.rollout.policy_tokens, config.seed, 0)
     written = speaker.engine(config).generate(asked, samples if temperature else 1, sampling, progress)
     read = [[_answer(speaker, c, thinking) for c in completions] for completions in written]
-    score = SCORERS[config.evaluation.benchmark]
+    score = score or scorer(items, config)
     each = [
         [0.0 if answer is None else score(item, answer) for answer in answers]
         for item, answers in zip(items, read, strict=True)

@@ -16,7 +16,7 @@ from ..config import Config
 from ..records import Demonstration, Sampling
 from ..rollout.models import Speaker
 from . import asking, spelling
-from .measure import CHECKED, SCORERS
+from .measure import CHECKED, scorer
 from .statistics import mean_interval, paired_difference
 from .tournament import Best, Rules, best_of, rules_of
 
@@ -161,7 +161,7 @@ def _scores(
     more: Sequence[Given],
     budgets: dict[str, list[int]],
 ) -> dict[str, list[float]]:
-    score = SCORERS[config.evaluation.benchmark]
+    score = scorer(items, config)
     same = spelling.canonical if config.evaluation.benchmark == "countdown" else str
     arms: dict[str, list[float]] = {"single": []}
     for budget in BUDGETS:

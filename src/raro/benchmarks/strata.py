@@ -7,12 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..config import Config
-from ..demonstrations import READERS, sources
-from ..demonstrations.files import format_of
-from ..errors import BadInput
 from ..records import Demonstration
 from ..solver import Problem, solutions
-from . import countdown
+from . import countdown, origin
 from .countdown_sets import band
 
 MOST = 20
@@ -39,15 +36,7 @@ def _columns(items: Sequence[Demonstration], config: Config) -> dict[str, list[s
     wanted = config.evaluation.strata
     if not wanted:
         return {}
-    asked = {item.source for item in items}
-    said: dict[str, dict[str, Any]] = {}
-    for source in sources(config.demonstrations.source):
-        kind = format_of(source.path, config.demonstrations.reader)
-        if kind not in READERS:
-            line = f"evaluation.strata names columns, and '{source.uri}' is {kind}, which has none"
-            raise BadInput(line, "leave evaluation.strata empty")
-        rows = READERS[kind](source, list(wanted))
-        said |= {row.source: dict(row.values) for row in rows if row.values is not None and row.source in asked}
+    said = origin.columns(items, wanted, config, "evaluation.strata")
     return {name: [_label(said.get(item.source, {}).get(name)) for item in items] for name in wanted}
 
 

@@ -66,35 +66,37 @@ def columns(values: Mapping[str, Any], settings: Demonstrations) -> Pair | Refus
 
 
 def choice(values: Mapping[str, Any], settings: Demonstrations) -> Pair | Refusal:
-    """Multiple choice to free form: the right choice's text is the answer, the other choices are not shown.
+    """Multiple choice to free form: the right choice's text is the answer, the other choices are not shown."""
+    asked = _asked(values, settings)
+    if isinstance(asked, Refusal):
+        return asked
+    found = offered(values, settings)
+    return found if isinstance(found, Refusal) else (asked, found[0][found[1]])
+
+
+def offered(values: Mapping[str, Any], settings: Demonstrations) -> tuple[list[Any], int] | Refusal:
+    """(the choices, the place of the right one).
 
     Choices: a list, an object of letters, a list of {"key", "value"}, or lists of "label" and "text". The answer names one by
     its place from 0, by its letter, or by its text (CaseHOLD, MedQA, ARC).
     """
-    asked, named = _asked(values, settings), values.get(settings.answer)
-    if isinstance(asked, Refusal):
-        return asked
-    offered = values.get(settings.choices)
-    if (
-        isinstance(offered, list)
-        and offered
-        and all(isinstance(one, Mapping) and {"key", "value"} <= set(one) for one in offered)
-    ):
-        offered = {one["key"]: one["value"] for one in offered}
-    if isinstance(offered, Mapping) and set(offered) == {"label", "text"} and all(map(_is_list, offered.values())):
-        offered = dict(zip(offered["label"], offered["text"], strict=False))
-    if isinstance(offered, list):
-        offered = {"ABCDEFGHIJKLMNOPQRSTUVWXYZ"[place]: text for place, text in enumerate(offered[:26])}
-    if not isinstance(offered, Mapping) or not offered:
+    named, found = values.get(settings.answer), values.get(settings.choices)
+    if isinstance(found, list) and found and all(isinstance(one, Mapping) and {"key", "value"} <= set(one) for one in found):
+        found = {one["key"]: one["value"] for one in found}
+    if isinstance(found, Mapping) and set(found) == {"label", "text"} and all(map(_is_list, found.values())):
+        found = dict(zip(found["label"], found["text"], strict=False))
+    if isinstance(found, list):
+        found = {"ABCDEFGHIJKLMNOPQRSTUVWXYZ"[place]: text for place, text in enumerate(found[:26])}
+    if not isinstance(found, Mapping) or not found:
         return Refusal("no_choice", f"column '{settings.choices}' holds no list or object of choices")
-    texts = list(offered.values())
-    if isinstance(named, str) and named.strip() in offered:
-        return asked, offered[named.strip()]
+    letters, texts = list(found), list(found.values())
+    if isinstance(named, str) and named.strip() in found:
+        return texts, letters.index(named.strip())
     if isinstance(named, str) and named in texts:
-        return asked, named
+        return texts, texts.index(named)
     place = int(named) if isinstance(named, str) and re.fullmatch(r"\d{1,2}", named.strip()) else named
     if isinstance(place, int) and not isinstance(place, bool) and 0 <= place < len(texts):
-        return asked, texts[place]
+        return texts, place
     return Refusal("no_choice", f"column '{settings.answer}' names none of {len(texts)} choices")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..benchmarks.measure import SCORERS
+from ..benchmarks.measure import scorer
 from .method import Answer
 from .rewarded import Rewarded
 
@@ -16,5 +16,6 @@ class Rlvr(Rewarded):
     """The reward is the benchmark's own score."""
 
     def rewards(self, answers: Sequence[Answer]) -> list[float]:
-        score = SCORERS[self.config.evaluation.benchmark]
-        return [score(self.demonstrations[a.item], a.text) for a in answers]
+        items = [self.demonstrations[answer.item] for answer in answers]
+        score = scorer(items, self.config)
+        return [score(item, answer.text) for item, answer in zip(items, answers, strict=True)]

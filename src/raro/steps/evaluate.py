@@ -32,7 +32,7 @@ def run(config: Config, run: Path) -> dict:
         if step.skipped:
             return step.outputs
         from ..benchmarks.comparison import by_stratum, compared
-        from ..benchmarks.measure import CHECKED, measure
+        from ..benchmarks.measure import CHECKED, measure, scorer
         from ..benchmarks.strata import labels
         from ..demonstrations import load_split
         from ..demonstrations.shown import Shown
@@ -53,6 +53,7 @@ def run(config: Config, run: Path) -> dict:
         ways = {"greedy": (0.0, 1), "sampled": (config.rollout.temperature, config.evaluation.samples)}
         total = (len(folders) + bool(config.evaluation.sft_steps)) * len(items) * sum(n for _, n in ways.values())
         step.events.start(total, f"{len(items)} test problems")
+        score = scorer(items, config)
         results: dict[str, dict[str, Measured]] = {}
         behind = 0
         evidence = Evidence(items, data, config)
@@ -60,7 +61,7 @@ def run(config: Config, run: Path) -> dict:
             results[arm] = {}
             for way, (temperature, samples) in ways.items():
                 tick = partial(_tick, step, behind, total, f"{arm}, {way}")
-                results[arm][way] = measure(speaker, items, config, temperature, samples, thinking, tick)
+                results[arm][way] = measure(speaker, items, config, temperature, samples, thinking, tick, score)
                 behind += len(items) * samples
             evidence.take(arm, speaker, results[arm]["greedy"], thinking)
         resamples, seed = config.evaluation.bootstrap, config.seed

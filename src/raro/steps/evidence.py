@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..benchmarks import critics, exposure, general, likelihood, telling
+from ..benchmarks import choices, critics, exposure, general, likelihood, telling
 from ..benchmarks.measure import Measured
 from ..config import Config
 from ..demonstrations import canaries
@@ -30,6 +30,9 @@ class Evidence:
         self._general: dict[str, list[str]] = {}
         self._likelihood: dict[str, likelihood.Likelihood] = {}
         self._answers: dict[str, Sequence[str]] = {}
+        self._choosing = list(items) if config.evaluation.benchmark == "choice" else []
+        self._offered = choices.read(items, config) if self._choosing else {}
+        self._likeliest: dict[str, list[float]] = {}
 
     def take(self, arm: str, speaker: Speaker, greedy: Measured, thinking: bool) -> None:
         """What can only be asked of the open model, and its answers. greedy: of all items, in their order."""
@@ -37,6 +40,9 @@ class Evidence:
             self._general[arm] = general.answers(speaker, general.items(), self.config)
         if self._canaries:
             self._exposed[arm] = exposure.exposure(speaker, self._canaries, self.config, thinking)
+        if self._choosing:
+            given = (self._choosing, self._offered, greedy.thoughts, self.config, thinking)
+            self._likeliest[arm] = choices.likeliest(speaker, *given)
         if not self.items:
             return
         n = len(self.items)
@@ -44,12 +50,15 @@ class Evidence:
         self._likelihood[arm] = likelihood.likelihood(speaker, self.items, greedy.thoughts[:n], self.config, thinking)
 
     def report(self, folders: Mapping[str, Path], progress: Progress) -> dict[str, Any]:
-        """{"general", "canaries": {arm: ...}, "experts": {"n", "logprob", "paired", "prefers", "told_apart", "critics"}}, but
-        for what is not asked for."""
+        """{"general", "canaries": {arm: ...}, "choice", "experts": {"n", "logprob", "paired", "prefers", "told_apart",
+        "critics"}}, but for what is not asked for."""
         resamples, seed = self.config.evaluation.bootstrap, self.config.seed
         found: dict[str, Any] = {"canaries": self._exposed} if self._exposed else {}
         if self._general:
             found["general"] = general.compared(self._general, resamples, seed)
+        if self._likeliest:
+            offers = [self._offered[item.source] for item in self._choosing]
+            found["choice"] = choices.compared(self._likeliest, offers, resamples, seed)
         return found | ({"experts": self._experts(folders, progress, resamples, seed)} if self.items else {})
 
     def _experts(self, folders: Mapping[str, Path], progress: Progress, resamples: int, seed: int) -> dict[str, Any]:
