@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...config import Config
-from ...errors import ServiceFailed
+from ...errors import BadInput, ServiceFailed
 from ...records import Demonstration
 from ..statistics import mean_interval, paired_where_both
 from . import known, wording
@@ -29,10 +29,13 @@ def judged(
 ) -> tuple[dict[str, Any], Scores]:
     """(what evaluation.json says of it, each judged item's score: 1 better than the expert's, 0.5 tie, 0 worse or unreadable).
 
-    answers: by arm, one per item, '' where it was malformed. Raises BadInput for a judge that must not be asked, ServiceFailed
-    with judge.on_outage: stop.
+    answers: by arm, one per item, '' where it was malformed. A judge that must not be asked is refused here, too: preflight has
+    said so before the training, and what was trained is not to be lost for it. Raises ServiceFailed with judge.on_outage: stop.
     """
-    juror = opened(config)
+    try:
+        juror = opened(config)
+    except BadInput as error:
+        return {"status": "refused", "why": str(error), "judge": {"kind": config.judge.kind, "model": config.judge.model}}, {}
     report: dict[str, Any] = {
         "status": "used",
         "judge": {"kind": config.judge.kind, **juror.source.identity},

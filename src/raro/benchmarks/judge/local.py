@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...config import Config
+from ...errors import BadInput
 from ...records import Sampling
 from ...rollout.models import open_model
 from ...storage import fetch, manifest
-from .asking import Keep, Spent
+from .asking import Keep, Spent, Unusable
 from .wording import Request, read
 
 STEP = 2**31 + 3
@@ -25,8 +26,12 @@ class Local:
         self._speaker = None
 
     def __call__(self, requests: Sequence[Request], spent: Spent, keep: Keep) -> None:
-        """Asks all, some at a time, so that a budget ends in between. What does not fit the model's window is not read."""
-        self._speaker = self._speaker or open_model(self.folder, self.config)
+        """Asks all, some at a time, so that a budget ends in between. What does not fit the model's window is not read. Raises
+        Unusable, where the model cannot be opened, too."""
+        try:
+            self._speaker = self._speaker or open_model(self.folder, self.config)
+        except BadInput as error:
+            raise Unusable(error.line, error.remedy) from None
         speaker, tokens = self._speaker, self.config.judge.reply_tokens
         window = getattr(speaker.model.config, "max_position_embeddings", None) or 2**31
         prompts = [
