@@ -1,12 +1,15 @@
 """S3 and what speaks its language (MinIO, SeaweedFS, Ceph): folders up, folders down through the verified cache.
 
 Endpoint, region, credentials, a CA of one's own, proxies and retries come from boto3's usual variables and files
-(AWS_ENDPOINT_URL, AWS_PROFILE, AWS_CA_BUNDLE, AWS_MAX_ATTEMPTS, a role, ...). Listings are paged, downloads go in parts and
-go on where a connection breaks. An object is read as it was listed: one that changes meanwhile is an error, never a mixture.
+(AWS_ENDPOINT_URL, AWS_PROFILE, AWS_CA_BUNDLE, HTTPS_PROXY, AWS_MAX_ATTEMPTS, a role, ...). Listings are paged, downloads go in
+parts and go on where a connection breaks. An object is read as it was listed: one that changes meanwhile is an error, never a
+mixture.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shutil
 import threading
@@ -46,6 +49,8 @@ REFUSALS = {
     "404": "check the bucket and the prefix",
 }
 Progress = Callable[[int, int], None]
+EXTRA = "MLFLOW_S3_UPLOAD_EXTRA_ARGS"
+ENCRYPTION = {"ServerSideEncryption", "SSEKMSKeyId", "SSEKMSEncryptionContext"}
 ATTEMPTS = 5  # of each request, with growing waits; AWS_MAX_ATTEMPTS says otherwise
 
 
@@ -157,8 +162,22 @@ def upload(folder: Path, uri: str, progress: Progress | None = None) -> None:
             if digest and _there(client, bucket, key, sizes[name], digest):
                 sent(sizes[name])
                 continue
-            extra = {"ChecksumAlgorithm": "SHA256", "Metadata": {"sha256": digest} if digest else {}}
+            extra = encryption() | {"ChecksumAlgorithm": "SHA256", "Metadata": {"sha256": digest} if digest else {}}
             client.upload_file(str(folder / name), bucket, key, ExtraArgs=extra, Callback=sent)
+
+
+def encryption() -> dict[str, str]:
+    """What every upload asks of the store's encryption (SSE-KMS): from the variable that MLflow's own uploads follow, too, so
+    that one setting is for both. Raises BadInput."""
+    text = os.environ.get(EXTRA)
+    if not text:
+        return {}
+    with contextlib.suppress(ValueError):
+        found = json.loads(text)
+        if isinstance(found, dict) and set(found) <= ENCRYPTION and all(isinstance(value, str) for value in found.values()):
+            return found
+    line = f"{EXTRA} is not a JSON object with some of {', '.join(sorted(ENCRYPTION))}"
+    raise BadInput(line, """write {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "..."}""")
 
 
 class _Sent:
@@ -229,7 +248,8 @@ def create(uri: str, content: bytes) -> bool:
     bucket, key = _parts(uri)
     with _client(uri) as client:
         try:
-            client.put_object(Bucket=bucket, Key=key, Body=content, IfNoneMatch="*", ChecksumAlgorithm="SHA256")
+            checked = {"IfNoneMatch": "*", "ChecksumAlgorithm": "SHA256"}
+            client.put_object(Bucket=bucket, Key=key, Body=content, **encryption(), **checked)
         except ClientError as error:
             if error.response["ResponseMetadata"].get("HTTPStatusCode") in (409, 412):
                 return False

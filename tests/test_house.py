@@ -1,0 +1,132 @@
+"""What a house asks of every connection: its own certificate authority, its proxy, its encryption at rest. Real TLS, a proxy's
+requests and real headers, on loopback; each is a variable that the profile sets for every task (pipelines/cluster.py).
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from raro import s3
+from raro.config import parse
+from raro.errors import BadInput, ServiceFailed
+from raro.steps import notice
+from raro.tracking import server as tracking
+
+KMS = '{"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "key-of-the-house"}'
+
+
+@contextmanager
+def listener(certificate: tuple[Path, Path] | None = None) -> Iterator[SimpleNamespace]:
+    """A server that says 200 to everything. heard: (what was asked for, headers)."""
+    heard = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def _do(self) -> None:
+            heard.append((self.path, dict(self.headers)))
+            if "100-continue" in self.headers.get("Expect", "").lower():
+                pass  # http.server has told it to go on
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_GET = do_PUT = do_POST = _do
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        scheme = "https" if certificate else "http"
+        yield SimpleNamespace(url=f"{scheme}://127.0.0.1:{server.server_port}", heard=heard)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def certificate(tmp_path) -> tuple[Path, Path]:
+    """(certificate, key) of 127.0.0.1, signed by itself: an authority that nobody but the house knows."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "the house")])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    made = builder.add_extension(address, False).add_extension(x509.BasicConstraints(True, None), True)
+    signed = made.sign(key, hashes.SHA256())
+    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    (tmp_path / "ca.crt").write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    (tmp_path / "key.pem").write_bytes(key.private_bytes(*form))
+    return tmp_path / "ca.crt", tmp_path / "key.pem"
+
+
+@pytest.fixture(autouse=True)
+def store(monkeypatch):
+    given = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_DEFAULT_REGION": "us-east-1", "AWS_MAX_ATTEMPTS": "1"}
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_uploads_go_through_the_proxy_and_ask_for_the_houses_key(monkeypatch, tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights").write_bytes(b"1234")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://store.example.org")
+    monkeypatch.setenv("MLFLOW_S3_UPLOAD_EXTRA_ARGS", KMS)
+    with listener() as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        assert s3.create("s3://bucket/log/000001.json", b"{}")
+        s3.upload(tmp_path / "model", "s3://bucket/models/one")
+    assert [path for path, _ in proxy.heard] == [
+        "http://store.example.org/bucket/log/000001.json",
+        "http://store.example.org/bucket/models/one/weights",
+    ]
+    for _, headers in proxy.heard:
+        sent = {name.lower(): value for name, value in headers.items()}
+        assert sent["x-amz-server-side-encryption"] == "aws:kms"
+        assert sent["x-amz-server-side-encryption-aws-kms-key-id"] == "key-of-the-house"
+
+
+@pytest.mark.parametrize("text", ["aws:kms", '{"ACL": "public-read"}', '{"SSEKMSKeyId": 3}', "[]"])
+def test_what_asks_for_something_else_is_refused(monkeypatch, text):
+    monkeypatch.setenv("MLFLOW_S3_UPLOAD_EXTRA_ARGS", text)
+    with pytest.raises(BadInput, match="is not a JSON object with some of SSEKMS"):
+        s3.encryption()
+
+
+def test_only_the_houses_authority_opens_its_doors(monkeypatch, tmp_path, certificate):
+    """The store, the webhook, and MLflow's health as preflight asks for it: none without the authority, all with it."""
+    with listener(certificate) as house:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", house.url)
+        monkeypatch.setenv("RARO_WEBHOOK", house.url)
+        config = parse({"tracking": {"uri": house.url, "on_outage": "stop"}})
+        with pytest.raises(ServiceFailed, match="does not answer"):
+            s3.create("s3://bucket/key", b"{}")
+        with pytest.raises(ServiceFailed, match="CERTIFICATE_VERIFY_FAILED"):
+            tracking.check(config)
+        assert notice._post(house.url, b"{}") == (True, "does not answer: SSLCertVerificationError")
+        assert not house.heard
+        for variable in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE"):
+            monkeypatch.setenv(variable, str(certificate[0]))
+        assert s3.create("s3://bucket/key", b"{}")
+        tracking.check(config)
+        assert notice._post(house.url, b"{}") == (False, "")
+    assert [path for path, _ in house.heard] == ["/bucket/key", "/health", "/"]
