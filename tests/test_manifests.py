@@ -7,6 +7,7 @@ behave and custom resources, is said in docs/cluster.md.
 from __future__ import annotations
 
 import functools
+import json
 import re
 import shutil
 import subprocess
@@ -67,6 +68,26 @@ def test_valid_to_the_letter(overlay, tmp_path):
     assert program, "kubernetes-validate comes with `make check`"
     said = subprocess.run([program, "--strict", "--quiet", str(target)], capture_output=True, text=True)
     assert said.returncode == 0, said.stdout + said.stderr
+
+
+@needs_kubectl
+@pytest.mark.check
+def test_checkov_finds_nothing_that_is_not_explained(tmp_path):
+    """Every overlay, with images by digest, and the Dockerfiles; what is passed over has its reason in .checkov.yaml."""
+    skips = re.findall(r"^  - (CKV\w+)(.*)$", (ROOT / ".checkov.yaml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert skips and all(re.fullmatch(r" # .{20,}", reason) for _, reason in skips)
+    for overlay in (*OVERLAYS, "trainer"):
+        text = yaml.safe_dump_all(rendered(overlay)).replace(":unresolved", "@sha256:" + "0" * 64)
+        (tmp_path / f"{overlay.replace('/', '-')}.yaml").write_text(text)
+    for path in (ROOT / "docker").glob("Dockerfile*"):
+        shutil.copy(path, tmp_path)
+    program = Path(sys.prefix) / "checkov" / "bin" / "checkov"
+    assert program.is_file(), "checkov comes with `make check`"
+    command = [program, "-d", tmp_path, "--config-file", ROOT / ".checkov.yaml", "--output", "json"]
+    said = subprocess.run(command, capture_output=True, text=True)
+    found = json.loads(said.stdout)
+    assert {part["check_type"]: part["summary"]["failed"] for part in found} == {"dockerfile": 0, "kubernetes": 0}, said.stdout
+    assert all(part["summary"]["passed"] > 100 and not part["summary"]["parsing_errors"] for part in found)
 
 
 @needs_kubectl
