@@ -50,6 +50,8 @@ def free_port() -> int:
 @contextmanager
 def mlflow_server(place: Path, port: int) -> Iterator[str]:
     """MLflow's own server with SQLite and proxied artifacts; yields its address once it answers."""
+    if not (place / "server.db").exists():
+        shutil.copy(_empty_store(), place / "server.db")
     # fmt: off
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
                "--backend-store-uri", f"sqlite:///{place}/server.db", "--artifacts-destination", str(place / "served")]
@@ -60,11 +62,13 @@ def mlflow_server(place: Path, port: int) -> Iterator[str]:
     )
     address = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(120):
+        deadline = time.monotonic() + 400  # of a busy machine
+        while True:
             try:
                 urlopen(f"{address}/health", timeout=2).close()
                 break
             except (URLError, OSError):
+                assert process.poll() is None and time.monotonic() < deadline, "MLflow's server does not come up"
                 time.sleep(0.5)
         yield address
     finally:

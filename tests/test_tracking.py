@@ -14,8 +14,11 @@ import pytest
 import yaml
 from servers import free_port, give_store, mlflow_server
 
-from raro.config import Config, parse
+from raro.config import Config, load, parse
 from raro.errors import BadInput, ServiceFailed
+from raro.registry.bases import base_digest
+from raro.steps import run_step
+from raro.storage import read_json, write_json
 from raro.tracking import events, runs, server
 from raro.tracking.events import Events
 
@@ -332,3 +335,34 @@ def test_a_server_that_was_away_gets_everything(tmp_path):
         assert found["train"].data.metrics["policy/reward"] == 0.2
         client = server.connect(config.tracking.uri)
         assert "evaluation.json" in {file.path for file in client.list_artifacts(found["run"].info.run_id)}
+
+
+@pytest.mark.check
+def test_what_an_earlier_run_has_settled_is_not_done_again(tmp_path, monkeypatch):
+    """A schedule whose data has not changed, and whose candidate was rejected: the next run ends after ingest and says why. The
+    server knows nothing of it after a change of seed or base."""
+    port = free_port()
+
+    def ingested(name: str, seed: int = 0) -> dict:
+        config = load(
+            "countdown-mini", [f"tracking.uri=http://127.0.0.1:{port}", f"seed={seed}", "demonstrations.max_rows=300"]
+        )
+        outputs = run_step("ingest", config, tmp_path / name)
+        if outputs["verdict"] == "nothing-new":
+            run_step("record", config, tmp_path / name)
+        return outputs
+
+    with mlflow_server(tmp_path, port):
+        assert ingested("first")["verdict"] == "proceed"
+        first, config = tmp_path / "first", load(tmp_path / "first" / "config.json")
+        write_json(first / "warmstart" / "manifest.json", {"given": {"base": base_digest(config, first)}})
+        write_json(first / "evaluation.json", {"decision": "reject"})
+        finish(first)
+        runs.sync(config, first)
+        second = ingested("second")
+        assert (second["verdict"], second["settled"]) == ("nothing-new", "run 'first', which ended with reject")
+        record = read_json(tmp_path / "second" / "record" / "record.json")
+        assert record["outcome"] == "nothing-new" and "those of run 'first', which ended with reject" in record["reasons"][0]
+        assert ingested("third", seed=1)["verdict"] == "proceed"
+        monkeypatch.setattr("raro.registry.bases.base_digest", lambda *_: "another")
+        assert ingested("fourth")["verdict"] == "proceed"

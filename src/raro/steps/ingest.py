@@ -23,6 +23,7 @@ from ..errors import GateRefused
 from ..records import Demonstration
 from ..storage import digest_file, fetch, read_json, writing
 from ..tracking import server
+from ..tracking.settled import settled
 from .harness import Step
 from .preflight import cores
 
@@ -32,7 +33,7 @@ MOST_PROCESSES = 4  # more of them wait for the one that reads: it takes a quart
 def run(config: Config, run: Path) -> dict[str, Any]:
     """Writes train.jsonl, dev.jsonl, test.jsonl, quarantine.jsonl, data.json, data-card.md and data-card.html. Raises BadInput
     where the data cannot be read, GateRefused where it is not fit to train on; its outputs say `proceed`, or `nothing-new`
-    where the champion was made from the same data, settings and base."""
+    where the champion was made from the same data, settings and base, or an earlier run with them was held or rejected."""
     settings = config.demonstrations
     with Step("ingest", config, run, given=lambda: _given(config)) as step:
         if step.skipped:
@@ -61,8 +62,12 @@ def run(config: Config, run: Path) -> dict[str, Any]:
                 events.note(f"the {split} split is empty", "warning")
         if card.quarantined:
             events.note(f"{card.quarantined:,} of {card.rows:,} rows are quarantined: see ingest/{data.QUARANTINE}", "warning")
+        nothing = _nothing_new(champion, config, content["digest"], run)
+        earlier = None if nothing else _earlier(config, run, content["digest"])
+        if earlier:
+            step.outputs["settled"] = earlier
         step.outputs |= {
-            "verdict": "nothing-new" if _nothing_new(champion, config, content["digest"], run) else "proceed",
+            "verdict": "nothing-new" if nothing or earlier else "proceed",
             "digest": content["digest"],
             **content["splits"],
             "rows": card.rows,
@@ -117,6 +122,13 @@ def _nothing_new(champion: Any, config: Config, digest: str, run: Path) -> bool:
     from ..registry.models import unchanged
 
     return unchanged(champion, config, digest, base_digest(config, run))
+
+
+def _earlier(config: Config, run: Path, digest: str) -> str | None:
+    """The earlier run that has settled this already."""
+    from ..registry.bases import base_digest
+
+    return settled(config, run, digest, lambda: base_digest(config, run))
 
 
 def _drifted(content: dict[str, Any], config: Config, run: Path, champion: Any) -> GateRefused | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..config import Config
-from ..storage import read_json, write_json
+from ..storage import MANIFEST, read_json, write_json
 from .harness import Step
 
 NOTHING_NEW = "Nothing is new: the demonstrations, the base and the configuration are those the champion was made from."
+SETTLED = "Nothing is new: the demonstrations, the base and the configuration are those of {}. Another seed tries again."
 
 
 def run(config: Config, run: Path) -> dict:
@@ -20,8 +21,8 @@ def run(config: Config, run: Path) -> dict:
             decision = read_json(step.input("decide") / "decision.json")
             outcome, reasons = decision["decision"], decision["reasons"]
         else:
-            step.input("ingest")
-            outcome, reasons = "nothing-new", [NOTHING_NEW]
+            earlier = read_json(step.input("ingest") / MANIFEST)["outputs"].get("settled")
+            outcome, reasons = "nothing-new", [SETTLED.format(earlier) if earlier else NOTHING_NEW]
         write_json(step.folder / "record.json", {"outcome": outcome, "reasons": reasons})
         for reason in reasons:
             step.events.note(reason)

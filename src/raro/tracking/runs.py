@@ -112,6 +112,11 @@ def open_run(config: Config, run: str | Path) -> Tracked:
         return _open(config, run, _load(run, server.address(config, run)))
 
 
+def key_of(config: Config, run: Path) -> str:
+    """What names this run folder on the server, where it was ever sent there."""
+    return _load(run, server.address(config, run)).key
+
+
 def ui_command(config: Config, run: str | Path) -> str:
     """What to type, or where to go, to look at the run in MLflow."""
     uri = server.address(config, run)
@@ -291,6 +296,8 @@ def _send_results(run: Path, tracked: Tracked, state: State) -> None:
     tracked.client.log_batch(tracked.run_id, metrics=metrics)
     if "decision" in evaluation:
         tracked.client.set_tag(tracked.run_id, "raro.decision", evaluation["decision"])
+        if (warm := run / "warmstart" / "manifest.json").is_file():
+            tracked.client.set_tag(tracked.run_id, "raro.base_digest", read_json(warm)["given"].get("base", ""))
 
 
 def scores(evaluation: dict[str, Any]) -> dict[str, float]:
