@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -700,6 +701,13 @@ def test_nothing_new_is_the_champion_s_own_data_configuration_and_base(tmp_path)
 
 @pytest.mark.check
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from /proc")
+def test_progress_tells_bytes_rows_and_their_rate(tmp_path):
+    path, told = write_jsonl(tmp_path / "a.jsonl", many(300)), []
+    collect(wanted(source=str(path)), sources(str(path)), tmp_path, progress=lambda *what: told.append(what))
+    done, total, words = told[-1]
+    assert done == total == path.stat().st_size and re.fullmatch(r"300 rows, [\d,]+ a second", words)
+
+
 def test_memory_stays_flat_on_many_rows(tmp_path):
     with (tmp_path / "a.jsonl").open("w") as file:
         for i in range(200_000):

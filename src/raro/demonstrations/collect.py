@@ -44,13 +44,14 @@ def collect(
     """Writes train.jsonl, dev.jsonl, test.jsonl and quarantine.jsonl into `folder` and returns the card.
 
     show_text: whether the quarantine may hold the beginning of a row's text; masked, where demonstrations.personal_data asks
-    for anything. progress: called about twice a second with bytes read, bytes in all, and words. processes: how many examine
-    rows, once there are many; what is written does not depend on it. Raises BadInput for a file that is not what it claims, a
-    column that no row has, a group in two splits, no rows at all.
+    for anything. progress: called about twice a second with bytes read, bytes in all, and words on rows and their rate.
+    processes: how many examine rows, once there are many; what is written does not depend on it. Raises BadInput for a file
+    that is not what it claims, a column that no row has, a group in two splits, no rows at all.
     """
     reading = Reading(settings)
     sizes = [source.path.stat().st_size for source in found]
-    card, names, told, whole = Card(), {}, time.monotonic(), 0
+    card, names, whole = Card(), {}, 0
+    tell = _Telling(progress, sum(sizes))
     forgotten = read_forgotten(settings.forget) if settings.forget else frozenset()
     place = _Placing(settings)
     with writing(folder), ExitStack() as stack:
@@ -78,9 +79,8 @@ def collect(
                     pens[QUARANTINE].write(_quarantined(row, one))
                     if one.reason == "missing_column" and card.reasons["missing_column"] <= LOOKED_AT:
                         names |= dict.fromkeys(row.values)
-                if progress and card.rows % 256 == 0 and time.monotonic() - told > 0.5:
-                    told = time.monotonic()
-                    progress(sum(sizes[:i]) + row.done, sum(sizes), f"{card.rows:,} rows")
+                if card.rows % 256 == 0:
+                    tell(sum(sizes[:i]) + row.done, card.rows)
             after = source.path.stat()
             if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
                 raise BadInput(f"'{source.uri}' changed while it was read", "start again when nobody writes to it")
@@ -90,9 +90,22 @@ def collect(
         raise BadInput(f"'{where}' holds no rows", "give questions and answers")
     if card.reasons["missing_column"] == whole and (error := missing(where, reading.columns, names)):
         raise error
-    if progress:
-        progress(sum(sizes), sum(sizes), f"{card.rows:,} rows")
+    tell(sum(sizes), card.rows, at_once=True)
     return card
+
+
+class _Telling:
+    """Tells about twice a second how far the work is, and how fast it goes."""
+
+    def __init__(self, progress: Progress | None, total: int):
+        self._progress, self._total = progress, total
+        self._began = self._told = time.monotonic()
+
+    def __call__(self, done: int, rows: int, at_once: bool = False) -> None:
+        now = time.monotonic()
+        if self._progress and (at_once or now - self._told > 0.5):
+            self._told = now
+            self._progress(done, self._total, f"{rows:,} rows, {rows / max(now - self._began, 1e-3):,.0f} a second")
 
 
 class _Placing:
