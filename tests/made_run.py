@@ -14,7 +14,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from made_evaluation import SAMPLES, drawn, evidence
+
 from raro.config import Config, parse
+from raro.registry import gates
 from raro.storage import digest_text, manifest, write_atomic, write_json
 
 BEGAN = 1_764_000_000.0
@@ -76,6 +79,8 @@ def make(
         outputs = getattr(made, stage)(decision if stage in ("ingest", "decide", "register", "record") else steps)
         if stage == "train" and show_text:
             made.pairs(steps, hostile)
+        if stage == "evaluate":
+            made.items(show_text, hostile)
         made.finish(stage, outputs)
     made.event("finish", "start", total=None, text="")
     write_atomic(run / "events.jsonl", "".join(json.dumps(event) + "\n" for event in made.events))
@@ -293,7 +298,7 @@ class _Made:
         report = {
             "benchmark": "countdown",
             "n": 2000,
-            "samples": 1,
+            "samples": SAMPLES,
             "greedy": {arm: _interval(p, 0.019) for arm, p in greedy.items()},
             "sampled": {arm: _interval(p, 0.02) for arm, p in sampled.items()},
             "paired": {
@@ -307,9 +312,20 @@ class _Made:
             "well_formed": {"base": 0.931, "warmstart": 0.982, "candidate": 0.994, "champion": 0.991, "sft": 1.0},
             "tokens": {"base": 208_113, "warmstart": 211_870, "candidate": 262_004, "champion": 259_331, "sft": 31_006},
             "seconds": 73.1,
+            **drawn()[0],
+            **evidence(),
         }
         self.write("evaluate", "evaluation.json", report)
         return {"greedy": greedy["candidate"], "sampled": sampled["candidate"]}
+
+    def items(self, show_text: bool, hostile: bool) -> None:
+        rows = [dict(row) for row in drawn()[1]]
+        if hostile:
+            rows[0] |= {"question": HOSTILE, "expert": HOSTILE, "answers": dict.fromkeys(rows[0]["answers"], HOSTILE)}
+            rows[0]["strata"] = {"difficulty": HOSTILE}
+        if not show_text:
+            rows = [{key: row[key] for key in ("greedy", "sampled", "strata")} for row in rows]
+        write_atomic(self.run / "evaluate" / "items.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
 
     def decide(self, decision: str) -> dict[str, Any]:
         low = "The candidate's sampled score of 38.4 % is 23.3 points above the warm start's 15.1 %"
@@ -323,8 +339,9 @@ class _Made:
             "and the low end passes the 0.0 required.",
             last.get(decision, "It is rejected, and nothing is registered."),
         ]
-        self.write("decide", "decision.json", {"decision": decision, "reasons": reasons, "evidence": {}})
         evaluation = json.loads((self.run / "evaluate" / "evaluation.json").read_text())
+        _, _, evidence = gates.decide(evaluation, self.config.gate)
+        self.write("decide", "decision.json", {"decision": decision, "reasons": reasons, "evidence": evidence})
         write_json(self.run / "evaluation.json", {**evaluation, "decision": decision})
         return {"decision": decision}
 

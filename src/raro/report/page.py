@@ -6,7 +6,6 @@ One file, nothing fetched when it is opened. It is made from whatever the run fo
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,15 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from ..storage import write_atomic
-from . import charts, cost, reading
+from . import charts, comparison, cost, reading
+from .accuracy import accuracy
 from .critics import matrix, on_errors, selection, tournament
 from .curves import panels
+from .evidence import evidence
+from .items import items
 from .pairs import cut, pairs
 from .provenance import digests, settings, shown
-from .reading import ARMS, Record, percent, signed, span
+from .reading import Record, percent, span
 from .readings import readings
 from .stages import NAMES, PLACES, duration
-from .template import rendered
+from .template import embedded, rendered
 
 FILE = "report.html"
 STATUS = {"waiting": "not reached", "running": "not finished", "done": "done", "kept": "kept from before", "failed": "failed"}
@@ -37,6 +39,7 @@ def write(run: str | Path) -> Path:
         "short": charts.short,
         "unbroken": _unbroken,
         "percent": percent,
+        "embedded": embedded,
     }
     return write_atomic(Path(run) / FILE, rendered("raro.report", FILE, content(record), filters))
 
@@ -50,7 +53,13 @@ def content(record: Record) -> dict[str, Any]:
         "when": _when(record.stages.began),
         "headline": headline(record),
         "tiles": tiles(record),
+        "gate": comparison.gate(record),
         "accuracy": accuracy(record),
+        "tests": comparison.tests(record),
+        "pass_at": comparison.pass_at(record),
+        "strata": comparison.strata(record),
+        "evidence": evidence(record),
+        "items": items(record),
         "panels": panels(record),
         "readings": readings(record),
         "alarms": record.train.get("alarms") or [],
@@ -110,7 +119,7 @@ def _against(record: Record) -> str:
     if ours is None:
         return ""
     rivals = [
-        (_arm(record, arm), found) for arm in ("base", "warmstart", "champion") if (found := record.score("sampled", arm))
+        (record.called(arm), found) for arm in ("base", "warmstart", "champion") if (found := record.score("sampled", arm))
     ]
     others = _listed([f"the {name} {percent(found[0])} %" for name, found in rivals])
     countdown = record.evaluation.get("benchmark") == "countdown"
@@ -125,85 +134,10 @@ def tiles(record: Record) -> list[dict[str, Any]]:
     """The few figures in the headline box, sampled: base, warm start, champion, candidate."""
     shown = [arm for arm in ("base", "warmstart", "sft", "champion", "candidate") if record.score("sampled", arm)]
     return [
-        {"label": _arm(record, arm), "value": percent(score[0]), "span": span(score), "counts": arm == "candidate"}
+        {"label": record.called(arm), "value": percent(score[0]), "span": span(score), "counts": arm == "candidate"}
         for arm in shown
         if (score := record.score("sampled", arm))
     ]
-
-
-def accuracy(record: Record) -> dict[str, Any] | None:
-    """Charts and tables of all arms, greedy and sampled, and of the paired differences; None before anything was measured."""
-    arms = record.arms()
-    if not arms:
-        return None
-    ways = [way for way in ("greedy", "sampled") if record.evaluation.get(way)]
-    word, meaning = record.measure
-    highest = max(score[2] for way in ways for arm in arms if (score := record.score(way, arm)))
-    limits = (0.0, min(1.0, math.ceil(max(highest, 0.01) * 1.08 * 20) / 20))
-    rivals = [arm for arm in arms if arm != "candidate" and any(record.difference(way, arm) for way in ways)]
-    ends = [end for way in ways for arm in rivals if (gap := record.difference(way, arm)) for end in gap[1:]] + [-0.01, 0.01]
-    margin = 0.05 * (max(ends) - min(ends))
-    around = (min(ends) - margin, max(ends) + margin)
-    formed, tokens = record.evaluation.get("well_formed", {}), record.evaluation.get("tokens", {})
-    return {
-        "word": word,
-        "meaning": meaning,
-        "n": record.evaluation.get("n"),
-        "samples": record.evaluation.get("samples"),
-        "ways": ways,
-        "charts": {way: _scores(record, way, arms, limits) for way in ways},
-        "rows": [
-            {
-                "arm": _arm(record, arm),
-                "counts": arm == "candidate",
-                "scores": [_score(record.score(way, arm)) for way in ways],
-                "formed": f"{percent(formed[arm])} %" if isinstance(formed.get(arm), (int, float)) else "",
-                "tokens": f"{tokens[arm]:,}" if isinstance(tokens.get(arm), (int, float)) else "",
-            }
-            for arm in arms
-        ],
-        "differences": {way: _differences(record, way, rivals, around) for way in ways} if rivals else {},
-        "paired": [{"arm": _arm(record, arm), "scores": [_gap(record.difference(way, arm)) for way in ways]} for arm in rivals],
-    }
-
-
-def _scores(record: Record, way: str, arms: Sequence[str], limits: tuple[float, float]) -> str:
-    rows = [
-        (_arm(record, arm), *score, "accent" if arm == "candidate" else "soft")
-        for arm in arms
-        if (score := record.score(way, arm))
-    ]
-    told = "; ".join(f"{label} {percent(mean)} % ({percent(low)} to {percent(high)})" for label, mean, low, high, _ in rows)
-    return charts.intervals(rows, title=f"{way.capitalize()} {record.measure[0]} with 95 % intervals: {told}", limits=limits)
-
-
-def _differences(record: Record, way: str, rivals: Sequence[str], limits: tuple[float, float]) -> str:
-    rows = [(_arm(record, arm), *gap, _tone(gap)) for arm in rivals if (gap := record.difference(way, arm))]
-    told = "; ".join(f"{label} {signed(mean)} ({signed(low)} to {signed(high)})" for label, mean, low, high, _ in rows)
-    title = f"Candidate less each rival, {way}, in points with 95 % intervals: {told}"
-    return charts.intervals(rows, title=title, limits=limits, unit="points")
-
-
-def _tone(gap: reading.Interval) -> str:
-    return "accent" if gap[1] > 0 else "bad" if gap[2] < 0 else "soft"
-
-
-def _score(score: reading.Interval | None) -> tuple[str, str]:
-    return (f"{percent(score[0])} %", span(score)) if score else ("", "")
-
-
-def _gap(gap: reading.Interval | None) -> tuple[str, str, str]:
-    """(difference, interval, what it means)."""
-    if gap is None:
-        return ("", "", "")
-    meaning = "better" if gap[1] > 0 else "worse" if gap[2] < 0 else "may be chance"
-    return (signed(gap[0]), span(gap, signed), meaning)
-
-
-def _arm(record: Record, arm: str) -> str:
-    if arm == "champion" and record.outcome == "promote":
-        return "former champion"
-    return "SFT rival" if arm == "sft" else ARMS.get(arm, arm)
 
 
 # ---------------------------------------------------------------------------------------------------------- data and stages

@@ -59,10 +59,10 @@ def _pair(row: Mapping[str, Any], period: str) -> dict[str, Any]:
     }
 
 
-def cut(text: Any) -> str:
-    """The text, or its head and tail where it is long."""
+def cut(text: Any, most: int = LONGEST) -> str:
+    """The text, or its head and tail where it is longer than `most` characters."""
     text = "" if text is None else str(text)
-    if len(text) <= LONGEST:
+    if len(text) <= most:
         return text
-    head, tail = text[: LONGEST * 2 // 3], text[-LONGEST // 3 :]
+    head, tail = text[: most * 2 // 3], text[-(most // 3) :]
     return f"{head}\n[… {len(text) - len(head) - len(tail):,} characters left out …]\n{tail}"

@@ -48,6 +48,7 @@ class Record:
     failure: dict[str, Any]
     recorded: dict[str, Any]
     pairs: list[dict[str, Any]] = field(repr=False)
+    items: list[dict[str, Any]] = field(repr=False)
     quarantine: list[dict[str, Any]] = field(repr=False)
 
     @property
@@ -81,6 +82,12 @@ class Record:
         """The arms that were measured, in the order in which they are shown."""
         found = {**self.evaluation.get("greedy", {}), **self.evaluation.get("sampled", {})}
         return [arm for arm in ARMS if arm in found] + sorted(set(found) - set(ARMS))
+
+    def called(self, arm: str) -> str:
+        """An arm's name for people. Who was champion when it was measured may be so no longer."""
+        if arm == "champion" and self.outcome == "promote":
+            return "former champion"
+        return "SFT rival" if arm == "sft" else ARMS.get(arm, arm)
 
     def score(self, way: str, arm: str) -> Interval | None:
         """(mean, low, high) as shares."""
@@ -132,8 +139,14 @@ def read(run: str | Path) -> Record:
         failure=_json(run / "failure.json"),
         recorded=_json(run / "record" / "record.json"),
         pairs=list(_lines(_first(run / "train" / "pairs.jsonl", run / "checkpoints" / "pairs.jsonl"))) if shown else [],
+        items=[_allowed(row, shown) for row in _lines(run / "evaluate" / "items.jsonl")],
         quarantine=list(_lines(_first(run / "ingest" / "quarantine.jsonl", run / "quarantine.jsonl"), most=200)),
     )
+
+
+def _allowed(row: dict[str, Any], shown: bool) -> dict[str, Any]:
+    """An item of the evaluation, without its texts where none may be shown."""
+    return row if shown else {key: value for key, value in row.items() if key not in ("question", "expert", "answers")}
 
 
 def settings(run: str | Path) -> dict[str, Any]:

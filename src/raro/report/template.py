@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+
+_ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 
 
 def rendered(package: str, template: str, content: Mapping[str, Any], filters: Mapping[str, Callable] | None = None) -> str:
@@ -19,3 +22,8 @@ def rendered(package: str, template: str, content: Mapping[str, Any], filters: M
     )
     environment.filters |= dict(filters or {})
     return environment.get_template(template).render(content)
+
+
+def embedded(data: Any) -> str:
+    """JSON to stand in a page's <script>: nothing in it can end the script, whatever models and users wrote."""
+    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).translate(_ESCAPES)

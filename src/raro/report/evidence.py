@@ -1,0 +1,196 @@
+"""What speaks for the candidate besides the score: judge, frozen critics, likelihood of the experts' answers, how far answers
+can be told from theirs, general items, refusals, canaries. What is not to be believed is not shown as a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import charts
+from .comparison import gap_cell
+from .reading import Interval, Record, percent, span
+
+COUNTS = (
+    ("policy", "better"),
+    ("tie", "tie"),
+    ("same", "the very same"),
+    ("expert", "worse"),
+    ("malformed", "unreadable"),
+    ("too_long", "too long"),
+    ("unread", "no verdict"),
+)
+"""How each of an arm's answers fared against the expert's, as the judge's counts name it and as people read it."""
+Cell = tuple[str, str]
+"""(value, its interval)."""
+
+
+def evidence(record: Record) -> dict[str, Any] | None:
+    """{"judge", "experts", "critics", "general", "canaries"}, each None or [] where it was not measured; None without any."""
+    found = {
+        "judge": _judge(record),
+        "experts": _experts(record),
+        "critics": _critics(record),
+        "general": _general(record),
+        "canaries": _canaries(record),
+    }
+    return found if any(found.values()) else None
+
+
+def _arms(record: Record, measured: Mapping[str, Any]) -> list[str]:
+    return [arm for arm in record.arms() if arm in measured]
+
+
+def _share(interval: Sequence[float] | None) -> Cell:
+    return (f"{percent(interval[0])} %", span(tuple(interval))) if interval else ("", "")
+
+
+def _number(interval: Sequence[float] | None, sign: str = "") -> Cell:
+    """With three digits: nats, bits, marks, AUC."""
+    if interval is None:
+        return ("", "")
+    mean, low, high = (format(value, f"{sign}.3g") for value in interval)
+    return (mean, f"{low} to {high}")
+
+
+# --------------------------------------------------------------------------------------------------------------------- judge
+
+
+def _judge(record: Record) -> dict[str, Any] | None:
+    """{"who", "prompt", "used", "why", "agreement", ...}; without figures where the judge failed."""
+    judge = record.evaluation.get("judge")
+    if not judge:
+        return None
+    agreement, prompt = judge.get("agreement") or {}, judge.get("prompt") or {}
+    shown: dict[str, Any] = {
+        "used": judge["status"] == "used",
+        "why": judge.get("why", ""),
+        "who": ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in (judge.get("judge") or {}).items()),
+        "prompt": f"version {prompt['version']}, {prompt['digest'][:12]}" if prompt else "",
+        "named": _share(agreement.get("named")),
+        "least": percent(agreement["least"]) if "least" in agreement else "",
+        "known": agreement.get("n", 0),
+        "kinds": [(kind.replace("_", " "), *counts) for kind, counts in (agreement.get("by_kind") or {}).items()],
+        "itself": percent(agreement["itself"]) if agreement.get("itself") is not None else "",
+        "spent": judge.get("spent") or {},
+    }
+    return shown | (_verdicts(record, judge) if shown["used"] else {})
+
+
+def _verdicts(record: Record, judge: Mapping[str, Any]) -> dict[str, Any]:
+    """{"n", "chart", "columns", "rows", "rubric", "first", "contradicted"} of a judge that is believed."""
+    arms = _arms(record, judge["wins"])
+    columns = [(key, label) for key, label in COUNTS if any(key in judge["counts"][arm] for arm in arms)]
+    rubric = judge.get("rubric") or {}
+    scores = rubric.get("scores", {})
+    position = judge["position"]
+    return {
+        "n": judge["n"],
+        "chart": _wins(record, judge["wins"], "Win rate against the expert's answer in the judge's eyes"),
+        "columns": [label for _, label in columns],
+        "rows": [
+            {
+                "arm": record.called(arm),
+                "counts": arm == "candidate",
+                "wins": _share(judge["wins"][arm]),
+                "gap": gap_cell(judge["paired"].get(f"candidate-{arm}")),
+                "verdicts": [judge["counts"][arm].get(key, 0) for key, _ in columns],
+                "rubric": _number(scores.get(arm)),
+            }
+            for arm in arms
+        ],
+        "rubric": _number(scores["expert"])[0] if "expert" in scores else "",
+        "no_rubric": rubric.get("why", ""),
+        "first": _share(position["first"]),
+        "contradicted": percent(position["contradicted"]),
+    }
+
+
+def _wins(record: Record, wins: Mapping[str, Interval], what: str) -> str:
+    rows = [(record.called(arm), *wins[arm], "accent" if arm == "candidate" else "soft") for arm in _arms(record, wins)]
+    told = "; ".join(f"{label} {percent(mean)} % ({percent(low)} to {percent(high)})" for label, mean, low, high, _ in rows)
+    return charts.intervals(rows, title=f"{what}, 95 % intervals: {told}", limits=(0.0, 1.0))
+
+
+# --------------------------------------------------------------------------------------------------- experts, critics, safety
+
+
+def _experts(record: Record) -> dict[str, Any] | None:
+    """{"n", "rows": [{"arm", "logprob", "gap", "prefers", "ngrams", "length"}]}."""
+    found = record.evaluation.get("experts")
+    if not found:
+        return None
+    told = found.get("told_apart") or {}
+    rows = [
+        {
+            "arm": record.called(arm),
+            "counts": arm == "candidate",
+            "logprob": _number(found["logprob"][arm], "+"),
+            "gap": _number(found["paired"].get(f"candidate-{arm}"), "+"),
+            "prefers": _share(found["prefers"].get(arm)),
+            "ngrams": _number(told.get("ngrams", {}).get(arm)),
+            "length": _number(told.get("length", {}).get(arm)),
+        }
+        for arm in _arms(record, found["logprob"])
+    ]
+    return {"n": found["n"], "rows": rows}
+
+
+def _critics(record: Record) -> list[dict[str, Any]]:
+    """[{"critic", "used", "why", "told", "n", "rows": [{"arm", "wins", "gap"}]}] of each frozen critic."""
+    found = (record.evaluation.get("experts") or {}).get("critics") or {}
+    return [
+        {
+            "critic": record.called(critic),
+            "used": said["status"] == "used",
+            "why": said.get("why", ""),
+            "told": _share(said["health"]["told"]),
+            "n": said["health"]["n"],
+            "rows": [
+                {
+                    "arm": record.called(arm),
+                    "counts": arm == "candidate",
+                    "wins": _share(said["wins"][arm]),
+                    "gap": gap_cell(said["paired"].get(f"candidate-{arm}")),
+                }
+                for arm in _arms(record, said.get("wins", {}))
+            ],
+        }
+        for critic, said in found.items()
+    ]
+
+
+def _general(record: Record) -> dict[str, Any] | None:
+    """{"n", "talks", "rows": [{"arm", "score", "gap", "declined", "wrongly"}], "harmful", "kept", "of"}."""
+    found = record.evaluation.get("general")
+    if not found:
+        return None
+    refusals = found["refusals"]
+    rows = [
+        {
+            "arm": record.called(arm),
+            "counts": arm == "candidate",
+            "score": _share(found["scores"][arm]),
+            "gap": gap_cell(found["paired"].get(f"candidate-{arm}")),
+            "declined": refusals["declined"][arm],
+            "wrongly": refusals["declined_wrongly"][arm],
+        }
+        for arm in _arms(record, found["scores"])
+    ]
+    shown = {"n": found["n"], "talks": found["talks"], "rows": rows}
+    return shown | {"harmful": refusals["n"], "kept": refusals["kept"], "of": refusals["of"]}
+
+
+def _canaries(record: Record) -> list[dict[str, Any]]:
+    """[{"arm", "n", "bits", "most", "completed"}]."""
+    found = record.evaluation.get("canaries") or {}
+    return [
+        {
+            "arm": record.called(arm),
+            "counts": arm == "candidate",
+            "n": found[arm]["n"],
+            "bits": _number(found[arm]["bits"]),
+            "most": f"{found[arm]['most']:.1f}",
+            "completed": found[arm]["completed"],
+        }
+        for arm in _arms(record, found)
+    ]
