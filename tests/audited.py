@@ -57,11 +57,21 @@ def tiny_model(folder: Path) -> Path:
     return folder
 
 
+def well(*rivals: str) -> dict:
+    """What an evaluation holds beside its comparisons, nothing of it a reason against the candidate."""
+    return {
+        "tests": {"sampled": {rival: {"p": 0.001, "p_holm": 0.001} for rival in rivals}},
+        "well_formed": dict.fromkeys(("candidate", *rivals), 1.0),
+        "strata": {},
+    }
+
+
 def scored(low: float = 0.05) -> dict:
     """An evaluation with the candidate .1 above both rivals; low: the low end of that."""
     sampled = {"candidate": [0.5, 0.45, 0.55], "base": [0.4, 0.3, 0.5], "warmstart": [0.4, 0.3, 0.5]}
     paired = {f"candidate-{arm}": {"greedy": [0.1, low, 0.15], "sampled": [0.1, low, 0.15]} for arm in ("base", "warmstart")}
-    return {"benchmark": "countdown", "n": 2000, "greedy": sampled, "sampled": sampled, "paired": paired}
+    found = {"benchmark": "countdown", "n": 2000, "greedy": sampled, "sampled": sampled, "paired": paired}
+    return found | well("base", "warmstart")
 
 
 def whole_run(config: Config, run: Path, base: Path, scale: float, low: float = 0.05) -> dict:

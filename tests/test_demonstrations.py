@@ -17,6 +17,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from audited import well
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -674,6 +675,7 @@ def test_nothing_new_is_the_champion_s_own_data_configuration_and_base(tmp_path)
         arms = {"base": [0.1, 0.1, 0.1], "warmstart": [0.1, 0.1, 0.1], "candidate": [0.9, 0.9, 0.9]}
         paired = {f"candidate-{arm}": {"greedy": [0.8, 0.7, 0.9], "sampled": [0.8, 0.7, 0.9]} for arm in ("base", "warmstart")}
         measured = {"benchmark": "countdown", "n": 90, "greedy": arms, "sampled": arms, "paired": paired}
+        measured |= well("base", "warmstart")
         (step.folder / "evaluation.json").write_text(json.dumps(measured))
     assert decide.run(first, run)["decision"] == "promote"
     register.run(first, run)

@@ -11,6 +11,7 @@ from raro.benchmarks.statistics import chance_of_no_gain, holm, mcnemar, mean_in
 from raro.config import Gate
 from raro.errors import BadInput
 from raro.registry import gates
+from raro.registry.gate_rules import OPTIONAL
 
 ITEMS, DRAWS, RESAMPLES = 200, 1000, 300
 
@@ -34,7 +35,7 @@ def decisions(seed: int, skills: dict[str, float], draws: int = DRAWS, gate: Gat
     found = []
     for draw in range(draws):
         report = compared(drawn(rng, skills), True, gate.min_gain, RESAMPLES, draw)
-        report |= {"n": ITEMS, "well_formed": {"candidate": 1.0}}
+        report |= {"n": ITEMS, "well_formed": dict.fromkeys(skills, 1.0), "strata": {}}
         found.append(gates.decide(report, gate)[0])
     return {decision: found.count(decision) / draws for decision in ("promote", "hold", "reject")}
 
@@ -72,7 +73,7 @@ def test_a_gain_below_the_least_effect_is_held():
 
 def report(**more) -> dict:
     found = compared(drawn(np.random.default_rng(0), {"base": -2.0, "warmstart": -2.0, "candidate": 1.0}), True, 0.0, 200, 0)
-    return found | {"n": ITEMS, "well_formed": {"candidate": 1.0}} | more
+    return found | {"n": ITEMS, "well_formed": {"candidate": 1.0}, "strata": {}} | more
 
 
 def judge(low: float, high: float) -> dict:
@@ -131,9 +132,66 @@ def test_each_rule_and_its_figures(more, gate, decision, rule):
     outcomes = {one["rule"]: one["outcome"] for one in evidence["rules"]}
     assert decided == decision
     assert {name for name, outcome in outcomes.items() if outcome in ("hold", "reject")} == ({rule} if rule else set())
-    further = {"level", "effect", "items", "readable", "strata", "judge", "general", "refusals", "canaries", "approval"}
-    assert set(outcomes) == {"gain/base", "gain/warmstart"} | further
+    further = ["level", "effect", "items", "readable", "champion", "strata", *OPTIONAL, "approval"]
+    assert list(outcomes) == ["gain/base", "gain/warmstart", *further]
     assert all(one["why"] and one["told"].endswith(".") for one in evidence["rules"])
+
+
+@pytest.mark.parametrize(
+    ("lost", "rule", "told"),
+    [
+        ("tests", "level", "No p-value against base was measured."),
+        ("n", "items", "The number of test problems is not known."),
+        ("well_formed", "readable", "The share of readable answers was not measured."),
+        ("strata", "strata", "Results by kind of problem are missing."),
+        ("judge", "judge", "The settings ask for rule 'judge', and its figures are missing."),
+        ("general", "general", "The settings ask for rule 'general', and its figures are missing."),
+        ("canaries", "canaries", "The settings ask for rule 'canaries', and its figures are missing."),
+    ],
+)
+def test_what_was_not_measured_holds(lost, rule, told):
+    canaries = {"candidate": {"n": 8, "completed": 0, "bits": (1.0, 0.5, 1.5)}}
+    found = report(judge=judge(0.1, 0.3), general=general(0.0, 6, 6), canaries=canaries)
+    assert gates.decide(found, Gate(), OPTIONAL)[0] == "promote"
+    found.pop(lost)
+    decided, reasons, evidence = gates.decide(found, Gate(), OPTIONAL)
+    assert decided == "hold" and told in reasons and f"rule '{rule}' asks for a person" in reasons[-1]
+    held = {"general": ["general", "refusals"]}.get(rule, [rule])
+    assert [one["rule"] for one in evidence["rules"] if one["outcome"] == "hold"] == held
+
+
+def test_what_nobody_asked_for_stops_nothing_and_says_so():
+    decided, _, evidence = gates.decide(report(), Gate())
+    told = {one["rule"]: one["told"] for one in evidence["rules"] if one["outcome"] == "not asked"}
+    assert decided == "promote" and set(told) == {"champion", *OPTIONAL}
+    assert told["judge"] == "No judge was asked." and told["champion"] == "There is no champion yet."
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4, float("nan"), None])
+def test_a_champion_that_cannot_be_read_was_not_beaten(share):
+    arms = drawn(np.random.default_rng(0), {"base": -2.0, "warmstart": -2.0, "champion": -3.0, "candidate": 1.0})
+    found = compared(arms, True, 0.0, 200, 0) | {"n": ITEMS, "strata": {}}
+    assert gates.decide(found | {"well_formed": {"candidate": 1.0, "champion": 1.0}}, Gate())[0] == "promote"
+    shares = {"candidate": 1.0} | ({} if share is None else {"champion": share})
+    decided, reasons, _ = gates.decide(found | {"well_formed": shares}, Gate())
+    assert decided == "hold" and "rule 'champion' asks for a person" in reasons[-1]
+
+
+@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_comparison_that_is_no_finite_number_promotes_nothing(place, value):
+    found = report()
+    found["paired"]["candidate-base"]["sampled"] = [value if i == place else 0.3 for i in range(3)]
+    decided, reasons, _ = gates.decide(found, Gate())
+    assert decided == "reject" and reasons[0] == "The comparison with the base is no finite number, and shows nothing."
+
+
+@pytest.mark.parametrize("part", ["sampled", "paired"])
+def test_an_evaluation_without_its_arms_is_bad_input(part):
+    found = report()
+    del found[part]
+    with pytest.raises(BadInput, match="does not compare the candidate with the base"):
+        gates.decide(found, Gate())
 
 
 def test_a_houses_own_reason_stands_in_the_evidence():
@@ -163,7 +221,9 @@ def test_strata_tell_where_it_lost():
     assert set(found["topic"]["a"]["against"]) == {"base"} and "against" not in found["rare"]["x"]
     assert sum(row["n"] for row in found["topic"].values()) == n
     decided, reasons, _ = gates.decide(
-        compared(results | {"warmstart": results["base"]}, True, -1.5, 200, 0) | {"n": n, "strata": found}, Gate(min_gain=-1)
+        compared(results | {"warmstart": results["base"]}, True, -1.5, 200, 0)
+        | {"n": n, "well_formed": {"candidate": 1.0}, "strata": found},
+        Gate(min_gain=-1),
     )
     assert decided == "hold" and "On topic b (60 problems) it is surely worse than base: -100.0 points" in " ".join(reasons)
 

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from audited import well
 from hypothesis import given
 from hypothesis import strategies as st
 from servers import free_port, give_store, mlflow_server, s3_server
@@ -28,7 +29,8 @@ def evaluation(**against: tuple[float, float, float]) -> dict:
     """An evaluation in which the candidate scores 0.5, with (difference, low, high) against each rival."""
     sampled = {"candidate": [0.5, 0.45, 0.55]} | {arm: [0.5 - d, 0.0, 1.0] for arm, (d, _, _) in against.items()}
     paired = {f"candidate-{arm}": {"greedy": list(triple), "sampled": list(triple)} for arm, triple in against.items()}
-    return {"benchmark": "countdown", "n": 2000, "greedy": sampled, "sampled": sampled, "paired": paired}
+    found = {"benchmark": "countdown", "n": 2000, "greedy": sampled, "sampled": sampled, "paired": paired}
+    return found | well(*against)
 
 
 CLEAR, MAYBE, WORSE = (0.10, 0.05, 0.15), (0.02, -0.01, 0.05), (-0.03, -0.06, 0.01)

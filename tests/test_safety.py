@@ -76,9 +76,9 @@ def test_a_model_that_forgot_is_seen_and_one_that_did_not_is_not():
 
 
 def test_it_is_asked_of_models_that_can_talk():
-    assert not general.wanted(load("countdown-mini"))
-    assert general.wanted(load("countdown-mini", ["evaluation.general=always"]))
-    assert general.wanted(load("medical")) and not general.wanted(load("medical", ["evaluation.general=never"]))
+    assert not load("countdown-mini").asks_general
+    assert load("countdown-mini", ["evaluation.general=always"]).asks_general
+    assert load("medical").asks_general and not load("medical", ["evaluation.general=never"]).asks_general
 
 
 def test_an_answer_is_what_stands_behind_the_thought(blank):

@@ -593,6 +593,12 @@ class Config:
         """sha256 of the canonical JSON, hexadecimal."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()
 
+    @property
+    def asks_general(self) -> bool:
+        """Whether general items are asked: a packaged miniature cannot talk, and is asked only where the settings say so."""
+        setting = self.evaluation.general
+        return setting == "always" or setting == "auto" and not self.base.uri.startswith("package://")
+
 
 # ---------------------------------------------------------------------------------------------------------------- reading
 

@@ -86,12 +86,6 @@ def answers(speaker: Speaker, asked: Sequence[Item], config: Config) -> list[str
     return ["" if THINK in text and END_THINK not in text else text.rpartition(END_THINK)[2].strip() for text in written]
 
 
-def wanted(config: Config) -> bool:
-    """Whether it is measured: a packaged miniature cannot talk, and is asked only where the settings say so."""
-    setting = config.evaluation.general
-    return setting == "always" or setting == "auto" and not config.base.uri.startswith("package://")
-
-
 def compared(given: dict[str, list[str]], resamples: int, seed: int) -> dict[str, Any]:
     """{"n", "scores": {arm: interval}, "paired": {"candidate-ARM": interval}, "mcnemar", "kinds", "refusals": {"n", "declined":
     {arm: count}, "kept", "of", "declined_wrongly": {arm: count}}} of every arm's answers. kept: of those the base declined

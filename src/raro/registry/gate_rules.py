@@ -1,12 +1,14 @@
 """The gate's further rules, one function each: what it looks at in evaluation.json, its threshold, and why it stands there.
 
-A figure that was not measured makes a rule `not measured`, and says so in the evidence; one that is no finite number fails it.
+A figure that is missing holds the candidate, with a line that names it: what was not seen is no reason to promote. One that
+is no finite number fails its rule. Only what the settings do not ask for (a judge), or what cannot be yet (a first champion),
+stops nothing: `not asked`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,6 +19,7 @@ WHYS = {
     "level": "Of many comparisons one is passed by chance: their p-values are corrected for their number.",
     "effect": "A gain can be sure and still too small to be worth the risk of a change.",
     "items": "On few problems intervals are wider than they say.",
+    "champion": "A champion whose answers cannot be read here was not compared with: to beat it shows nothing.",
     "readable": "A model whose answers cannot be read serves nobody, whatever the readable ones score.",
     "general": "A specialist that forgot how to talk fails its users at the first question of another kind.",
     "refusals": "What the base was taught to decline must not be trained away.",
@@ -25,11 +28,13 @@ WHYS = {
     "strata": "A better mean can hide that one kind of problem got worse, and somebody asks just those.",
 }
 """Each rule's reason, unless gate.reasons has the house's own."""
+OPTIONAL = ("judge", "general", "refusals", "canaries")
+"""Rules whose figures are there only where the settings ask for them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """One rule and how it came out. passes: None where its figure was not measured. otherwise: what a failure leads to."""
+    """One rule and how it came out. passes: None where nobody asked for it. otherwise: what a failure leads to."""
 
     name: str
     why: str
@@ -41,13 +46,13 @@ class Rule:
     @property
     def shown(self) -> dict[str, Any]:
         """As in decision.json."""
-        outcome = {True: "passed", False: self.otherwise, None: "not measured"}[self.passes]
+        outcome = {True: "passed", False: self.otherwise, None: "not asked"}[self.passes]
         return {"rule": self.name, "why": self.why, "outcome": outcome, "figures": dict(self.figures), "told": self.sentence}
 
 
-def rules(evaluation: Mapping[str, Any], gate: Gate, rivals: Sequence[str]) -> list[Rule]:
-    """Every rule but the comparisons themselves. rivals: those that were compared. Raises BadInput for a reason given to a rule
-    that does not exist."""
+def rules(evaluation: Mapping[str, Any], gate: Gate, rivals: Sequence[str], asked: Collection[str]) -> list[Rule]:
+    """Every rule but the comparisons themselves. rivals: those that were compared. asked: rules among OPTIONAL whose figures
+    the settings ask for. Raises BadInput for a reason given to a rule that does not exist."""
     if unknown := sorted(set(gate.reasons) - set(WHYS) - {"gain", "approval"}):
         known = ", ".join(["gain", *WHYS, "approval"])
         raise BadInput(f"gate.reasons names a rule '{unknown[0]}' that does not exist", f"known: {known}")
@@ -56,11 +61,12 @@ def rules(evaluation: Mapping[str, Any], gate: Gate, rivals: Sequence[str]) -> l
         _effect(evaluation, gate, rivals),
         _items(evaluation, gate),
         _readable(evaluation, gate),
+        _champion(evaluation, gate, rivals),
         _strata(evaluation, gate),
-        _judge(evaluation, gate, rivals),
-        _general(evaluation, gate),
-        _refusals(evaluation, gate),
-        _canaries(evaluation, gate),
+        _judge(evaluation, gate, rivals, asked),
+        _general(evaluation, gate, asked),
+        _refusals(evaluation, gate, asked),
+        _canaries(evaluation, gate, asked),
     ]
 
 
@@ -70,12 +76,20 @@ def _rule(name: str, gate: Gate, passes: bool | None, otherwise: Literal["hold",
     )
 
 
+def _without(name: str, gate: Gate, asked: Collection[str], told: str) -> Rule:
+    """The rule where its figures are not there. told: that nobody asked for them."""
+    if name in asked:
+        return _rule(name, gate, False, "hold", {}, f"The settings ask for rule '{name}', and its figures are missing.")
+    return _rule(name, gate, None, "hold", {}, told)
+
+
 def _level(evaluation: Mapping[str, Any], gate: Gate, rivals: Sequence[str]) -> Rule:
     tests = evaluation.get("tests", {}).get("sampled", {})
-    chances = {rival: tests[rival]["p_holm"] for rival in rivals if rival in tests}
-    figures = {"p": {r: tests[r]["p"] for r in chances}, "p_holm": chances, "level": gate.level}
+    chances = {rival: tests[rival]["p_holm"] for rival in rivals if "p_holm" in tests.get(rival, {})}
+    figures = {"p": {r: tests[r].get("p") for r in chances}, "p_holm": chances, "level": gate.level}
     if len(chances) < len(rivals):
-        return _rule("level", gate, None, "hold", figures, "No test's p-values were measured.")
+        lacking = next(rival for rival in rivals if rival not in chances)
+        return _rule("level", gate, False, "hold", figures, f"No p-value against {lacking} was measured.")
     worst = max(chances, key=lambda rival: chances[rival])
     passes = all(p < gate.level for p in chances.values())
     told = (
@@ -96,19 +110,35 @@ def _effect(evaluation: Mapping[str, Any], gate: Gate, rivals: Sequence[str]) ->
 
 def _items(evaluation: Mapping[str, Any], gate: Gate) -> Rule:
     n = evaluation.get("n")
-    passes = n is not None and n >= gate.min_items
-    told = f"{n or 0:,} test problems were answered; {gate.min_items:,} are asked."
-    return _rule("items", gate, passes, "hold", {"n": n, "least": gate.min_items}, told)
+    figures = {"n": n, "least": gate.min_items}
+    if n is None:
+        return _rule("items", gate, False, "hold", figures, "The number of test problems is not known.")
+    told = f"{n:,} test problems were answered; {gate.min_items:,} are asked."
+    return _rule("items", gate, n >= gate.min_items, "hold", figures, told)
 
 
 def _readable(evaluation: Mapping[str, Any], gate: Gate) -> Rule:
     share = evaluation.get("well_formed", {}).get("candidate")
     figures = {"share": share, "least": gate.min_readable}
     if share is None:
-        return _rule("readable", gate, None, "reject", figures, "The share of readable answers was not measured.")
+        return _rule("readable", gate, False, "hold", figures, "The share of readable answers was not measured.")
     passes = math.isfinite(share) and share >= gate.min_readable
     told = f"{percent(share)} % of the candidate's sampled answers could be read; {percent(gate.min_readable)} % are asked."
     return _rule("readable", gate, passes, "reject", figures, told)
+
+
+def _champion(evaluation: Mapping[str, Any], gate: Gate, rivals: Sequence[str]) -> Rule:
+    """A base may be unreadable, it has learnt nothing yet; a champion serves, so that it is this run which reads it wrongly."""
+    if "champion" not in rivals:
+        return _rule("champion", gate, None, "hold", {}, "There is no champion yet.")
+    share = evaluation.get("well_formed", {}).get("champion")
+    figures = {"share": share, "least": gate.min_readable}
+    if share is None:
+        return _rule(
+            "champion", gate, False, "hold", figures, "The share of the champion's answers that could be read is missing."
+        )
+    told = f"{percent(share)} % of the champion's sampled answers could be read; {percent(gate.min_readable)} % are asked."
+    return _rule("champion", gate, math.isfinite(share) and share >= gate.min_readable, "hold", figures, told)
 
 
 def _strata(evaluation: Mapping[str, Any], gate: Gate) -> Rule:
@@ -116,7 +146,7 @@ def _strata(evaluation: Mapping[str, Any], gate: Gate) -> Rule:
     strata = evaluation.get("strata")
     figures: dict[str, Any] = {"most": gate.max_stratum_loss, "lost": []}
     if strata is None:
-        return _rule("strata", gate, None, "hold", figures, "Nothing was told apart by strata.")
+        return _rule("strata", gate, False, "hold", figures, "Results by kind of problem are missing.")
     figures["lost"] = [
         {"stratum": name, "label": label, "rival": rival, "difference": gap[0], "low": gap[1], "high": gap[2], "n": row["n"]}
         for name, by_label in strata.items()
@@ -135,12 +165,12 @@ def _strata(evaluation: Mapping[str, Any], gate: Gate) -> Rule:
     return _rule("strata", gate, False, "hold", figures, told)
 
 
-def _judge(evaluation: Mapping[str, Any], gate: Gate, rivals: Sequence[str]) -> Rule:
+def _judge(evaluation: Mapping[str, Any], gate: Gate, rivals: Sequence[str], asked: Collection[str]) -> Rule:
     """A loss is sure where the high end of a rival's interval lies below it. A judge that failed is no evidence, and not none
     asked for."""
     judge = evaluation.get("judge")
     if not judge:
-        return _rule("judge", gate, None, "hold", {}, "No judge was asked.")
+        return _without("judge", gate, asked, "No judge was asked.")
     if judge["status"] != "used":
         return _rule(
             "judge", gate, False, "hold", {"status": judge["status"]}, f"The judge's figures cannot be used: {judge['why']}."
@@ -158,10 +188,12 @@ def _judge(evaluation: Mapping[str, Any], gate: Gate, rivals: Sequence[str]) -> 
     return _rule("judge", gate, not lost, "hold", figures, told)
 
 
-def _general(evaluation: Mapping[str, Any], gate: Gate) -> Rule:
+def _general(evaluation: Mapping[str, Any], gate: Gate, asked: Collection[str]) -> Rule:
     general = evaluation.get("general")
-    if not general or not general["talks"]:
-        told = "The base answers too few general items for a loss to be seen." if general else "No general items were asked."
+    if not general:
+        return _without("general", gate, asked, "No general items were asked.")
+    if not general["talks"]:
+        told = "The base answers too few general items for a loss to be seen."
         return _rule("general", gate, None, "hold", {}, told)
     gap = general["paired"]["candidate-base"]
     figures = {"difference": gap[0], "low": gap[1], "high": gap[2], "most": gate.max_general_loss, "n": general["n"]}
@@ -172,20 +204,22 @@ def _general(evaluation: Mapping[str, Any], gate: Gate) -> Rule:
     return _rule("general", gate, gap[0] >= -gate.max_general_loss, "hold", figures, told)
 
 
-def _refusals(evaluation: Mapping[str, Any], gate: Gate) -> Rule:
+def _refusals(evaluation: Mapping[str, Any], gate: Gate, asked: Collection[str]) -> Rule:
     refusals = evaluation.get("general", {}).get("refusals")
-    if not refusals or not refusals["of"]:
-        return _rule("refusals", gate, None, "hold", {}, "The base declined nothing, or was not asked.")
+    if not refusals:
+        return _without("refusals", gate, asked, "The base was not asked what it declines.")
+    if not refusals["of"]:
+        return _rule("refusals", gate, None, "hold", {}, "The base declined nothing.")
     figures = {"kept": refusals["kept"], "of": refusals["of"], "least": gate.min_refusals_kept}
     told = f"Of {refusals['of']} requests that the base declines the candidate declines {refusals['kept']}."
     return _rule("refusals", gate, refusals["kept"] >= gate.min_refusals_kept * refusals["of"], "hold", figures, told)
 
 
-def _canaries(evaluation: Mapping[str, Any], gate: Gate) -> Rule:
+def _canaries(evaluation: Mapping[str, Any], gate: Gate, asked: Collection[str]) -> Rule:
     """A code that the candidate completes is given away: rejected. One that is merely likelier than chance is held."""
     found = evaluation.get("canaries", {}).get("candidate")
     if not found:
-        return _rule("canaries", gate, None, "reject", {}, "No canaries were planted.")
+        return _without("canaries", gate, asked, "No canaries were planted.")
     bits, completed = found["bits"], found["completed"]
     figures = {"n": found["n"], "bits": bits, "completed": completed, "most": gate.max_exposure}
     told = (

@@ -11,7 +11,8 @@ To be promoted a candidate must pass every comparison: an intersection-union tes
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from ..config import Gate
@@ -26,8 +27,11 @@ WHY_GAIN = "A model is replaced only by one that is better on the same problems,
 WHY_APPROVAL = "In a regulated house a person answers for the model that serves."
 
 
-def decide(evaluation: Mapping[str, Any], gate: Gate) -> tuple[Decision, list[str], dict[str, Any]]:
-    """(decision, reasons, evidence) for an evaluation in the layout of evaluation.json.
+def decide(
+    evaluation: Mapping[str, Any], gate: Gate, asked: Collection[str] = ()
+) -> tuple[Decision, list[str], dict[str, Any]]:
+    """(decision, reasons, evidence) for an evaluation in the layout of evaluation.json. asked: rules among OPTIONAL whose
+    figures the settings ask for.
 
     reasons: one plain sentence for each rival, with the figures in percent, one for each other rule that fails, and a last one
     that says what follows. evidence: the thresholds, every figure the decision rests on, as shares, and `rules`: each rule's
@@ -36,7 +40,7 @@ def decide(evaluation: Mapping[str, Any], gate: Gate) -> tuple[Decision, list[st
     compared = {rival: _compare(evaluation, rival, gate) for rival in RIVALS if _measured(evaluation, rival)}
     passes = all(figures["passes"] for figures in compared.values())
     leans = all(figures["leans"] for figures in compared.values())
-    further = rules(evaluation, gate, list(compared))
+    further = rules(evaluation, gate, list(compared), asked)
     broken = [rule for rule in further if rule.passes is False]
     held = [rule for rule in broken if rule.otherwise == "hold"]
     fatal = [rule for rule in broken if rule.otherwise == "reject"]
@@ -64,22 +68,27 @@ def decide(evaluation: Mapping[str, Any], gate: Gate) -> tuple[Decision, list[st
 
 
 def _measured(evaluation: Mapping[str, Any], rival: str) -> bool:
-    return rival in COMPULSORY or rival in evaluation["sampled"] or f"candidate-{rival}" in evaluation["paired"]
+    return rival in COMPULSORY or any(
+        name in evaluation.get(part, {}) for part, name in (("sampled", rival), ("paired", f"candidate-{rival}"))
+    )
 
 
 def _compare(evaluation: Mapping[str, Any], rival: str, gate: Gate) -> dict[str, Any]:
-    paired = evaluation["paired"].get(f"candidate-{rival}", {}).get("sampled")
-    if paired is None:
+    paired = evaluation.get("paired", {}).get(f"candidate-{rival}", {}).get("sampled")
+    scores = evaluation.get("sampled", {})
+    if paired is None or not {"candidate", rival} <= set(scores):
         raise BadInput(f"the evaluation does not compare the candidate with {RIVALS[rival]}", "run the evaluate step again")
     difference, low, high = paired
+    finite = all(map(math.isfinite, (scores["candidate"][0], scores[rival][0], *paired)))
     return {
-        "candidate": evaluation["sampled"]["candidate"][0],
-        "rival": evaluation["sampled"][rival][0],
+        "candidate": scores["candidate"][0],
+        "rival": scores[rival][0],
         "difference": difference,
         "low": low,
         "high": high,
-        "passes": low > gate.min_gain,
-        "leans": difference > gate.hold_gain,
+        "finite": finite,
+        "passes": low > gate.min_gain and finite,
+        "leans": difference > gate.hold_gain and finite,
     }
 
 
@@ -113,6 +122,8 @@ def _approval(gate: Gate) -> Rule:
 def _sentence(rival: str, figures: Mapping[str, Any], gate: Gate) -> str:
     """For example: The candidate's sampled score of 41.2 % is 7.3 points above the base's 33.9 % (95 % interval +4.1 to +10.5),
     and the low end passes the 0.0 required."""
+    if not figures["finite"]:
+        return f"The comparison with {rival} is no finite number, and shows nothing."
     side = "above" if figures["difference"] >= 0 else "below"
     asked = "passes" if figures["passes"] else "does not pass"
     candidate, other, gap = (percent(figures[key]) for key in ("candidate", "rival", "difference"))

@@ -115,14 +115,25 @@ def open_model(folder: Path, config: Config) -> Speaker:
     torch.set_num_threads(config.resources.threads)
     if device_of(config).type == "cpu":
         keep_freed_memory()
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, use_safetensors=True, local_files_only=True, attn_implementation="sdpa"
+    model, loading = AutoModelForCausalLM.from_pretrained(
+        folder,
+        dtype=torch.float32,
+        use_safetensors=True,
+        local_files_only=True,
+        attn_implementation="sdpa",
+        output_loading_info=True,
     )
+    if loading["missing_keys"]:  # transformers would draw them at random, and warn
+        line = f"the weights in '{folder}' lack '{min(loading['missing_keys'])}'"
+        raise BadInput(line, "take the whole model: every file that its index names")
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     if not tokenizer.chat_template:
         raise BadInput(
             f"the tokenizer in '{folder}' has no chat template", "choose an instruct model, or add chat_template.jinja"
         )
+    if (known := len(tokenizer)) > (held := model.get_input_embeddings().num_embeddings):
+        line = f"the tokenizer in '{folder}' knows {known:,} tokens, the model {held:,}"
+        raise BadInput(line, "take the tokenizer that the model was trained with")
     if getattr(model.config, "final_logit_softcapping", None) or getattr(model.config, "logit_scale", 1.0) != 1.0:
         raise BadInput(
             f"model '{folder}' rescales its logits, which is not supported", "choose a Qwen, Llama or Mistral-like model"

@@ -18,10 +18,17 @@ def run(config: Config, run: Path) -> dict:
         if step.skipped:
             return step.outputs
         evaluation = read_json(step.input("evaluate") / EVALUATION)
-        decision, reasons, evidence = gates.decide(evaluation, config.gate)
+        decision, reasons, evidence = gates.decide(evaluation, config.gate, _asked(config))
         write_json(step.folder / "decision.json", {"decision": decision, "reasons": reasons, "evidence": evidence})
         write_json(run / EVALUATION, {**evaluation, "decision": decision})
         for reason in reasons:
             step.events.note(reason)
         step.outputs["decision"] = decision
         return step.outputs
+
+
+def _asked(config: Config) -> set[str]:
+    """The gate's rules whose figures these settings ask for."""
+    general = config.asks_general
+    asked = {"judge": config.judge.kind != "none", "general": general, "refusals": general, "canaries": config.privacy.canaries}
+    return {name for name, wanted in asked.items() if wanted}

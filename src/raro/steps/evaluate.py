@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from functools import partial
+from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config import Config
-from ..errors import BadInput, GateRefused
+from ..errors import BadInput, GateRefused, RaroError, ServiceFailed
 from ..registry.bases import base_folder
 from ..storage import MANIFEST, first_line, read_json
 from ..tracking import server
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
 def run(config: Config, run: Path) -> dict:
     """From the models of the run (and the champion, where there is one) to STEP/evaluation.json and STEP/items.jsonl."""
-    previous = _champion(config, run)
-    with Step("evaluate", config, run, given=lambda: _given(previous, run)) as step:
+    champion = cache(lambda: _champion(config, run))  # asked within the step: what is wrong with it is the step's failure
+    with Step("evaluate", config, run, given=lambda: _given(champion(), run)) as step:
         if step.skipped:
             return step.outputs
         from ..benchmarks.comparison import by_stratum, compared
@@ -48,7 +49,7 @@ def run(config: Config, run: Path) -> dict:
             "warmstart": step.input("warmstart") / "model",
             "candidate": step.input("train") / "model",
         }
-        if previous:
+        if previous := champion():
             folders["champion"] = previous.path
         ways = {"greedy": (0.0, 1), "sampled": (config.rollout.temperature, config.evaluation.samples)}
         total = (len(folders) + bool(config.evaluation.sft_steps)) * len(items) * sum(n for _, n in ways.values())
@@ -117,17 +118,26 @@ def _arms(folders: dict[str, Path], config: Config, data: Path, step: Step) -> I
 
 
 def _champion_model(folder: Path, config: Config) -> Speaker:
-    """The champion's model. Raises GateRefused where it cannot be loaded, whatever the reason: a candidate that was not
-    compared with the champion must not take its place."""
+    """The champion's model. Raises GateRefused where it does not load, whatever the reason."""
     from ..rollout.models import open_model
 
-    try:
+    with _usable(config):
         return open_model(folder, config)
-    except KeyboardInterrupt:
+
+
+@contextmanager
+def _usable(config: Config) -> Iterator[None]:
+    """A candidate that was not compared with the champion must not take its place: what cannot be used ends the step, with
+    GateRefused. An outage stays one, worth retrying."""
+    try:
+        yield
+    except ServiceFailed:
         raise
     except Exception as error:
-        line = f"the champion of '{config.registry.model}' cannot be loaded: {first_line(error)}"
-        raise GateRefused(line, "move the alias `champion` to a version that loads, or delete it") from error
+        told, remedy = (error.line, error.remedy) if isinstance(error, RaroError) else (first_line(error), "")
+        line = f"the champion of '{config.registry.model}' cannot be used: {told}"
+        move = "move the alias `champion` to a version that loads, or delete it"
+        raise GateRefused(line, f"{remedy}, or {move}" if remedy else move) from error
 
 
 def _critics(own: Measured, items: list, folders: dict[str, Path], config: Config, step: Step) -> dict[str, dict]:
@@ -197,7 +207,8 @@ def _champion(config: Config, run: Path) -> Champion | None:
         return None
     from ..registry.models import champion
 
-    found = champion(config, run)
+    with _usable(config):
+        found = champion(config, run)
     registered = run / "register" / "registration.json"
     own = found and registered.exists() and read_json(registered)["root"] == found.root
     return None if own else found

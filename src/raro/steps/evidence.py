@@ -36,7 +36,7 @@ class Evidence:
 
     def take(self, arm: str, speaker: Speaker, greedy: Measured, thinking: bool) -> None:
         """What can only be asked of the open model, and its answers. greedy: of all items, in their order."""
-        if general.wanted(self.config):
+        if self.config.asks_general:
             self._general[arm] = general.answers(speaker, general.items(), self.config)
         if self._canaries:
             self._exposed[arm] = exposure.exposure(speaker, self._canaries, self.config, thinking)
