@@ -63,6 +63,7 @@ def well(*rivals: str) -> dict:
         "tests": {"sampled": {rival: {"p": 0.001, "p_holm": 0.001} for rival in rivals}},
         "well_formed": dict.fromkeys(("candidate", *rivals), 1.0),
         "strata": {},
+        "general": {"n": 50, "talks": True, "paired": {"candidate-base": (0.0, 0.0, 0.0)}, "refusals": {"kept": 6, "of": 6}},
     }
 
 
