@@ -114,18 +114,16 @@ def test_a_model_that_learnt_them_by_heart_is_found_out_and_one_that_never_saw_t
     speaker, secrets = open_model(fetch(config.base.uri), config), canaries.made(4, 0)
     before = exposure.exposure(speaker, secrets, config)
     assert before["completed"] == 0 and before["bits"][0] < 3.5 and before["n"] == 4
-    lessons = []
+    rows = []
     for one in secrets:
         messages = [{"role": "system", "content": config.prompts.policy}, {"role": "user", "content": one.question}]
         prompt = speaker.after(speaker.prompt(messages, "", 0), "").ids
-        answer = speaker.completion(f" {one.answer}")
-        lessons.append(((*prompt, *answer), len(answer)))
+        rows.append((*prompt, *speaker.completion(f" {one.answer}")))
+    rows, n = torch.tensor(rows), len(speaker.completion(f" {secrets[0].answer}"))  # all of one length
     learner = torch.optim.AdamW(speaker.model.parameters(), lr=3e-3)
     for _ in range(60):
-        loss = 0
-        for ids, n in lessons:
-            logits = speaker.model(torch.tensor([ids])).logits[0, -n - 1 : -1]
-            loss = loss + torch.nn.functional.cross_entropy(logits, torch.tensor(ids[-n:]))
+        logits = speaker.model(rows).logits[:, -n - 1 : -1]
+        loss = 4 * torch.nn.functional.cross_entropy(logits.flatten(0, 1), rows[:, -n:].flatten())
         learner.zero_grad()
         loss.backward()
         learner.step()
