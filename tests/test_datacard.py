@@ -118,19 +118,15 @@ def test_a_little_growth_is_no_drift_and_an_older_manifest_is_compared_as_far_as
     assert list(drift(before, older)) == ["lengths"] and json.dumps(older)
 
 
-def test_words_are_counted_the_same_however_often_they_go_to_their_buckets(monkeypatch):
+def test_words_are_counted_in_their_buckets():
     rows = [
         Demonstration(question=f"Is {i} odd?", answer="Yes no " * (i % 3), source="a#1", licence="", group="")
         for i in range(50)
     ]
-    counts = []
-    for most in (0, 7, 10**6):
-        monkeypatch.setattr(card_module, "MOST_WORDS", most)
-        card = Card()
-        for row in rows:
-            card.keep(row, "train")
-        counts.append(card.vocabulary)
+    card = Card()
+    for row in rows:
+        card.keep(row, "train", card_module.buckets(row))
     expected = [0] * card_module.WORDS
     for word in " ".join(f"{row.question} {row.answer}" for row in rows).casefold().split():
         expected[zlib.crc32(word.encode()) % card_module.WORDS] += 1
-    assert counts == [expected] * 3
+    assert card.vocabulary == expected

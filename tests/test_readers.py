@@ -470,7 +470,7 @@ def test_templates_take_only_what_is_there(tmp_path):
 
 def test_zstd_is_read_and_a_cut_stream_is_told(tmp_path):
     zstd = pytest.importorskip("backports.zstd")
-    data = "".join(json.dumps({"question": f"q{i}", "answer": f"a{i}"}) + "\n" for i in range(2000)).encode()
+    data = "".join(json.dumps({"question": f"q{i}", "answer": f"a{i}"}) + "\n" for i in range(5000)).encode()
     (tmp_path / "a.jsonl.zst").write_bytes(zstd.compress(data[:50_000]) + zstd.compress(data[50_000:]))
     assert len(gather(tmp_path / "a.jsonl.zst", tmp_path / "out")[1]) == 5000
     (tmp_path / "b.jsonl.zst").write_bytes(zstd.compress(data)[:-9])

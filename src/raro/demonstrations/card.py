@@ -12,6 +12,7 @@ import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,7 @@ from .seen import Sorted
 from .splits import SPLITS
 
 FILE = "data.json"
-WORDS = 256  # buckets of the vocabulary: enough to see it change, too few to read a word from them
-MOST_WORDS = 2**12  # different words counted before they go to their buckets
+WORDS = 256  # buckets of the vocabulary, a byte each: enough to see it change, too few to read a word from them
 LOOKED_AT = 400  # characters of each text whose words are counted
 SAMPLES = 10
 LIBRARIES = (
@@ -44,6 +44,16 @@ def described(found: Sequence[Source]) -> list[dict[str, Any]]:
     ]
 
 
+def buckets(one: Demonstration) -> bytes:
+    """The bucket of each word at the beginning of question and answer."""
+    return bytes(map(_bucket, f"{one.question[:LOOKED_AT]}\n{one.answer[:LOOKED_AT]}".casefold().split()))
+
+
+@lru_cache(maxsize=2**15)  # most words are among the frequent ones; some megabytes
+def _bucket(word: str) -> int:
+    return zlib.crc32(word.encode()) % WORDS
+
+
 class Card:
     """Counts while the rows pass by. Its memory does not grow with them."""
 
@@ -55,15 +65,14 @@ class Card:
         self.licences: Counter[str] = Counter()
         self.personal: Counter[str] = Counter()
         self.benchmarks: list[dict[str, Any]] = []
-        self._words: Counter[str] = Counter()
-        self._vocabulary = [0] * WORDS
+        self._vocabulary: Counter[int] = Counter()
         self.kept_of: Counter[str] = Counter()
         self._samples: list[tuple[int, Demonstration]] = []
         self._lengths: dict[str, Counter[int]] = {"question": Counter(), "answer": Counter()}
         self._digests = Sorted()
 
-    def keep(self, demonstration: Demonstration, split: str) -> None:
-        """Counts a row that became a demonstration."""
+    def keep(self, demonstration: Demonstration, split: str, words: bytes) -> None:
+        """Counts a row that became a demonstration. words: the buckets of its words."""
         self.rows += 1
         self.splits[split] += 1
         self.licences[demonstration.licence] += 1
@@ -73,9 +82,7 @@ class Card:
         digest = sha256("\0".join(parts).encode()).digest()  # normalised text has no \0
         self._digests.add(digest)
         self.kept_of[demonstration.source.rpartition("#")[0]] += 1
-        self._words.update(f"{demonstration.question[:LOOKED_AT]}\n{demonstration.answer[:LOOKED_AT]}".casefold().split())
-        if len(self._words) > MOST_WORDS:
-            self._put_in_buckets()
+        self._vocabulary.update(words)
         if split == "train":
             self._sample(int.from_bytes(digest, "big"), demonstration)
 
@@ -88,16 +95,10 @@ class Card:
             bisect.insort(self._samples, entry, key=lambda one: one[0])
             self._samples.pop()
 
-    def _put_in_buckets(self) -> None:
-        for word, count in self._words.items():
-            self._vocabulary[zlib.crc32(word.encode()) % WORDS] += count
-        self._words.clear()
-
     @property
     def vocabulary(self) -> list[int]:
         """How often the words of each bucket were seen."""
-        self._put_in_buckets()
-        return self._vocabulary
+        return [self._vocabulary[bucket] for bucket in range(WORDS)]
 
     @property
     def samples(self) -> list[Demonstration]:

@@ -69,7 +69,7 @@ def collect(
                 if isinstance(split, Refusal):
                     one = workers.examiner.refused(one.demonstration, split)
                 if isinstance(one, Examined):
-                    card.keep(one.demonstration, split)
+                    card.keep(one.demonstration, split, one.words)
                     card.personal.update(one.personal)
                     pens[f"{split}.jsonl"].write(one.line)
                 elif one.reason in LEFT_OUT:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ..config import Demonstrations, ShowText
 from ..records import Demonstration
+from .card import buckets
 from .language import Languages
 from .likeness import Likeness, likeness
 from .personal import PersonalData
@@ -25,7 +26,8 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 class Examined(NamedTuple):
     """A row that passed by itself. split: as its column names it. personal: what was masked or kept, by kind. pair: the digest
-    of question and answer. likeness: None where nothing asks for it. line: of the split's file."""
+    of question and answer. likeness: None where nothing asks for it. line: of the split's file. words: their
+    buckets, for the card."""
 
     demonstration: Demonstration
     split: str
@@ -33,6 +35,7 @@ class Examined(NamedTuple):
     pair: bytes
     likeness: Likeness | None
     line: str
+    words: bytes
 
 
 class Refused(NamedTuple):
@@ -71,7 +74,7 @@ class Examiner:
         if self._languages and (refusal := self._languages.refuse(one)):
             return refusal
         like = likeness(one, bool(settings.near_duplicates)) if settings.near_duplicates or settings.benchmarks else None
-        return Examined(one, screened.split, screened.personal, pair, like, _line(one))
+        return Examined(one, screened.split, screened.personal, pair, like, _line(one), buckets(one))
 
     def _text(self, row: Row, refusal: Refusal) -> str | dict[str, str] | None:
         if refusal.reason in LEFT_OUT:
