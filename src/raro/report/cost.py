@@ -66,12 +66,3 @@ def _tokens(happened: Iterable[Mapping[str, Any]], evaluation: Mapping[str, Any]
             found[event["stage"]] = int(event["values"][WRITTEN])
     arms = evaluation.get("tokens") or {}
     return found | ({"evaluate": sum(arms.values())} if arms else {})
-
-
-def told(entry: Mapping[str, Any], currency: str) -> str:
-    """An entry in words: `3.20 GPU-hours, 26 core-hours, 1,234,567 tokens written, 14.10 EUR`."""
-    parts = [f"{entry['gpu_hours']:.3g} GPU-hours"] if entry["gpu_hours"] else []
-    parts += [f"{entry['cpu_hours']:.3g} core-hours"]
-    parts += [f"{entry['tokens']:,} tokens written"] if entry["tokens"] else []
-    parts += [f"{entry['money']:,.2f} {currency}"] if entry["money"] is not None else []
-    return ", ".join(parts)

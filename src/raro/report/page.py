@@ -212,8 +212,10 @@ def costs(record: Record) -> dict[str, Any] | None:
         {
             "name": NAMES.get(name, name),
             "time": duration(entry["seconds"]),
-            "cells": [f"{entry['cpu_hours']:.3g}", f"{entry['gpu_hours']:.3g}", f"{entry['tokens']:,}"]
+            "cells": [f"{entry[key]:.3f}" if entry[key] else "" for key in ("cpu_hours", "gpu_hours")]
+            + [f"{entry['tokens']:,}" if entry["tokens"] else ""]
             + ([f"{entry['money']:,.2f}"] if entry["money"] is not None else []),
+            "counts": name == "all",
         }
         for name, entry in entries.items()
     ]
