@@ -18,6 +18,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -186,6 +187,7 @@ def main() -> None:
     parser.add_argument("--base", action="store_true", help=f"take {PYTHON} as it is here or as a registry has it")
     parser.add_argument("--built", action="store_true", help=f"take {IMAGE} as it was built before")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is mounted and running is cleaned up
     for tool in ("podman", *(() if args.base or args.built else ("debootstrap",))):
         if not shutil.which(tool):
             raise SystemExit(f"raro: {tool} is not installed: apt-get install podman buildah runc netavark debootstrap")
@@ -202,7 +204,18 @@ def main() -> None:
         with service(scratch):
             run(scratch)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        clear(scratch)
+
+
+def clear(scratch: Path) -> None:
+    """Removes what was made here. An interrupted debootstrap leaves the machine's own /proc and /sys mounted in its folder:
+    they are let go first, and nothing is removed while one is still there."""
+    below = [
+        line.split()[1] for line in Path("/proc/mounts").read_text().splitlines() if line.split()[1].startswith(f"{scratch}/")
+    ]
+    for place in sorted(below, reverse=True):
+        subprocess.run(["umount", place], check=True)
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 if __name__ == "__main__":
