@@ -192,6 +192,63 @@ def test_private_text_is_not_sent(tmp_path):
     assert "train" not in {file.path for file in server.connect(server.sqlite(run)).list_artifacts(found.info.run_id)}
 
 
+def evaluated(run: Path, *, text: bool = True) -> None:
+    """What the step evaluate leaves of two test problems."""
+    rows = [{"sampled": {"base": 0.0, "candidate": float(i)}, "strata": {"length": "short"}} for i in range(2)]
+    if text:
+        said = [{"question": f"Make {i}.", "expert": "1 - 1", "answers": {"base": "", "candidate": f"{i}"}} for i in range(2)]
+        rows = [one | row for one, row in zip(said, rows, strict=True)]
+    (run / "evaluate").mkdir()
+    (run / "evaluate" / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def tables_of(run: Path) -> set[str]:
+    parent = tree(server.sqlite(run))["run"].info.run_id
+    return {file.path for file in server.connect(server.sqlite(run)).list_artifacts(parent, "evaluation")}
+
+
+@pytest.mark.check
+def test_mlflow_evaluates_on_the_tables_of_an_evaluation(tmp_path):
+    """load_table and genai.evaluate themselves, in a process of their own: their address is global."""
+    run = tmp_path / "run"
+    give_store(run)
+    play(run)
+    evaluated(run)
+    for _ in range(2):  # sending again appends nothing
+        runs.sync(settings(), run, force=True)
+        (run / runs.STATE).write_text(json.dumps(json.loads((run / runs.STATE).read_text()) | {"sent": {}}))
+        Events(run, "train").note("again")
+    assert tables_of(run) == {f"evaluation/{name}.json" for name in ("items", "genai-base", "genai-candidate")}
+    parent = tree(server.sqlite(run))["run"].info
+    code = f"""
+import mlflow
+mlflow.set_tracking_uri({server.sqlite(run)!r})
+mlflow.set_experiment(experiment_id={parent.experiment_id!r})
+items = mlflow.load_table("evaluation/items.json", run_ids=[{parent.run_id!r}])
+assert list(items["sampled/candidate"]) == [0.0, 1.0] and list(items["strata/length"]) == ["short", "short"], items
+data = mlflow.load_table("evaluation/genai-candidate.json", run_ids=[{parent.run_id!r}])
+assert list(data.columns) == ["inputs", "outputs", "expectations"] and len(data) == 2, data
+
+@mlflow.genai.scorer
+def right(inputs, outputs, expectations):
+    return inputs["question"] == f"Make {{outputs}}." and expectations["expected_response"] == "1 - 1"
+
+result = mlflow.genai.evaluate(data, scorers=[right])
+assert result.metrics["right/mean"] == 1.0, result.metrics
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+def test_tables_hold_no_text_where_none_may_be_shown(tmp_path):
+    run = tmp_path / "run"
+    give_store(run)
+    play(run)
+    evaluated(run, text=False)
+    runs.sync(parse({"privacy": {"show_text": False}}), run, force=True)
+    assert tables_of(run) == {"evaluation/items.json"}
+
+
 def test_an_outage_loses_nothing(tmp_path):
     """The store's folder is blocked by a file; later it is not."""
     (tmp_path / "store").write_text("in the way")

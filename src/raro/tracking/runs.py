@@ -23,7 +23,7 @@ from .. import __version__
 from ..config import Config, ShowText
 from ..errors import ServiceFailed
 from ..storage import digest_file, read_json, write_json
-from . import costs, events, server
+from . import costs, events, server, tables
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -219,6 +219,10 @@ def _send(config: Config, run: Path, tracked: Tracked, state: State, pending: Se
                 tracked.run_id, str(path), artifact_path=str(Path(name).parent) if "/" in name else None
             )
             state.sent[name] = digest
+    items = run / tables.ITEMS
+    if items.is_file() and state.sent.get(tables.ITEMS) != (digest := digest_file(items)):
+        tables.send(tracked.client, tracked.run_id, items)
+        state.sent[tables.ITEMS] = digest
     if not given:  # the plugin closes its own runs
         _close_parent(run, tracked, state, pending)
 
