@@ -68,18 +68,19 @@ def well(*rivals: str) -> dict:
 
 
 def scored(low: float = 0.05) -> dict:
-    """An evaluation with the candidate .1 above both rivals; low: the low end of that."""
+    """An evaluation with the candidate .1 above both rivals; low: the low end of that. Far below 0 the candidate is worse."""
+    against = [min(0.1, low + 0.05), low, 0.15]
     sampled = {"candidate": [0.5, 0.45, 0.55], "base": [0.4, 0.3, 0.5], "warmstart": [0.4, 0.3, 0.5]}
-    paired = {f"candidate-{arm}": {"greedy": [0.1, low, 0.15], "sampled": [0.1, low, 0.15]} for arm in ("base", "warmstart")}
+    paired = {f"candidate-{arm}": {"greedy": against, "sampled": against} for arm in ("base", "warmstart")}
     found = {"benchmark": "countdown", "n": 2000, "greedy": sampled, "sampled": sampled, "paired": paired}
     return found | well("base", "warmstart")
 
 
 def whole_run(config: Config, run: Path, base: Path, scale: float, low: float = 0.05) -> dict:
-    """From made-up upstream steps, written through the harness itself, to the registration."""
+    """From made-up upstream steps, written through the harness itself, to the registration, or to the record of a rejection."""
     from safetensors.torch import load_file, save_file
 
-    from raro.steps import decide, register
+    from raro.steps import decide, record, register
 
     claim(config, run)
     with Step("ingest", config, run) as step:
@@ -92,8 +93,8 @@ def whole_run(config: Config, run: Path, base: Path, scale: float, low: float = 
     with Step("evaluate", config, run) as step:
         step.input("train")
         storage.write_json(step.folder / "evaluation.json", scored(low))
-    decide.run(config, run)
-    return register.run(config, run)
+    rejected = decide.run(config, run)["decision"] == "reject"
+    return (record if rejected else register).run(config, run)
 
 
 @dataclass

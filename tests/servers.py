@@ -15,8 +15,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -46,6 +48,17 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def _free_pair() -> int:
+    """A port that is free, as 10,000 above it is: there SeaweedFS listens for gRPC."""
+    while True:
+        port = free_port()
+        if port >= 55_000:
+            continue
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port + 10_000))
+            return port
 
 
 @contextmanager
@@ -87,10 +100,12 @@ def s3_server(place: Path) -> Iterator[Any]:
     identity["actions"] = ["Admin", "Read", "Write", "List", "Tagging"]
     guest = {"name": "g", "credentials": [{"accessKey": "guest", "secretKey": "guest"}], "actions": ["List:models"]}
     (place / "s3.json").write_text(json.dumps({"identities": [identity, guest]}))
-    port = next(port for port in iter(free_port, None) if port < 55_000)  # its gRPC takes this port + 10,000
+    ports = {part: _free_pair() for part in ("s3", "master", "volume", "filer")}  # two servers may stand side by side
+    port = ports["s3"]
     # fmt: off
-    command = [weed, "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={place}", "-s3", f"-s3.port={port}",
-               f"-s3.config={place / 's3.json'}", "-master.volumeSizeLimitMB=64", "-volume.max=100"]
+    command = [weed, "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={place}", "-s3", f"-s3.config={place / 's3.json'}",
+               "-master.volumeSizeLimitMB=64", "-volume.max=100", "-master.telemetry=false", "-s3.port.iceberg=0",
+               "-s3.port.lance=0", *(f"-{part}.port={port}" for part, port in ports.items())]
     # fmt: on
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     patch = pytest.MonkeyPatch()
@@ -162,6 +177,67 @@ class FaultyProxy:
         with client, socket.create_connection(("127.0.0.1", self.target)) as server:
             threading.Thread(target=_pump, args=(client, server, None), daemon=True).start()
             _pump(server, client, 4096 if fault == "cut" else None)
+
+
+class Meddler(ThreadingHTTPServer):
+    """An HTTP proxy before a server on loopback that lets single requests fail. fault: asked of every request (method, path)
+    for what shall happen: `refuse` (403, not passed on), `fail` (500, not passed on), `lose` (passed on, and its answer lost),
+    or empty. asked: every request so far. Use it as a context; `address` is where clients go."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int):
+        super().__init__(("127.0.0.1", 0), _Meddling)
+        self.target, self.address = port, f"http://127.0.0.1:{self.server_port}"
+        self.fault: Callable[[str, str], str] = lambda method, path: ""
+        self.asked: list[tuple[str, str]] = []
+
+    def __enter__(self) -> Meddler:
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class _Meddling(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def _any(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.asked.append((self.command, self.path))
+        fault = self.server.fault(self.command, self.path)
+        self.close_connection = bool(fault)
+        if fault in ("refuse", "fail"):
+            code = "AccessDenied" if fault == "refuse" else "InternalError"
+            self._answer(403 if fault == "refuse" else 500, f"<Error><Code>{code}</Code></Error>".encode(), {})
+            return
+        connection = HTTPConnection("127.0.0.1", self.server.target, timeout=60)
+        connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            if name.lower() not in ("connection", "expect"):
+                connection.putheader(name, value)
+        connection.endheaders(body)
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        if fault != "lose":
+            self._answer(answer.status, content, dict(answer.getheaders()))
+
+    def _answer(self, status: int, content: bytes, headers: dict[str, str]) -> None:
+        self.send_response_only(status)
+        for name, value in headers.items():
+            if name.lower() not in ("connection", "transfer-encoding", "content-length"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", headers.get("Content-Length", str(len(content))))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = do_PATCH = _any
+
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 def _pump(source: socket.socket, target: socket.socket, most: int | None) -> None:

@@ -13,7 +13,7 @@ ROOT = Path(raro.__file__).parent
 FLOORS = [
     {"errors", "typed"},
     {"records", "config"},
-    {"text", "storage", "data", "solver", "s3"},
+    {"text", "storage", "data", "solver", "s3", "s3_client", "s3_records"},
     {"rollout"},
     {"game", "learning", "demonstrations"},
     {"tracking"},

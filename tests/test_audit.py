@@ -18,6 +18,7 @@ from audited import World, new_key, new_policy, whole_run
 from raro import storage
 from raro.config import parse
 from raro.errors import BadInput, GateRefused, ServiceFailed
+from raro.registrar.show import story
 from raro.registry import log, signature
 from raro.registry.audit import audited
 from raro.registry.desk import ANCHOR, LOG, desk_of, key_of, standing
@@ -694,8 +695,29 @@ def test_mlflow_down_half_way_leaves_no_orphan_and_a_repeated_call_completes(wor
 def test_a_policy_that_requires_signatures_refuses_to_register_without_a_key(world):
     settings = json.loads(world.config.canonical())
     config = parse(settings | {"registry": settings["registry"] | {"signing_key": ""}})
-    with pytest.raises(BadInput, match="registry.signing_key is empty"):
-        whole_run(config, world.place / "runs" / "no-key", world.place / "base", 0.9)
+    for low in (0.05, -0.2):  # one that would be registered, one that would be rejected
+        with pytest.raises(BadInput, match="registry.signing_key is empty"):
+            whole_run(config, world.place / "runs" / f"no-key-{low}", world.place / "base", 0.9, low)
+
+
+def test_a_rejected_candidate_is_in_the_log_once_and_nowhere_else(world, capsys):
+    from raro.steps import record
+
+    run = world.place / "runs" / "rejected"
+    head = whole_run(world.config, run, world.place / "base", 0.7, low=-0.2)["audit_head"]
+    found, wrong = log.read(Folder(world.log), "tiny", world.desk.policy)
+    assert wrong == []
+    assert (found[-1].action, found[-1].version, found[-1].head) == ("rejected", "", head)
+    assert found[-1].body["root"] == storage.manifest(run / "train" / "model")["root"]
+    assert found[-1].body["reasons"][-1] == "It is rejected, and nothing is registered."
+    assert found[-1].body["sampled"]["candidate"] == [0.5, 0.45, 0.55]
+    shutil.rmtree(run / "record")
+    assert record.run(world.config, run)["audit_head"] == head == world.desk.anchor()
+    assert world.desk.aliases() == {"champion": "1", "challenger": "2"}
+    assert len(world.desk.client.search_model_versions("name = 'tiny'")) == 2
+    assert breaks(world) == breaks(world, "challenger") == []
+    with audited(world.desk, "champion") as made:
+        assert f"the candidate of run {found[-1].body['run_id'][:8]} was rejected, and is not registered" in story(made)
 
 
 def test_a_model_with_a_pickle_or_a_link_is_not_registered(world, tmp_path):

@@ -17,7 +17,8 @@ from servers import free_port, give_store, mlflow_server, s3_server
 from raro import storage
 from raro.config import Config, Gate, parse
 from raro.errors import BadInput, GateRefused
-from raro.registry import bases, gates, models
+from raro.registry import bases, gates, log, models
+from raro.registry.desk import desk_of
 from raro.steps import preflight
 from raro.steps.harness import Step, claim
 from raro.tracking import server
@@ -237,6 +238,9 @@ def test_a_rejected_candidate_leaves_its_reasons_only(tiny, tmp_path):
     record = storage.read_json(run / "record" / "record.json")
     assert record["reasons"][-1] == "It is rejected, and nothing is registered."
     assert models.champion(config, run) is None
+    desk = desk_of(config, run)
+    assert [r.action for r in log.whole(desk.place(), "tiny")] == ["rejected"], "the first candidate of all"
+    assert desk.client.search_model_versions("name = 'tiny'") == []
     with pytest.raises(GateRefused, match="not registered"):
         register.run(config, run)
     assert not (run / "register").exists()

@@ -20,7 +20,7 @@ from servers import free_port, s3_server
 from test_audit import crowd
 from test_mlflow_settings import PROGRAMS, postgres
 
-from raro import s3
+from raro import s3, s3_records
 from raro.cli import main
 from raro.config import parse
 from raro.registry import log
@@ -149,7 +149,7 @@ def test_with_direct_s3_the_files_lie_there_once_and_every_change_is_found(deplo
     time.sleep(1.1)
     s3.upload(tmp_path / "volume", f"s3://models/shelf/models/{root}")
     assert client.head_object(Bucket="models", Key=f"shelf/models/{root}/config.json")["LastModified"] == before
-    assert not s3.create(f"{place.address}/00000001.jsonl", b"{}\n")
+    assert not s3_records.create(f"{place.address}/00000001.jsonl", b"{}\n")
     # Tampering.
     key = f"shelf/models/{root}/tokenizer.json"
     kept = client.get_object(Bucket="models", Key=key)["Body"].read()

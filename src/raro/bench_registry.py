@@ -1,63 +1,77 @@
-"""`raro bench --registry`: hashing and verification beside sha256's own speed, memory, and transfer beside boto3's own.
+"""`raro bench --registry`: hashing and verification beside sha256's own speed, transfer beside boto3's own, and their memory.
 
-Each round times every contender once, in CPU seconds and by the clock; figures are medians of the rounds' ratios. The model is
-one file of zeros with holes in it (its bytes are hashed all the same), so that 10 GB need no disk. Transfer is measured where
-AWS_ENDPOINT_URL names a store and --bucket a bucket in it.
+Each contender works in a process of its own, which tells its time and its peak memory. Each round times every contender once,
+one after another, every other time the other one first; figures are medians of the rounds' ratios. The model is four shards:
+of zeros with holes in them, so that 10 GB need no disk; where a store is measured (AWS_ENDPOINT_URL and --bucket), of random
+bytes, which none compresses. Then the disk must hold it twice, and the store twice. Hashing counts CPU seconds, transfer the
+clock's.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from .errors import BadInput
 
+SHARDS = 4
+BLOCK = 2**24
 WORKER = """
 import hashlib, json, resource, sys, time
 from pathlib import Path
-from raro import storage
-what, folder = sys.argv[1], Path(sys.argv[2])
-listing = json.loads(sys.argv[3]) if sys.argv[3] else None
+from raro import s3, s3_client, storage
+what, folder, there, bucket = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
+listing, uri = storage.read_json(folder / "manifest.json"), f"s3://{bucket}/raro-bench/{what.split()[0]}"
+if bucket:
+    with s3_client.speaking(uri) as client:  # made before the clock runs
+        client.head_bucket(Bucket=bucket)
 began, clock = time.process_time(), time.perf_counter()
 if what == "sha256":
     view = memoryview(bytearray(2**20))
-    digest = hashlib.sha256()
-    with open(folder / "model.safetensors", "rb", buffering=0) as file:
-        while n := file.readinto(view):
-            digest.update(view[:n])
-    found = digest.hexdigest()
+    for path in sorted(folder.glob("*.safetensors")):
+        digest = hashlib.sha256()
+        with open(path, "rb", buffering=0) as file:
+            while n := file.readinto(view):
+                digest.update(view[:n])
 elif what == "manifest":
-    found = storage.manifest(folder)
-else:
-    found = storage.verify(folder, listing)
+    storage.manifest(folder)
+elif what == "verify":
+    storage.verify(folder, listing)
+elif what == "boto3 upload":
+    for path in sorted(folder.iterdir()):
+        client.upload_file(str(path), bucket, f"raro-bench/boto3/{path.name}")
+elif what == "boto3 download":
+    for path in sorted(folder.iterdir()):
+        client.download_file(bucket, f"raro-bench/boto3/{path.name}", str(there / path.name))
+elif what == "raro upload":
+    s3.upload(folder, uri)
+elif what == "raro download":
+    s3.download(uri, there)
 cpu, wall = time.process_time() - began, time.perf_counter() - clock
-print(json.dumps({"cpu": cpu, "wall": wall, "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "found": found}))
+print(json.dumps({"cpu": cpu, "wall": wall, "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 """
 
 
 def main(gigabytes: float, rounds: int, bucket: str) -> dict[str, Any]:
-    """Prints a table and returns what the last line holds. gigabytes: size of the model. Raises BadInput."""
+    """Prints a table and returns what the last line holds. gigabytes: size of the model. Raises BadInput, ServiceFailed."""
     from rich.console import Console
     from rich.table import Table
 
     if not 0.01 <= gigabytes <= 1000:
         raise BadInput(f"--gigabytes {gigabytes:g} is out of bounds", "write .01 to 1000")
-    size = int(gigabytes * 1e9)
     with tempfile.TemporaryDirectory(prefix="raro-bench-") as place:
-        folder = Path(place) / "model"
-        folder.mkdir()
-        with open(folder / "model.safetensors", "wb") as file:
-            file.truncate(size)
-        result: dict[str, Any] = {"gigabytes": gigabytes, **_hashing(folder, size, rounds)}
+        folder = _model(Path(place) / "model", int(gigabytes * 1e9), real=bool(bucket))
+        size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+        result: dict[str, Any] = {"gigabytes": gigabytes, "rounds": rounds, **_hashing(folder, size, rounds)}
         if bucket:
-            result["transfer"] = _transfer(Path(place), bucket, rounds)
+            result["transfer"] = _transfer(folder, size, Path(place) / "down", bucket, rounds)
     table = Table("what", "figure")
     for name, value in _rows(result):
         table.add_row(name, value)
@@ -66,72 +80,79 @@ def main(gigabytes: float, rounds: int, bucket: str) -> dict[str, Any]:
     return result
 
 
+def _model(folder: Path, size: int, real: bool) -> Path:
+    """Shards with their manifest. real: random bytes, not holes."""
+    from .storage import MANIFEST, manifest, write_json, writing
+
+    block, each = os.urandom(BLOCK), size // SHARDS
+    with writing(folder):
+        folder.mkdir()
+        for at in range(SHARDS):
+            with open(folder / f"model-{at}.safetensors", "wb") as file:
+                for left in range(each if real else 0, 0, -BLOCK):
+                    file.write(block[: min(left, BLOCK)])
+                file.truncate(each)
+    write_json(folder / MANIFEST, manifest(folder))
+    return folder
+
+
 def _hashing(folder: Path, size: int, rounds: int) -> dict[str, Any]:
-    listing = _asked("manifest", folder, "")["found"]
     told: dict[str, list[dict[str, Any]]] = {"sha256": [], "manifest": [], "verify": []}
     for _ in range(rounds):
         for what, found in told.items():
-            found.append(_asked(what, folder, json.dumps(listing) if what == "verify" else ""))
-    figures: dict[str, Any] = {
-        "sha256_mb_per_cpu_s": round(size / 1e6 / statistics.median(one["cpu"] for one in told["sha256"]))
-    }
+            found.append(_timed(what, folder))
+    seconds = statistics.median(one["cpu"] for one in told["sha256"])
+    figures: dict[str, Any] = {"sha256_mb_per_cpu_s": round(size / 1e6 / seconds)}
     for what in ("manifest", "verify"):
-        ratios = [bare["cpu"] / ours["cpu"] for bare, ours in zip(told["sha256"], told[what], strict=True)]
-        figures[f"{what}_of_sha256"] = round(statistics.median(ratios), 3)
-        figures[f"{what}_peak_mib"] = round(max(one["mib"] for one in told[what]))
+        figures[f"{what}_of_sha256"] = _ratio(told["sha256"], told[what], "cpu")
+        figures[f"{what}_peak_mib"] = _peak(told[what])
     return figures
 
 
-def _asked(what: str, folder: Path, listing: str) -> dict[str, Any]:
-    command = [sys.executable, "-c", WORKER, what, str(folder), listing]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-
-
-def _transfer(place: Path, bucket: str, rounds: int) -> dict[str, Any]:
-    """Ratios of boto3's own time to ours, the same files up and down; ours hashes them before and after."""
-    import boto3
-
+def _transfer(folder: Path, size: int, down: Path, bucket: str, rounds: int) -> dict[str, Any]:
+    """The same files up and down; ours notes their sha256 on the way up, and reads and compares them on the way down."""
     from . import s3
 
-    folder = place / "sent"
-    folder.mkdir()
-    for at in range(4):
-        (folder / f"model-{at}.safetensors").write_bytes(bytes([at]) * 64_000_000)
-    client = boto3.Session().client("s3")
-
-    def bare_up() -> None:
-        for path in sorted(folder.iterdir()):
-            client.upload_file(str(path), bucket, f"bench/bare/{path.name}")
-
-    def bare_down() -> None:
-        (place / "bare").mkdir(exist_ok=True)
-        for path in sorted(folder.iterdir()):
-            client.download_file(bucket, f"bench/bare/{path.name}", str(place / "bare" / path.name))
-
-    def ours_down(at: int) -> Callable[[], None]:
-        return lambda: s3.download(f"s3://{bucket}/bench/ours-{at}", place / f"cache-{at}") and None
-
-    up, down = [], []
+    told: dict[str, list[dict[str, Any]]] = {f"{who} {how}": [] for how in ("upload", "download") for who in ("boto3", "raro")}
     for at in range(rounds):
-        pair = _timed(bare_up), _timed(lambda at=at: s3.upload(folder, f"s3://{bucket}/bench/ours-{at}"))
-        up.append(pair[0] / pair[1])
-        pair = _timed(bare_down), _timed(ours_down(at))
-        down.append(pair[0] / pair[1])
-        s3.delete(f"s3://{bucket}/bench/ours-{at}")
-    s3.delete(f"s3://{bucket}/bench/bare")
-    return {"upload_of_boto3": round(statistics.median(up), 3), "download_of_boto3": round(statistics.median(down), 3)}
+        for what in told if at % 2 == 0 else [f"{who} {how}" for how in ("upload", "download") for who in ("raro", "boto3")]:
+            down.mkdir()
+            os.sync()  # what the one before wrote is on the disk, and slows nobody down
+            told[what].append(_timed(what, folder, down, bucket))
+            shutil.rmtree(down)
+        s3.delete(f"s3://{bucket}/raro-bench")
+    figures: dict[str, Any] = {}
+    for how in ("upload", "download"):
+        bare, ours = told[f"boto3 {how}"], told[f"raro {how}"]
+        figures[f"boto3_{how}_mb_per_s"] = round(size / 1e6 / statistics.median(one["wall"] for one in bare))
+        figures[f"{how}_of_boto3"] = _ratio(bare, ours, "wall")
+        figures[f"{how}_peak_mib"], figures[f"boto3_{how}_peak_mib"] = _peak(ours), _peak(bare)
+    return figures
 
 
-def _timed(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
+def _timed(what: str, folder: Path, down: Path = Path(), bucket: str = "") -> dict[str, Any]:
+    command = [sys.executable, "-c", WORKER, what, str(folder), str(down), bucket]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        said = done.stderr.strip().splitlines()[-1]
+        raise BadInput(f"'{what}' cannot be timed: {said}", "check AWS_ENDPOINT_URL and --bucket")
+    return json.loads(done.stdout)
+
+
+def _ratio(bare: list[dict[str, Any]], ours: list[dict[str, Any]], unit: str) -> float:
+    return round(statistics.median(a[unit] / b[unit] for a, b in zip(bare, ours, strict=True)), 3)
+
+
+def _peak(told: list[dict[str, Any]]) -> int:
+    return round(max(one["mib"] for one in told))
 
 
 def _rows(result: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [("sha256 itself", f"{result['sha256_mb_per_cpu_s']:,} MB per CPU second")]
     for what in ("manifest", "verify"):
         rows.append((what, f"{result[f'{what}_of_sha256']:.0%} of that, {result[f'{what}_peak_mib']} MiB at most"))
-    for name, value in result.get("transfer", {}).items():
-        rows.append((name.replace("_", " "), f"{value:.0%}"))
+    for how in ("upload", "download") if "transfer" in result else ():
+        told = result["transfer"]
+        rows.append((f"{how}, boto3", f"{told[f'boto3_{how}_mb_per_s']} MB/s, {told[f'boto3_{how}_peak_mib']} MiB at most"))
+        rows.append((f"{how}, raro", f"{told[f'{how}_of_boto3']:.0%} of that, {told[f'{how}_peak_mib']} MiB at most"))
     return rows

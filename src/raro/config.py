@@ -495,6 +495,13 @@ class Registry:
         "", "signs model and log: file:PATH, env:NAME or exec:COMMAND (a KMS hook); empty: $RARO_SIGNING_KEY, else unsigned"
     )
     approvals: int = doc(0, "people who must approve before a version is champion; the policy may ask for more", low=0, high=9)
+    lock_days: int = doc(
+        0,
+        "S3 object lock keeps each record of the audit log for so many days, and nobody can shorten it (the EU AI Act, article "
+        "18, asks for ten years of documentation: 3653); 0: as the bucket's own rule says",
+        low=0,
+        high=36_525,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

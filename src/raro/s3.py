@@ -1,9 +1,7 @@
 """S3 and what speaks its language (MinIO, SeaweedFS, Ceph): folders up, folders down through the verified cache.
 
-Endpoint, region, credentials, a CA of one's own, proxies and retries come from boto3's usual variables and files
-(AWS_ENDPOINT_URL, AWS_PROFILE, AWS_CA_BUNDLE, HTTPS_PROXY, AWS_MAX_ATTEMPTS, a role, ...). Listings are paged, downloads go in
-parts and go on where a connection breaks. An object is read as it was listed: one that changes meanwhile is an error, never a
-mixture.
+Where it lies and how it is reached: s3_client.py. Listings are paged, downloads go in parts and go on where a connection
+breaks. An object is read as it was listed: one that changes meanwhile is an error, never a mixture.
 """
 
 from __future__ import annotations
@@ -13,17 +11,18 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import BadInput, GateRefused, ServiceFailed
+from .errors import BadInput, GateRefused
+from .s3_client import parts, speaking
 from .storage import (
     MANIFEST,
     canonical,
+    digest_file,
     digest_text,
-    first_line,
     manifest,
     publish_folder,
     read_json,
@@ -36,22 +35,9 @@ from .storage import (
 if TYPE_CHECKING:
     from botocore.client import BaseClient
 
-# Parts of the error codes that no second try mends, and what does.
-REFUSALS = {
-    "NoSuchBucket": "check the bucket's name and AWS_ENDPOINT_URL",
-    "InvalidBucketName": "check the bucket's name",
-    "NoSuch": "check the prefix",
-    "InvalidAccessKeyId": "check AWS_ACCESS_KEY_ID: the store does not know it",
-    "SignatureDoesNotMatch": "check AWS_SECRET_ACCESS_KEY: it is not the one of this AWS_ACCESS_KEY_ID",
-    "ExpiredToken": "sign in again: the token has run out",
-    "AccessDenied": "ask for the right to it: these credentials have none",
-    "403": "ask for the right to it: these credentials have none",
-    "404": "check the bucket and the prefix",
-}
 Progress = Callable[[int, int], None]
 EXTRA = "MLFLOW_S3_UPLOAD_EXTRA_ARGS"
 ENCRYPTION = {"ServerSideEncryption", "SSEKMSKeyId", "SSEKMSEncryptionContext"}
-ATTEMPTS = 5  # of each request, with growing waits; AWS_MAX_ATTEMPTS says otherwise
 
 
 def download(uri: str, cache: Path) -> Path:
@@ -61,8 +47,8 @@ def download(uri: str, cache: Path) -> Path:
     manifest, and for each object its ETag and version id; it is checked at each use. A manifest.json among the objects is
     checked too. Raises BadInput, GateRefused, ServiceFailed.
     """
-    bucket, prefix = _parts(uri)
-    with _client(uri) as client:
+    bucket, prefix = parts(uri)
+    with speaking(uri) as client:
         objects = _list(client, bucket, prefix)
         if not objects:
             raise BadInput(f"nothing lies at '{uri}'", "check the bucket and the prefix")
@@ -70,14 +56,20 @@ def download(uri: str, cache: Path) -> Path:
         seal = entry.with_suffix(".json")
         if not _sealed(entry, seal):
             temporary = entry.with_name(f".{entry.name}.{os.getpid()}.partial")
-            with writing(entry):
+            versions, digests = {}, {}
+            try:
+                with writing(entry), ThreadPoolExecutor(1) as hashing:  # one file is hashed while the next one comes
+                    shutil.rmtree(temporary, ignore_errors=True)
+                    for item in objects:
+                        versions[item["name"]] = _fetch(client, uri, bucket, item, temporary)
+                        digests[temporary / item["name"]] = hashing.submit(digest_file, temporary / item["name"])
+                found, own = manifest(temporary, digest=lambda path: digests[path].result()), temporary / MANIFEST
+                if own.exists() and "root" in (inside := read_json(own)):
+                    verify(temporary, inside, read=found)
+                write_json(seal, found | {"objects": versions})
+                publish_folder(temporary, entry, flush=False)  # what a power cut leaves of it is seen at the next use
+            finally:
                 shutil.rmtree(temporary, ignore_errors=True)
-                versions = {item["name"]: _fetch(client, uri, bucket, item, temporary) for item in objects}
-            own = temporary / MANIFEST
-            if own.exists() and "root" in (inside := read_json(own)):
-                verify(temporary, inside)
-            write_json(seal, manifest(temporary) | {"objects": versions})
-            publish_folder(temporary, entry)
     return entry / objects[0]["name"] if objects[0]["key"] == prefix else entry
 
 
@@ -150,13 +142,13 @@ def upload(folder: Path, uri: str, progress: Progress | None = None) -> None:
     A file that an earlier try has sent whole (same size, same sha256 noted with it) is not sent again. progress: called with
     (bytes sent, bytes in all).
     """
-    bucket, prefix = _parts(uri)
+    bucket, prefix = parts(uri)
     own = read_json(folder / MANIFEST) if (folder / MANIFEST).exists() else {}
     digests = {file["path"]: file["sha256"] for file in own.get("files", ())}
     sending = sending_order(folder)
     sizes = {name: (folder / name).stat().st_size for name in sending}
     sent = _Sent(sum(sizes.values()), progress)
-    with _client(uri) as client:
+    with speaking(uri) as client:
         for name in sending:
             key, digest = f"{prefix}/{name}" if prefix else name, digests.get(name, "")
             if digest and _there(client, bucket, key, sizes[name], digest):
@@ -205,81 +197,40 @@ def _there(client: BaseClient, bucket: str, key: str, size: int, digest: str) ->
     return head["ContentLength"] == size and head.get("Metadata", {}).get("sha256") == digest
 
 
-def _parts(uri: str) -> tuple[str, str]:
-    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-    if not bucket:
-        raise BadInput(f"'{uri}' names no bucket", "write s3://bucket/prefix")
-    return bucket, prefix.strip("/")
-
-
-@contextmanager
-def _client(uri: str) -> Iterator[BaseClient]:
-    """A client (endpoint, region and credentials from the usual AWS variables), its errors told in our words."""
-    try:
-        import boto3
-        from boto3.exceptions import RetriesExceededError, S3UploadFailedError
-        from botocore import exceptions
-        from botocore.config import Config
-        from s3transfer.exceptions import S3DownloadFailedError
-    except ModuleNotFoundError:
-        raise BadInput(f"'{uri}' needs boto3, which is not installed", "pip install 'raro-pipelines[tracking]'") from None
-    retries = {"mode": os.environ.get("AWS_RETRY_MODE", "standard")}
-    retries["max_attempts"] = int(os.environ.get("AWS_MAX_ATTEMPTS", ATTEMPTS))
-    try:
-        yield boto3.Session().client("s3", config=Config(retries=retries))
-    except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError) as error:
-        raise BadInput(f"no credentials for '{uri}'", "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a role") from error
-    except S3DownloadFailedError:  # s3transfer found another ETag between two parts
-        raise BadInput(f"an object of '{uri}' changed while it was read", "start again when nobody writes to it") from None
-    except (exceptions.ClientError, S3UploadFailedError) as error:
-        code = str(getattr(error, "response", {}).get("Error", {}).get("Code", "")) or first_line(error)
-        if remedy := next((remedy for word, remedy in REFUSALS.items() if word in code), ""):
-            raise BadInput(f"the store refuses '{uri}': {code}", remedy) from error
-        raise ServiceFailed(f"the store of '{uri}' failed: {code}", "try again") from error
-    except (exceptions.BotoCoreError, exceptions.HTTPClientError, RetriesExceededError) as error:
-        line = f"the store of '{uri}' does not answer: {first_line(error)}"
-        raise ServiceFailed(line, "check AWS_ENDPOINT_URL and the network") from error
-
-
-def create(uri: str, content: bytes) -> bool:
-    """Writes an object where none lies (If-None-Match: *): False where one does, or where another writer was first."""
-    from botocore.exceptions import ClientError
-
-    bucket, key = _parts(uri)
-    with _client(uri) as client:
-        try:
-            checked = {"IfNoneMatch": "*", "ChecksumAlgorithm": "SHA256"}
-            client.put_object(Bucket=bucket, Key=key, Body=content, **encryption(), **checked)
-        except ClientError as error:
-            if error.response["ResponseMetadata"].get("HTTPStatusCode") in (409, 412):
-                return False
-            raise
-    return True
-
-
-def read_all(uri: str) -> dict[str, bytes]:
-    """The content of every object below a prefix, by its name there; empty where there is none."""
-    bucket, prefix = _parts(uri)
-    with _client(uri) as client:
-        objects = _list(client, bucket, prefix)
-        return {item["name"]: client.get_object(Bucket=bucket, Key=item["key"])["Body"].read() for item in objects}
-
-
 def delete(uri: str) -> int:
-    """Removes all objects below a prefix; how many there were."""
-    bucket, prefix = _parts(uri)
-    with _client(uri) as client:
-        objects = _list(client, bucket, prefix)
-        for item in objects:
-            client.delete_object(Bucket=bucket, Key=item["key"])
-    return len(objects)
+    """Removes all objects below a prefix, each with every version that the bucket keeps of it; how many objects there were."""
+    bucket, prefix = parts(uri)
+    gone = set()
+    with speaking(uri) as client:
+        for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=f"{prefix}/"):
+            for item in [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]:
+                client.delete_object(Bucket=bucket, Key=item["Key"], VersionId=item["VersionId"])
+                gone.add(item["Key"])
+    return len(gone)
+
+
+def unfinished(uri: str) -> dict[tuple[str, str], float]:
+    """{(key, upload id): when it was begun, seconds since 1970} of uploads in parts below a prefix that never ended: they take
+    room and are seen in no listing."""
+    bucket, prefix = parts(uri)
+    with speaking(uri) as client:
+        pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=f"{prefix}/")
+        return {
+            (item["Key"], item["UploadId"]): item["Initiated"].timestamp() for page in pages for item in page.get("Uploads", ())
+        }
+
+
+def abandon(uri: str, key: str, upload_id: str) -> None:
+    """Ends an unfinished upload in the bucket of `uri`: its parts go."""
+    with speaking(uri) as client:
+        client.abort_multipart_upload(Bucket=parts(uri)[0], Key=key, UploadId=upload_id)
 
 
 def children(uri: str) -> dict[str, tuple[int, float]]:
     """{name: (bytes, when changed last, seconds since 1970)} of what lies directly below a prefix, each with all below it."""
-    bucket, prefix = _parts(uri)
+    bucket, prefix = parts(uri)
     found: dict[str, tuple[int, float]] = {}
-    with _client(uri) as client:
+    with speaking(uri) as client:
         for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/"):
             for item in page.get("Contents", ()):
                 name = item["Key"].removeprefix(f"{prefix}/").split("/")[0]

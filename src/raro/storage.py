@@ -46,21 +46,25 @@ def digest_file(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def manifest(folder: str | Path, exclude: Sequence[str] = ()) -> dict[str, Any]:
+def manifest(folder: str | Path, exclude: Sequence[str] = (), digest: Callable[[Path], str] = digest_file) -> dict[str, Any]:
     """{"files": [{"path", "size", "sha256"}], "root"} of all files below `folder`, sorted by path.
 
     root: sha256 of the files' canonical JSON. The folder's own top `manifest.json` and `model.sig` and the relative paths in
-    `exclude` are left out.
+    `exclude` are left out. digest: a file's sha256, where it is known already.
     """
     folder = Path(folder)
     paths = [(name, folder / name) for name in names(folder, exclude)]
-    files = [{"path": name, "size": path.stat().st_size, "sha256": digest_file(path)} for name, path in paths]
+    files = [{"path": name, "size": path.stat().st_size, "sha256": digest(path)} for name, path in paths]
     return {"files": files, "root": digest_text(canonical(files))}
 
 
-def verify(folder: str | Path, expected: Mapping[str, Any], exclude: Sequence[str] = ()) -> None:
-    """Raises GateRefused naming the first file that is missing, too many, or not the one the manifest means."""
+def verify(
+    folder: str | Path, expected: Mapping[str, Any], exclude: Sequence[str] = (), read: Mapping[str, Any] | None = None
+) -> None:
+    """Raises GateRefused naming the first file that is missing, too many, or not the one the manifest means. read: the folder's
+    own manifest, where it was made just now: nothing is hashed again."""
     folder = Path(folder)
+    known = {file["path"]: file["sha256"] for file in read["files"]} if read else {}
     remedy = "restore the folder, or make it again"
     files = expected["files"]
     if digest_text(canonical(files)) != expected["root"]:
@@ -72,7 +76,7 @@ def verify(folder: str | Path, expected: Mapping[str, Any], exclude: Sequence[st
             raise GateRefused(f"'{path}' is missing, its manifest names it", remedy)
         if path.stat().st_size != file["size"]:
             raise GateRefused(f"'{path}' has {path.stat().st_size} bytes, its manifest says {file['size']}", remedy)
-        if digest_file(path) != file["sha256"]:
+        if (known.get(file["path"]) or digest_file(path)) != file["sha256"]:
             raise GateRefused(f"'{path}' was changed: its sha256 is not the manifest's", remedy)
     if extra := sorted(present - {file["path"] for file in files}):
         raise GateRefused(f"'{folder / extra[0]}' is not in the manifest", remedy)
@@ -141,12 +145,12 @@ def read_json(path: str | Path) -> Any:
         raise BadInput(f"'{path}' is not valid JSON", "remove it and run the step that writes it again") from None
 
 
-def publish_folder(temporary: str | Path, final: str | Path) -> Path:
-    """Turns a finished temporary folder into `final` by renaming, everything flushed to the disk before. An older `final` is
-    replaced. Both must lie on one file system."""
+def publish_folder(temporary: str | Path, final: str | Path, flush: bool = True) -> Path:
+    """Turns a finished temporary folder into `final` by renaming, everything flushed to the disk before (flush: False for a
+    copy that is checked whenever it is used). An older `final` is replaced. Both must lie on one file system."""
     temporary, final = Path(temporary), Path(final)
     with writing(final):
-        for path in [*temporary.rglob("*"), temporary]:
+        for path in [*temporary.rglob("*"), temporary] if flush else ():
             _flush(path)
         old = final.with_name(f".{final.name}.{os.getpid()}.old")
         if final.exists():

@@ -18,8 +18,8 @@ COLUMNS = (0, 306, 612, 918)
 GAP = 18
 STATES = {"ok": ("✓", "holds"), "broken": ("✗", "broken"), "absent": ("–", "not there")}
 TONES = {
-    "registered": "plain", "evaluated": "plain", "held": "hold", "approved": "good", "promoted": "good", "rolled back": "hold",
-    "deleted": "bad", "erasure": "bad", "legal hold": "hold",
+    "registered": "plain", "evaluated": "plain", "held": "hold", "rejected": "hold", "approved": "good", "promoted": "good",
+    "rolled back": "hold", "deleted": "bad", "erasure": "bad", "legal hold": "hold",
 }  # fmt: skip
 
 

@@ -9,12 +9,14 @@
 
 An erasure request (`--erase`) goes before all of these but the legal hold, which it cannot end, and an alias, which must be
 moved first. A deletion is in the log before the files go; the log itself keeps digests and names, no rows. Under
-registry.store the folders and prefixes that no version names are found, too: what an interrupted upload has left.
+registry.store the folders and prefixes that no version names are found, too, and on S3 the uploads that never ended: what an
+interrupted upload or deletion has left.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import time
 from collections.abc import Sequence
@@ -22,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .. import s3, s3_records
 from ..errors import BadInput, GateRefused
 from ..registry import log
 from ..registry.desk import Desk, key_of, standing
@@ -62,14 +65,19 @@ def main(desk: Desk, args: argparse.Namespace) -> int:
         print(f"version {fate.number:<4}{'keeps: ' + fate.keep if fate.keep else 'goes' + (', erasure' if fate.erase else '')}")
     for address, size in lost.items():
         print(f"goes, no version names it ({size / 2**20:,.1f} MiB): {address}")
+    cut = cut_off(desk, args.older_than)
+    for name, _ in cut:
+        print(f"goes, an upload that never ended: {name}")
     going = [fate for fate in fates if not fate.keep]
     if args.delete:
         for fate in going:
             delete(desk, fate, args.approver, args.reason, key)
         for address in lost:
             _remove(desk, address)
-        print(f"deleted: {len(going)} versions, {len(lost)} left-overs")
-    elif going or lost:
+        for name, upload_id in cut:
+            s3.abandon(_shelf(desk), name, upload_id)
+        print(f"deleted: {len(going)} versions, {len(lost) + len(cut)} left-overs")
+    elif going or lost or cut:
         print("nothing was deleted: --delete with --approver and --reason does it")
     blocked = [fate.number for fate in fates if fate.keep and fate.erase]
     if blocked:
@@ -124,28 +132,56 @@ def holds(records: Sequence[log.Record]) -> set[str]:
 
 
 def orphans(desk: Desk, older_than: int) -> dict[str, int]:
-    """{address: bytes} under registry.store's models/ that no version here names, no audit log beside it has registered, and
-    nobody has written to for `older_than` days: another server may share the store, and an upload may be under way."""
+    """{address: bytes} under registry.store's models/ that no version here names, no audit log beside it has registered and not
+    deleted, and nobody has written to for `older_than` days: another server may share the store, and an upload may be under
+    way."""
     shelf = _shelf(desk)
     if shelf is None:
         return {}
     with server.speaking(desk.uri):
         named = {version.source.rstrip("/") for version in _every_version(desk)}
     if shelf.startswith("s3://"):
-        from .. import s3
-
-        lines = s3.read_all(f"{shelf.removesuffix('models')}audit").values()
+        records = s3_records.read(f"{shelf.removesuffix('models')}audit")
+        lines = [records[name].content for name in sorted(records)]
         there = s3.children(shelf)
     else:
-        lines = [path.read_bytes() for path in Path(shelf).parent.glob("audit/*/*.jsonl")]
+        lines = [path.read_bytes() for path in sorted(Path(shelf).parent.glob("audit/*/*.jsonl"))]
         there = {path.name: _weighed(path) for path in sorted(Path(shelf).glob("*"))}
-    text = b"".join(lines).decode(errors="replace")
+    named |= _registered(lines)
     before = time.time() - older_than * DAY / 1000
     return {
         f"{shelf}/{name}": size
         for name, (size, changed) in there.items()
-        if f"{shelf}/{name}" not in named and name not in text and changed <= before
+        if f"{shelf}/{name}" not in named and changed <= before
     }
+
+
+def _registered(lines: Sequence[bytes]) -> set[str]:
+    """Where the logs, in their order, say that files lie: of every version registered and not deleted since. Raises GateRefused
+    for a line that is none of ours: what it protects is not known."""
+    found: dict[tuple[str, str], str] = {}
+    for line in lines:
+        try:
+            record = json.loads(line)
+            version, action = (record["model"], record["version"]), record["action"]
+            if action == "registered":
+                found[version] = record["body"]["source"].rstrip("/")
+        except (ValueError, LookupError, TypeError, AttributeError):
+            raise GateRefused(
+                "an audit log beside the store holds what is no record", "raro audit verify tells more; nothing is deleted"
+            ) from None
+        if action == "deleted":
+            found.pop(version, None)
+    return set(found.values())
+
+
+def cut_off(desk: Desk, older_than: int) -> list[tuple[str, str]]:
+    """(key, upload id) of the uploads to S3 that began more than `older_than` days ago and never ended."""
+    shelf = _shelf(desk)
+    if shelf is None or not shelf.startswith("s3://"):
+        return []
+    before = time.time() - older_than * DAY / 1000
+    return [one for one, begun in s3.unfinished(shelf).items() if begun <= before]
 
 
 def _weighed(path: Path) -> tuple[int, float]:
@@ -212,8 +248,6 @@ def _remove(desk: Desk, address: str) -> None:
     if shelf is None or not address.startswith(f"{shelf}/") or ".." in address.split("/"):
         print(f"left where it is, for it lies outside registry.store: {address}")
     elif address.startswith("s3://"):
-        from .. import s3
-
         s3.delete(address)
     else:
         shutil.rmtree(address.removeprefix("file://"), ignore_errors=True)

@@ -80,6 +80,7 @@ def sentence(record: Record) -> str:
         "registered": "was registered",
         "evaluated": "was evaluated",
         "held": "was held as challenger",
+        "rejected": "was rejected, and is not registered",
         "approved": "was approved",
         "promoted": "became champion",
         "rolled back": "became champion again",
@@ -88,7 +89,8 @@ def sentence(record: Record) -> str:
         "legal hold": "must be kept" if record.body.get("on", True) else "need not be kept any more",
     }.get(record.action, record.action)
     why = record.body.get("reason") or ""
-    return f"version {record.version} {about}, by {who}" + (f": {why}" if why else "")
+    what = f"version {record.version}" if record.version else f"the candidate of run {record.body.get('run_id', '')[:8]}"
+    return f"{what} {about}, by {who}" + (f": {why}" if why else "")
 
 
 def _config(made: Audit, section: str, key: str) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
-ANCHOR, LOG = "raro.audit_head", "raro.audit_log"
+ANCHOR, LOG, LOCK = "raro.audit_head", "raro.audit_log", "raro.audit_lock_days"
 BESIDE = "beside the store"  # the tag's value for a log in the folder of a SQLite store, which may be moved
 STANDINGS = ("champion", "challenger")
 KEY_VARIABLE = "RARO_SIGNING_KEY"
@@ -95,7 +95,7 @@ class Desk:
         """Where the log lies, as the registered model's tag says; None where none was begun."""
         found = self.registered()
         address = found.tags.get(LOG) if found else None
-        return self._opened(address) if address else None
+        return self._opened(address, int(found.tags.get(LOCK, 0))) if address else None
 
     def log_place(self) -> Place:
         """The same, where there must be one. Raises BadInput."""
@@ -118,25 +118,33 @@ class Desk:
                 self.client.set_terminated(run.info.run_id)
                 address += run.info.run_id
             try:
-                self.client.create_registered_model(self.model, {LOG: address})
+                self.client.create_registered_model(self.model, {LOG: address} | self._lock())
             except MlflowException as error:
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
         found = self.registered()
         if found and LOG not in found.tags:  # registered by something else, or by a version without a log
             with server.speaking(self.uri):
-                self.client.set_registered_model_tag(self.model, LOG, address)
+                for tag, value in {LOG: address, **self._lock()}.items():
+                    self.client.set_registered_model_tag(self.model, tag, value)
         place = self.place()
         if place is None:
             raise ServiceFailed(f"MLflow at '{server.shown(self.uri)}' does not keep '{self.model}'", "try again")
         return place
 
-    def _opened(self, address: str) -> Place:
+    def _lock(self) -> dict[str, str]:
+        """The tag by which a promotion knows, without the run's configuration, how long its record is locked."""
+        days = self.config.registry.lock_days if self.config else 0
+        return {LOCK: str(days)} if days else {}
+
+    def _opened(self, address: str, lock_days: int) -> Place:
         if address == BESIDE:
             return Folder(Path(self.uri.removeprefix("sqlite:///")).parent / "audit" / self.model)
         if address.startswith(MLFLOW):
             return Parameters(self.client, self.uri, address.removeprefix(MLFLOW))
-        return Bucket(address) if address.startswith("s3://") else Folder(Path(address))
+        if address.startswith("s3://"):
+            return Bucket(address, self.config.registry.lock_days if self.config else lock_days)
+        return Folder(Path(address))
 
     def append(self, drafted: Callable[[Sequence[log.Record]], log.Draft | None], key: Key | None) -> list[log.Record]:
         """Adds to the log and anchors its new head. Raises BadInput where there is no log or the policy requires a key."""

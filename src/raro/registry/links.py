@@ -37,6 +37,8 @@ def log_chain(made: Audit, check: Check) -> None:
     check.detail = f"{len(made.records)} records, head {last.head[:19] if last else 'none'}"
     if last and not last.signatures:
         check.detail += ", unsigned"
+    if kept := place.kept():
+        check.detail += f"; {kept}"
     head, seq = head_of(desk, made.records)
     if not head:
         check.breaks.append("MLflow holds no head of the log: its tag was removed")

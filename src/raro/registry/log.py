@@ -10,8 +10,9 @@ Without a folder or bucket of its own the log lies in MLflow, as parameters of a
 | previous   | hash of the record before; 64 zeros for the first                                               |
 | time       | UTC, ISO 8601, never before the record before (a clock set back is noted in body.clock_behind_s)|
 | model      | registered name                                                                                 |
-| action     | registered, evaluated, held, approved, promoted, rolled back, deleted, erasure, legal hold      |
-| version    | registered version                                                                              |
+| action     | registered, evaluated, held, rejected, approved, promoted, rolled back, deleted, erasure,       |
+|            | legal hold                                                                                      |
+| version    | registered version; empty for `rejected`, which registers none                                  |
 | actor      | who: a person's name, or `pipeline`                                                             |
 | body       | what the action rests on                                                                        |
 | hash       | sha256 of the canonical JSON of all above                                                       |
@@ -44,6 +45,7 @@ ROLES = {  # whose signature a record needs where the policy requires signatures
     "registered": ("log",),
     "evaluated": ("log",),
     "held": ("log",),
+    "rejected": ("log",),
     "approved": ("approve",),
     "promoted": ("log", "approve"),
     "rolled back": ("log", "approve"),

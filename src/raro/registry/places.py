@@ -15,6 +15,8 @@ from ..tracking import server
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from ..s3_records import Kept
+
 NAME = re.compile(r"(\d{8})\.jsonl")
 MLFLOW = "mlflow:"
 LONGEST = 6000  # characters of a parameter in MLflow
@@ -31,6 +33,10 @@ class Place(Protocol):
 
     def create(self, seq: int, line: bytes) -> bool:
         """Writes the record; False where one of this number exists."""
+        ...
+
+    def kept(self) -> str:
+        """What the place itself does against changes, in a few words; empty for nothing."""
         ...
 
 
@@ -66,23 +72,37 @@ class Folder:
                 os.close(handle)
         return True
 
+    def kept(self) -> str:
+        return ""
+
 
 class Bucket:
-    """One object a record, written on the condition that there is none."""
+    """One object a record, written on the condition that there is none. days: how long object lock keeps each record."""
 
-    def __init__(self, uri: str):
-        self.address = uri.rstrip("/")
+    def __init__(self, uri: str, days: int = 0):
+        self.address, self.days = uri.rstrip("/"), days
 
     def lines(self) -> dict[int, bytes]:
-        from .. import s3
-
-        found = s3.read_all(self.address)
-        return {int(match[1]): content for name, content in found.items() if (match := NAME.fullmatch(name))}
+        return {seq: record.content for seq, record in self._records().items()}
 
     def create(self, seq: int, line: bytes) -> bool:
-        from .. import s3
+        from .. import s3_records
 
-        return s3.create(f"{self.address}/{seq:08d}.jsonl", line)
+        return s3_records.create(f"{self.address}/{seq:08d}.jsonl", line, self.days)
+
+    def kept(self) -> str:
+        records = self._records()
+        free = sum(not record.locked for record in records.values())
+        words = [f"{free} of {len(records)} without object lock" if free else f"object lock, {records[min(records)].locked}"]
+        if touched := sorted(seq for seq, record in records.items() if record.touched):
+            words.append(f"record {', '.join(map(str, touched))} written over or deleted since, and read as it was first")
+        return "; ".join(words) if records else ""
+
+    def _records(self) -> dict[int, Kept]:
+        from .. import s3_records
+
+        found = s3_records.read(self.address)
+        return {int(match[1]): record for name, record in found.items() if (match := NAME.fullmatch(name))}
 
 
 class Parameters:
@@ -116,3 +136,6 @@ class Parameters:
         if kept is None:
             raise ServiceFailed(f"MLflow at '{server.shown(self.uri)}' took record {seq} and does not hold it", "try again")
         return kept == text
+
+    def kept(self) -> str:
+        return ""

@@ -186,15 +186,7 @@ def _enter(desk: Desk, tracked: Tracked, candidate: Candidate, version: ModelVer
     """Enters registered, evaluated and what was decided, each once, and lets the aliases follow."""
     desk.begin(tracked.experiment)
     number, evaluation, decision = str(version.version), candidate.evaluation, candidate.decision
-    measured = scores(dict(evaluation))
     facts = registered_facts(version, candidate.run)
-    judged = {
-        "benchmark": evaluation.get("benchmark"),
-        "n": evaluation.get("n"),
-        "decision": decision["decision"],
-        "metrics": digest_text(canonical(measured)),
-        "sampled": evaluation.get("sampled", {}),
-    }
     earned, reasons = ALIASES[decision["decision"]], list(decision["reasons"])
     if earned == "champion" and desk.policy.approvals:
         earned = "challenger"
@@ -204,18 +196,34 @@ def _enter(desk: Desk, tracked: Tracked, candidate: Candidate, version: ModelVer
         desk.append(lambda records: None if _has(records, action, number) else log.Draft(action, number, PIPELINE, body), key)
 
     once("registered", facts)
-    once("evaluated", judged)
+    once("evaluated", judged(evaluation, decision))
     root = version.tags["raro.root"]
 
     def decided(records: Sequence[log.Record]) -> log.Draft | None:
         if _has(records, "held", number) or _has(records, "promoted", number):
             return None
         before = standing(records).get("champion", "")
-        body = {"root": root, "reasons": [reason[:400] for reason in reasons[:8]], "before": before}
+        body = {"root": root, "reasons": shortened(reasons), "before": before}
         return log.Draft("promoted" if earned == "champion" else "held", number, PIPELINE, body)
 
     desk.append(decided, key)
     return desk.settle()
+
+
+def judged(evaluation: Mapping[str, Any], decision: Mapping[str, Any]) -> dict[str, Any]:
+    """What the log holds of an evaluation and what the gate made of it."""
+    return {
+        "benchmark": evaluation.get("benchmark"),
+        "n": evaluation.get("n"),
+        "decision": decision["decision"],
+        "metrics": digest_text(canonical(scores(dict(evaluation)))),
+        "sampled": evaluation.get("sampled", {}),
+    }
+
+
+def shortened(reasons: Sequence[str]) -> list[str]:
+    """Of the gate's reasons what fits into a record."""
+    return [reason[:400] for reason in reasons[:8]]
 
 
 def registered_facts(version: ModelVersion, run: Path | None) -> dict[str, Any]:

@@ -1,0 +1,39 @@
+"""A rejected candidate in the audit log: nothing of it is registered, and what it was, how it did and why it was refused stays.
+
+The record names no version. It is entered once for a run and its files; the same log holds the versions, so that who reads it
+sees what was tried and refused between two champions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..config import Config
+from ..errors import BadInput
+from ..tracking.runs import open_run
+from . import log
+from .desk import desk_of, key_of
+from .registration import PIPELINE, judged, shortened
+
+
+def reject(config: Config, run: Path, root: str, evaluation: Mapping[str, Any], decision: Mapping[str, Any]) -> str:
+    """Enters the rejection of this run's candidate and returns the log's head. root: digest of the candidate's files.
+    evaluation, decision: what evaluate and decide wrote. Raises BadInput where the policy requires a key that is not given,
+    ServiceFailed where the registry fails: like a registration, it is never put off."""
+    desk, key = desk_of(config, run), key_of(config)
+    if key is None and desk.policy.required:
+        raise BadInput("the policy requires signatures, and registry.signing_key is empty", "name a key: docs/audit.md")
+    tracked = open_run(config, run)
+    desk.begin(tracked.experiment)
+    body = {"root": root, "run_id": tracked.run_id, **judged(evaluation, decision), "reasons": shortened(decision["reasons"])}
+
+    def once(records: Sequence[log.Record]) -> log.Draft | None:
+        mine = (record.body for record in records if record.action == "rejected")
+        if any((one["root"], one["run_id"]) == (root, tracked.run_id) for one in mine):
+            return None
+        return log.Draft("rejected", "", PIPELINE, body)
+
+    desk.append(once, key)
+    return desk.settle()[-1].head
