@@ -33,6 +33,8 @@ def settle(task: PipelineTask, step: str, profile: Profile, reference: Callable[
         machine = replace(profile.light, **waits)
     task.set_display_name(f"{step}: {TITLES[step]}")
     task.set_container_image(reference(machine.image))
+    if "@sha256:" in reference(machine.image):
+        task.set_env_variable("RARO_IMAGE", reference(machine.image))  # a container cannot know it; the provenance names it
     task.set_retry(machine.retries, backoff_duration=machine.backoff, backoff_factor=2, backoff_max_duration=LONGEST_BACKOFF)
     kubernetes.set_timeout(task, machine.timeout)
     _ask_for(task, machine)

@@ -72,6 +72,7 @@ def test_nothing_is_installed_and_every_image_is_a_digest(released):
     assert "pip install" not in text and "unresolved" not in text
     for task, container, _ in tasks(released).values():
         assert re.fullmatch(r"registry\.example\.org/raro/raro-(cpu|cuda)@sha256:[0-9a-f]{64}", container["image"]), task
+        assert {"name": "RARO_IMAGE", "value": container["image"]} in container["env"], task
 
 
 def test_every_task_is_bounded_retried_and_not_root(released):

@@ -65,7 +65,7 @@ def statement(
         dependencies.append(
             {"name": "source", "digest": {"gitCommit": revision.split("-")[0]}, "annotations": {"describe": revision}}
         )
-    if image:
+    if "@sha256:" in image:
         dependencies.append({"name": "image", "uri": image, "digest": {"sha256": image.rpartition("@sha256:")[2]}})
     files = manifest(folder, ("README.md", FILE, "bom.cdx.json"))["files"]
     return {
