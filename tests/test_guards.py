@@ -129,6 +129,32 @@ def test_entropy_fooled_and_chance_are_seen_and_one_odd_step_is_not():
     assert {a.guard for a in found} == {"entropy", "fooled", "chance"} and {a.since for a in found} == {3}
 
 
+def test_a_policy_that_was_better_before_is_seen(tmp_path):
+    """A step far too long destroys what the policy wrote; the older snapshots' answers beat what is left of it."""
+    wild = {"raro.learning_rate": 0.3, "raro.steps": 3, "raro.snapshots": 3, "guards.window": 2, "probes.older_items": 8}
+    off = {"drift": "off", "flood": "off", "entropy": "off", "fooled": "off", "chance": "off", "cycling": "stop"}
+    told, warnings = trained(tmp_path, **wild, **{"guards.actions": off, "probes.health_every": 0, "rollout.policy_tokens": 60})
+    assert told["stopped_by_guard"] == "cycling" and "older snapshot's answers" in warnings[0]
+
+
+def test_training_ends_early_where_snapshots_get_no_better(tmp_path):
+    """Without a learning rate every snapshot's answers are those of the start: even, and no better."""
+    still = {"raro.learning_rate": 0.0, "raro.snapshots": 6, "raro.early_stop": 2, "probes.older_items": 6}
+    told, warnings = trained(tmp_path, **still)
+    assert told["stopped_early"] and told["steps"] == 2 and told["alarms"] == [] and warnings == []
+
+
+def test_a_snapshot_beyond_the_kl_budget_is_not_chosen(tmp_path):
+    """The same run twice: with the budget between the snapshots' own KL only those within are judged."""
+    more = {"raro.snapshots": 3, "raro.learning_rate": 2e-3, "probes.matrix_items": 0, "rollout.policy_tokens": 60}
+    free, _ = trained(tmp_path / "free", **more)
+    kl = {e["step"]: e["values"]["policy/kl"] for e in events.read(tmp_path / "free")[0] if e["kind"] == "metrics"
+          and e["stage"] == "train"}  # fmt: skip
+    assert free["selection"]["steps"] == [2, 4, 6] and kl[2] < kl[6]
+    bound, _ = trained(tmp_path / "bound", **more, **{"raro.kl_budget": max(kl[2], kl[4]) if kl[6] > kl[4] else kl[2]})
+    assert 6 not in bound["selection"]["steps"] and bound["selected_step"] != 6
+
+
 def test_an_alarm_of_a_figure_that_is_seldom_measured_goes_back_to_its_first_value():
     watch = Watch(Guards(window=2))
     found = [watch.observe(step, {"health/accuracy": 0.5} if step % 10 == 0 else {}) for step in range(1, 21)]
@@ -140,3 +166,10 @@ def test_a_guard_nobody_knows_is_refused():
         load("countdown-mini", ["guards.actions={nan: stop}"])
     with pytest.raises(BadInput, match=r"guards\.actions"):
         load("countdown-mini", ["guards.actions={tie: panic}"])
+
+
+def test_a_budget_or_an_early_stop_without_what_it_needs_is_refused():
+    with pytest.raises(BadInput, match=r"raro\.kl_pol is 0"):
+        load("countdown-mini", ["raro.kl_budget=0.1", "raro.kl_pol=0"])
+    with pytest.raises(BadInput, match="no snapshots are compared"):
+        load("countdown-mini", ["raro.early_stop=2", "probes.older_items=0"])

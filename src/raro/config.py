@@ -42,7 +42,7 @@ PersonalKind = Literal[
     "name", "address", "date", "age", "phone", "email", "national_id", "record_number", "account", "url", "ip", "device"
 ]
 PersonalAction = Literal["drop", "mask", "keep"]
-GuardName = Literal["finite", "flood", "tie", "drift", "entropy", "fooled", "chance"]
+GuardName = Literal["finite", "flood", "tie", "drift", "entropy", "fooled", "chance", "cycling"]
 GuardAction = Literal["off", "warn", "damp", "roll_back", "stop"]
 Reader = Literal["auto", "columns", "chat", "stackexchange", "squad", "choice", "countdown"]
 
@@ -264,6 +264,17 @@ class Raro:
     snapshots: int = doc(
         8, "weights kept on the way, evenly spaced, among which the candidate is chosen; 0: the last step's (O)", low=0
     )
+    kl_budget: float = doc(
+        0.0,
+        "KL of the policy to the warm start, nats a token, above which a snapshot is not chosen; 0: none (O: not measured)",
+        low=0,
+    )
+    early_stop: int = doc(
+        0,
+        "snapshots in a row, since the policy plays, whose answers the critic likes no better than an older one's, after which "
+        "training ends; 0: never (O: not measured)",
+        low=0,
+    )
     checkpoint_every: int = doc(20, "steps between checkpoints (O)", low=1)
     keep_checkpoints: int = doc(2, "newest checkpoints kept on disk (O)", low=1)
 
@@ -295,7 +306,13 @@ class Guards:
     )
     chance: float = doc(
         0.75,
-        "of the critic's health, ties counting half, under which it knows nothing: .5 is chance (M: .90 at least in 5 runs)",
+        "of the critic's health, ties counting half, under which it knows nothing: .5 is chance (M: .91 at least in 5 runs)",
+        low=0,
+        high=1,
+    )
+    cycling: float = doc(
+        0.65,
+        "what an older snapshot's answers get beside the present ones, above which the policy was better before; .5: even (O)",
         low=0,
         high=1,
     )
@@ -314,11 +331,17 @@ class Probes:
         "0: never (O)",
         low=0,
     )
-    health_items: int = doc(48, "dev demonstrations of such a look (M: cost)", low=1)
+    health_items: int = doc(32, "dev demonstrations of such a look (M: cost)", low=1)
     gradients_every: int = doc(10, "steps between measurements of the angle between both roles' gradients; 0: never (O)", low=0)
-    gradient_samples: int = doc(64, "samples of each role for that (M: cost)", low=1)
+    gradient_samples: int = doc(32, "samples of each role for that (M: cost)", low=1)
+    older_items: int = doc(
+        16,
+        "dev questions on which each snapshot's answers are compared with the older ones' by the present critic; 0: never "
+        "(M: cost)",
+        low=0,
+    )
     matrix_items: int = doc(
-        32,
+        16,
         "dev questions on which, at the end, all snapshots' policies are judged by all snapshots' critics, and among "
         "themselves by the last; 0: not (M: cost)",
         low=0,
@@ -666,6 +689,11 @@ def parse(data: Mapping[str, Any] | str) -> Config:
         raise BadInput(
             "raro.verdict is expected, and raro.updates is above 1", "an expectation is learnt from once: set raro.updates=1"
         )
+    if config.raro.kl_budget and not config.raro.kl_pol:
+        raise BadInput("raro.kl_budget is set, and no KL is measured: raro.kl_pol is 0", "set raro.kl_pol, be it to 1e-6")
+    if config.raro.early_stop and not (config.probes.older_items and config.raro.snapshots):
+        line = "raro.early_stop is set, and no snapshots are compared"
+        raise BadInput(line, "set raro.snapshots and probes.older_items above 0")
     if config.raro.lambda_pol == config.raro.lambda_crit == 0:
         raise BadInput("raro.lambda_pol and raro.lambda_crit are both 0", "give at least one role a weight")
     if 0 < config.raro.gate < config.raro.gate_shut:

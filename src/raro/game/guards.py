@@ -93,6 +93,7 @@ class Watch:
         above("flood", "policy", s.flood, "share of the policy's rollouts that are malformed or cut off")
         above("flood", "critic", s.flood, "share of the critic's rollouts that are malformed or cut off")
         above("tie", "tie", s.tie, "share of ties among the verdicts on fresh pairs")
+        above("cycling", "older", s.cycling, "what an older snapshot's answers get beside the present ones")
         above("drift", "policy_kl", s.drift_policy, "KL of the policy to the warm start, nats a token")
         above("drift", "critic_kl", s.drift_critic, "KL of the critic to the warm start, nats a token")
         if self.start and now.get("entropy", self.start) < s.entropy * self.start:
@@ -120,6 +121,7 @@ def _watched(figures: Mapping[str, float]) -> dict[str, float]:
             ("critic_kl", "critic/kl"),
             ("entropy", "policy/entropy"),
             ("chance", "health/accuracy"),
+            ("older", "game/older"),
         )
         if name in figures
     }

@@ -14,14 +14,17 @@ from itertools import combinations
 
 import numpy as np
 
+from ..benchmarks import asking
 from ..benchmarks.judging import verdicts
 from ..benchmarks.statistics import Interval, bradley_terry
 from ..config import Config
 from ..game.rewards import EVEN, win
-from ..records import Demonstration
+from ..records import Demonstration, Sampling
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
 
+STEP = 2**31 + 1
+"""Its own place in the noise's key, apart from every step of the game."""
 Answers = Sequence[str | None]
 
 
@@ -41,6 +44,14 @@ def duality_gaps(win_rates: Sequence[Sequence[float]]) -> list[float]:
     """max over i of W[i][t], less min over j of W[t][j], of every t: never negative. win_rates: square."""
     square = np.asarray(win_rates, dtype=np.float64)
     return [float(gap) for gap in square.max(axis=0) - square.min(axis=1)]
+
+
+def written(speaker: Speaker, engine: Engine, items: Sequence[Demonstration], config: Config) -> list[str | None]:
+    """The policy's answers to held-out questions, sampled; None where one is malformed. The same noise at every call."""
+    asked = [asking.policy(speaker, d.question, config, "selection", i) for i, d in enumerate(items)]
+    sampling = Sampling(config.rollout.temperature, config.rollout.policy_tokens, config.seed, STEP)
+    read = [speaker.read(completion) for (completion,) in engine.generate(asked, 1, sampling)]
+    return [parts[1] if parts else None for parts in read]
 
 
 def points(speaker: Speaker, engine: Engine, items: Sequence[Demonstration], answers: Answers, config: Config) -> list[float]:

@@ -83,6 +83,11 @@ class Method:
         settings = self.config.raro
         return max(step / settings.steps, self.written / settings.tokens if settings.tokens else 0.0)
 
+    @property
+    def finished(self) -> bool:
+        """Whether there is nothing more to be gained, before all steps are made."""
+        return False
+
     def draw(self, step: int) -> list[int]:
         """Q demonstrations: whole shuffled epochs, one after another, so that the place in the data follows from the step
         alone."""
@@ -213,6 +218,11 @@ class Method:
             temperature = rollout.critic_temperature or rollout.temperature
             return Sampling(temperature, rollout.critic_tokens, self.config.seed, step)
         return Sampling(rollout.temperature, rollout.policy_tokens, self.config.seed, step)
+
+
+def passed(before: float, now: float, marks: int) -> bool:
+    """Whether training went past one of `marks` even marks on its way, the last of which is its end."""
+    return min(1.0, now) * marks // 1 > before * marks // 1
 
 
 def learning_rate(peak: float, step: int, progress: float, warmup: int, decay: str) -> float:

@@ -11,27 +11,32 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..config import Config
+from ..game.rewards import EVEN
 from ..learning.losses import Loss
 from ..learning.update import Learner, Stream
 from ..records import Demonstration, Sample
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
 from .health import HealthSet
+from .matrix import against, written
 
 
 @dataclass
 class Probes:
-    """The probes of one run. seconds: what they took in the step that is being made."""
+    """The probes of one run. seconds: what they took in the step that is being made. older: of where the policy started
+    to play and of each snapshot since, {"step", "kl" (nats a token, or None), "answers", "rival" (game/older, or None)}."""
 
     config: Config
     speaker: Speaker
     held_out: Sequence[Demonstration]
     seconds: float = field(default=0.0, init=False)
+    older: list[dict[str, Any]] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self.health_set = HealthSet(self.config, self.held_out)
@@ -44,6 +49,29 @@ class Probes:
         found = self.health_set.look(self.speaker, critic)
         self.seconds += time.perf_counter() - started
         return found
+
+    def look_back(self, policy: Engine, critic: Engine, step: int, kl: float | None) -> dict[str, float]:
+        """game/older: what the best of the older snapshots' answers gets beside the present policy's, to the same held-out
+        questions, in the present critic's eyes, ties half. Above .5 the policy was better before: it goes in a circle, or
+        down. Called where a snapshot is taken; empty at the first."""
+        started = time.perf_counter()
+        items = self.held_out[: self.config.probes.older_items]
+        answers = written(self.speaker, policy, items, self.config) if items else []
+        rates = [
+            sum(got) / len(items)
+            for one in self.older
+            if items
+            for got in [against(self.speaker, critic, items, one["answers"], answers, self.config)]
+        ]
+        rival = max(rates) if rates else None
+        self.older.append({"step": step + 1, "kl": kl, "answers": answers, "rival": rival})
+        self.seconds += time.perf_counter() - started
+        return {} if rival is None else {"game/older": rival}
+
+    def stalled(self) -> int:
+        """Snapshots in a row, the last one included, that were no better than an older one."""
+        better = [i for i, one in enumerate(self.older) if one["rival"] is None or one["rival"] < EVEN]
+        return len(self.older) - 1 - better[-1] if better else 0
 
     def angle(
         self, learner: Learner, samples: Sequence[Sample], streams: Mapping[str, Stream], loss: Loss, step: int

@@ -37,9 +37,9 @@ from ..rollout.engine import Engine
 from . import judgements
 from .figures import critic_figures, policy_figures, said_of_rollouts
 from .judgements import Judgement
-from .method import Answer, Method
+from .method import Answer, Method, passed
 from .probes import Probes
-from .selection import Selection, select
+from .selection import Selection, select, within
 
 
 @dataclass
@@ -73,10 +73,12 @@ class Raro(Method):
 
     def step(self, step: int) -> tuple[dict[str, float], list[dict]]:
         """One step of the game and one update. Returns its figures and the judged pairs, to be looked at."""
-        settings, playing = self.config.raro, self.gate.open
+        settings, playing, before = self.config.raro, self.gate.open, self.progress(step)
         self.begin()
         opened = 0 if settings.gate <= 0 else self.gate.step_opened
         tau_crit = controllers.ramp(step, opened, settings.tau_ramp, settings.tau_crit, settings.tau_start)
+        if playing and not self.probes.older:
+            self.probes.look_back(self.engine, self.critic, step - 1, None)  # where the policy starts from
         answers = self.answer(self.draw(step), step)
         fresh = self.pair(answers, step)
         trained, others, earlier = self.shared_out(fresh, step)
@@ -97,7 +99,10 @@ class Raro(Method):
         }
         probed = {} if self.own else self.probes.angle(self.learner, samples, streams, self.loss(), step)
         learned = self.learn(samples, streams, step)
-        probed |= self.probes.health(self.critic, step) | self.probes.taken()
+        probed |= self.probes.health(self.critic, step)
+        if playing and passed(before, self.progress(step + 1), settings.snapshots):
+            probed |= self.probes.look_back(self.engine, self.critic, step, learned.get("policy/kl"))
+        probed |= self.probes.taken()
         self.replay.add([Replayed(step, a.item, a.text) for a in answers if a.text is not None])
         named = [j.outcome for group in judged for j in group if j.pair.age == 0]
         self.gate.observe(step, named.count("expert"), named.count("policy"))
@@ -251,12 +256,14 @@ class Raro(Method):
     def select(
         self, snapshots: Sequence[tuple[int, Path]], held_out: Sequence[Demonstration], progress: Callable | None = None
     ) -> Selection | None:
-        """The snapshot that its worst frozen critic likes best, of those since the gate opened. With a critic of its own the
-        last step's, since the snapshots hold no critic."""
+        """The snapshot that its worst frozen critic likes best, of those since the gate opened and within the KL
+        budget. With a critic of its own the last step's, since the snapshots hold no critic."""
         if self.own is not None:
             return None
         opened = self.gate.step_opened or 0
         known = [(step, path) for step, path in snapshots if step > opened]
+        kl = {one["step"]: one["kl"] for one in self.probes.older if one["kl"] is not None}
+        known = within(known, kl, self.config.raro.kl_budget)
         return select(self.speaker, known, held_out, self.config, progress=progress) if held_out and len(known) > 1 else None
 
     def beside(self) -> dict[str, checkpoints.Part]:
@@ -264,9 +271,19 @@ class Raro(Method):
 
     def state(self) -> dict:
         """The game's state as plain JSON."""
-        return super().state() | {"replay": self.replay.state(), "gate": dataclasses.asdict(self.gate)}
+        return super().state() | {
+            "replay": self.replay.state(),
+            "gate": dataclasses.asdict(self.gate),
+            "older": self.probes.older,
+        }
 
     def restore(self, state: dict) -> None:
         super().restore(state)
         self.replay.restore(state["replay"])
         self.gate = controllers.CriticGate(**state["gate"])
+        self.probes.older = list(state["older"])
+
+    @property
+    def finished(self) -> bool:
+        """Whether `raro.early_stop` snapshots in a row were no better than an older one."""
+        return 0 < self.config.raro.early_stop <= self.probes.stalled()

@@ -8,21 +8,17 @@ which answer is right.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors.torch import load_file
 
-from ..benchmarks import asking
 from ..config import Config
-from ..records import Demonstration, Sampling
+from ..records import Demonstration
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
-from .matrix import Answers, Matrix, duality_gaps, points, ratings
-
-STEP = 2**31 + 1
-"""The selection's own place in the noise's key, apart from every step of the game."""
+from .matrix import Answers, Matrix, duality_gaps, points, ratings, written
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,7 @@ def select(
     answers = []
     for _, path in snapshots:
         engine.load(load_file(path))
-        answers.append(_answers(speaker, engine, held_out, config))
+        answers.append(written(speaker, engine, held_out, config))
         tick()
     columns = []  # what each snapshot's answers got before a critic, by item
     for at, (_, path) in enumerate(snapshots[first:], first):
@@ -101,8 +97,10 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _answers(speaker: Speaker, engine: Engine, items: Sequence[Demonstration], config: Config) -> list[str | None]:
-    asked = [asking.policy(speaker, d.question, config, "selection", i) for i, d in enumerate(items)]
-    sampling = Sampling(config.rollout.temperature, config.rollout.policy_tokens, config.seed, STEP)
-    read = [speaker.read(completion) for (completion,) in engine.generate(asked, 1, sampling)]
-    return [parts[1] if parts else None for parts in read]
+def within(snapshots: Sequence[tuple[int, Path]], kl: Mapping[int, float], budget: float) -> list[tuple[int, Path]]:
+    """The snapshots whose policy has gone no further from the warm start than the budget, nats a token; where all have, the one
+    that has gone least. kl: by step; a snapshot of which it is not known is within. budget: 0 for none."""
+    if not budget or not snapshots:
+        return list(snapshots)
+    near = [one for one in snapshots if kl.get(one[0], 0.0) <= budget]
+    return near or [min(snapshots, key=lambda one: kl[one[0]])]

@@ -54,8 +54,12 @@ class Guarding:
         """Checkpoints that must be kept so that one of them is from before whatever an alarm is raised for."""
         if not self.goes_back:
             return 0
-        between = self.config.probes.health_every if "chance" in self._back_for else 1
-        return 1 + max(self.settings.window, math.ceil(self.settings.window * between / self.config.raro.checkpoint_every))
+        settings, between = self.config.raro, 1
+        if "chance" in self._back_for:
+            between = self.config.probes.health_every
+        if "cycling" in self._back_for:
+            between = max(between, math.ceil(settings.steps / max(1, settings.snapshots)))
+        return 1 + max(self.settings.window, math.ceil(self.settings.window * between / settings.checkpoint_every))
 
     @property
     def _back_for(self) -> set[GuardName]:

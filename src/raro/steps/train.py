@@ -125,6 +125,7 @@ def train(config: Config, play: Play) -> None:
     from ..learning.adapters import merge
     from ..learning.update import NotFinite
     from ..methods import method_of
+    from ..methods.method import passed
     from ..rollout.models import open_model, save_model
     from .guarding import Guarding
 
@@ -163,7 +164,7 @@ def train(config: Config, play: Play) -> None:
 
     if writes and not found and guarding.goes_back:
         save()
-    while (before := game.progress(done)) < 1 and not guarding.stopped:
+    while (before := game.progress(done)) < 1 and not (guarding.stopped or game.finished):
         begun = time.perf_counter()
         try:
             figures, rows = game.step(done)
@@ -178,9 +179,9 @@ def train(config: Config, play: Play) -> None:
         if writes:
             events.metrics(done, figures)
             events.progress(done, max(done, round(done / progress)), "steps")
-            if shown and _passed(before, progress, SHOWN):
+            if shown and passed(before, progress, SHOWN):
                 transcripts.add(shown.rows(rows, TEXTS))
-            if _passed(before, progress, settings.snapshots):
+            if passed(before, progress, settings.snapshots):
                 checkpoints.save_weights(folder, done, speaker.model)
             if done % settings.checkpoint_every == 0 or progress >= 1:
                 save()
@@ -207,6 +208,7 @@ def train(config: Config, play: Play) -> None:
             "selection": dataclasses.asdict(selection) if selection else None,
             "gate_opened": game.state().get("gate", {}).get("step_opened"),
             "alarms": guarding.watch.alarms,
+            "stopped_early": game.finished,
             "stopped_by_guard": guarding.watch.alarms[-1]["guard"] if guarding.stopped else None,
             "processes": learner.accelerator.num_processes,
         }
@@ -235,11 +237,6 @@ def _learner(speaker: Speaker, config: Config) -> tuple[Learner, Any]:
         half=config.base.dtype == "bfloat16",
     )
     return Learner(speaker.model, reference, optimisation, speaker.pad_id), adapters
-
-
-def _passed(before: float, now: float, marks: int) -> bool:
-    """Whether training went past one of `marks` even marks on its way, the last of which is its end."""
-    return min(1.0, now) * marks // 1 > before * marks // 1
 
 
 def look(speaker: Speaker, dev: list, config: Config, thinking: bool) -> dict[str, float]:
