@@ -71,15 +71,17 @@ def main(config: Config, rounds: int = 5, compare: bool = False) -> dict:
 
 def _contenders(config: Config, compare: bool) -> tuple[dict[str, Contender], dict[str, Contender]]:
     """256 sequences of the policy's own questions to generate; what was generated, to train on."""
+    import dataclasses
     import random
 
     import torch
 
     from .benchmarks import asking
     from .benchmarks.countdown import problems
+    from .benchmarks.measure import countdown_score, measure
     from .learning.losses import on_policy
     from .learning.update import Learner, Optimisation, Stream
-    from .records import Sample, Sampling
+    from .records import Demonstration, Sample, Sampling
     from .rollout.models import open_model
     from .rollout.plain import PlainEngine
     from .rollout.slots import SlotEngine
@@ -101,6 +103,13 @@ def _contenders(config: Config, compare: bool) -> tuple[dict[str, Contender], di
     def count(groups: list) -> int:
         return sum(len(c.ids) for group in groups for c in group)
 
+    own = dataclasses.replace(config, rollout=dataclasses.replace(config.rollout, engine="slots", slots=256))
+    items = [Demonstration(question=p.question, answer="", source="", licence="", group="") for p in asked]
+
+    def evaluate() -> int:
+        """The same questions as an evaluation asks them: prompts made, answers read and checked, everything counted."""
+        return measure(speaker, items, own, 1.0, 8, score=countdown_score).tokens
+
     def generate() -> int:
         """As anyone would call it: left-padded, do_sample, no keyed noise. Tokens after a row's end are not counted."""
         longest = max(len(p.ids) for p in prompts)
@@ -120,7 +129,10 @@ def _contenders(config: Config, compare: bool) -> tuple[dict[str, Contender], di
         learner = Learner(speaker.model, None, settings, speaker.pad_id)
         return lambda: int(learner.update(samples, {"policy": Stream()}, on_policy, 0.0)["tokens"])
 
-    generation: dict[str, Contender] = {"slot engine": lambda: count(engine.generate(prompts, 8, sampling))}
+    generation: dict[str, Contender] = {
+        "slot engine": lambda: count(engine.generate(prompts, 8, sampling)),
+        "evaluation": evaluate,
+    }
     training: dict[str, Contender] = {f"train, {layout}": trainer(layout) for layout in ("shared", "rows", "packed")}
     if compare:
         twin = PlainEngine(speaker.model, speaker.end_ids, speaker.pad_id, 256)
