@@ -385,6 +385,10 @@ class Evaluation:
         "critics, classifiers; 0: none (O)",
         low=0,
     )
+    rubrics: str = doc(
+        "", "JSONL file of cases in HealthBench's format, of whose criteria the judge says which an answer meets; empty: none"
+    )
+    rubric_cases: int = doc(200, "cases of that file which are read (O: as many as judge.items)", low=1)
     general: Literal["auto", "always", "never"] = doc(
         "auto", "base and candidate answer a fixed set of general items; auto: unless the base is a packaged miniature"
     )

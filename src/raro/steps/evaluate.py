@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..benchmarks.measure import Measured
     from ..registry.models import Champion
     from ..rollout.models import Speaker
+    from .evidence import Evidence
 
 
 def run(config: Config, run: Path) -> dict:
@@ -78,7 +79,7 @@ def run(config: Config, run: Path) -> dict:
             report["tournament"] = _tournament(items, folders["candidate"], config, step)
         report |= evidence.report(folders, step.events.progress)
         judged, verdicts = _judged(results, items, config, step)
-        report |= judged
+        report |= judged | _rubrics(evidence, judged, config, step)
         report["seconds"] = time.perf_counter() - started
         (step.folder / "evaluation.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
         with (step.folder / "items.jsonl").open("w", encoding="utf-8") as file:
@@ -186,14 +187,32 @@ def _judged(results: dict[str, dict[str, Measured]], items: list, config: Config
         return {}, {}
     from ..benchmarks.judge import judged
 
-    def tick(text: str, done: int, of: int) -> None:
-        if done == of or done % max(1, of // 20) == 0:  # an event a reply would drown the others
-            step.events.progress(done, of, text)
-
-    report, scores = judged(items, {arm: found["greedy"].answers for arm, found in results.items()}, config, tick)
+    report, scores = judged(items, {arm: found["greedy"].answers for arm, found in results.items()}, config, _seldom(step))
     if report["status"] != "used":
         step.events.note(f"the judge's figures cannot be used: {report['why']}", "warning")
     return {"judge": report}, scores
+
+
+def _rubrics(evidence: Evidence, judged: dict, config: Config, step: Step) -> dict:
+    """{"rubrics": the arms' scores by the criteria of evaluation.rubrics}; no figures of a judge that is not believed."""
+    if not evidence.cases:
+        return {}
+    from ..benchmarks.judge import ticked
+
+    judge = judged.get("judge", {"status": "refused", "why": "there is no judge"})
+    if judge["status"] != "used":
+        return {"rubrics": {"status": "refused", "why": judge["why"]}}
+    return {"rubrics": ticked(evidence.cases, evidence.to_cases, config, _seldom(step))}
+
+
+def _seldom(step: Step) -> Callable[[str, int, int], None]:
+    """Tells a judge's progress in twenty lines: an event a reply would drown the others."""
+
+    def tick(text: str, done: int, of: int) -> None:
+        if done == of or done % max(1, of // 20) == 0:
+            step.events.progress(done, of, text)
+
+    return tick
 
 
 def _tick(step: Step, before: int, total: int, text: str, done: int, of: int) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..benchmarks import choices, critics, exposure, general, likelihood, telling
-from ..benchmarks.measure import Measured
+from ..benchmarks import choices, critics, exposure, general, likelihood, rubrics, telling
+from ..benchmarks.measure import Measured, measure
 from ..config import Config
 from ..demonstrations import canaries
 from ..methods import method_of
@@ -20,7 +20,8 @@ Progress = Callable[[int, int, str], None]
 
 
 class Evidence:
-    """take: called once for each arm. report: afterwards, for evaluation.json."""
+    """take: called once for each arm. report: afterwards, for evaluation.json. cases, to_cases: those with rubrics, and every
+    arm's answers to them, for the judge."""
 
     def __init__(self, items: Sequence[Demonstration], data: Path, config: Config):
         """data: the ingest folder."""
@@ -33,6 +34,8 @@ class Evidence:
         self._choosing = list(items) if config.evaluation.benchmark == "choice" else []
         self._offered = choices.read(items, config) if self._choosing else {}
         self._likeliest: dict[str, list[float]] = {}
+        self.cases = rubrics.cases_of(config)
+        self.to_cases: dict[str, list[str]] = {}
 
     def take(self, arm: str, speaker: Speaker, greedy: Measured, thinking: bool) -> None:
         """What can only be asked of the open model, and its answers. greedy: of all items, in their order."""
@@ -43,6 +46,11 @@ class Evidence:
         if self._choosing:
             given = (self._choosing, self._offered, greedy.thoughts, self.config, thinking)
             self._likeliest[arm] = choices.likeliest(speaker, *given)
+        if self.cases:
+            asked = [Demonstration(question=c.question, answer="", source="", licence="", group="") for c in self.cases]
+            self.to_cases[arm] = measure(
+                speaker, asked, self.config, 0.0, thinking=thinking, score=lambda item, answer: 0.0
+            ).answers
         if not self.items:
             return
         n = len(self.items)

@@ -41,7 +41,7 @@ def run(config: Config, run: Path) -> dict:
 
 def check(config: Config, run: Path) -> None:
     """Everything that needs no large library and writes nothing. Raises BadInput, or ServiceFailed for what may pass."""
-    from ..benchmarks import judge
+    from ..benchmarks import judge, rubrics
     from ..demonstrations import sources
     from ..demonstrations.shown import Shown
     from ..tracking import server
@@ -50,6 +50,7 @@ def check(config: Config, run: Path) -> None:
     notice.address(config)
     check_base(config, run)
     judge.check(config.judge)
+    rubrics.check(config)
     sources(config.demonstrations.source)
     Shown.of(config)
     server.check(config)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from .address import check
 from .asking import Juror, Unusable, opened
+from .criteria import ticked
 from .judging import judged
 from .wording import described
 
-__all__ = ["Juror", "Unusable", "check", "described", "judged", "opened"]
+__all__ = ["Juror", "Unusable", "check", "described", "judged", "opened", "ticked"]

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from ...config import Config, Judge
 from ...storage import cache_folder, canonical, digest_text, writing
-from .wording import VERSION, Request, read
+from .wording import ENDINGS, VERSION, Request, read
 
 Progress = Callable[[int, int], None]
 
@@ -119,7 +119,7 @@ class Juror:
             said = json.loads(self._path(request).read_text(encoding="utf-8"))["said"]
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        ending = "VERDICT" if request.kind == "pair" else "SCORE"
+        ending = ENDINGS[request.kind]
         spelt = {"first": "1", "second": "2"}.get(said, said)
         return said if isinstance(said, str) and read(request.kind, f"{ending}: {spelt}") == said else None
 

@@ -21,6 +21,14 @@ MATERIAL = (
 )
 PAIR_END = "End with one line of its own: VERDICT: 1, VERDICT: 2, or VERDICT: tie."
 SCORE_END = "End with one line of its own: SCORE: and a whole number from 1 (useless) to 10 (as good as can be)."
+CRITERION = (
+    "You check an answer. You see a question, an answer to it and one criterion. Say whether the answer meets the criterion, "
+    "and nothing else about it; a criterion may name a fault, and is met where the answer has it. Reason briefly first."
+)
+"""After HealthBench's grader (arXiv 2505.08775)."""
+MET_END = "End with one line of its own: MET: yes, or MET: no."
+ENDINGS = {"pair": "VERDICT", "score": "SCORE", "criterion": "MET"}
+_MET = re.compile(r"[*_` ]*MET[*_` ]*:[*_` ]*(yes|no)[*_`. ]*", re.IGNORECASE)
 _VERDICT = re.compile(r"[*_` ]*VERDICT[*_` ]*:[*_` ]*(1|2|tie)[*_`. ]*", re.IGNORECASE)
 _SCORE = re.compile(r"[*_` ]*SCORE[*_` ]*:[*_` ]*(10|[1-9])(?: ?/ ?10)?[*_`. ]*", re.IGNORECASE)
 _NAMES = {"1": "first", "2": "second", "tie": "tie"}
@@ -28,9 +36,9 @@ _NAMES = {"1": "first", "2": "second", "tie": "tie"}
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One thing asked of a judge. kind: which answer is better, or how good is one."""
+    """One thing asked of a judge. kind: which answer is better, how good is one, or does it meet a criterion."""
 
-    kind: Literal["pair", "score"]
+    kind: Literal["pair", "score", "criterion"]
     system: str
     user: str
 
@@ -46,18 +54,28 @@ def score(question: str, answer: str, settings: Judge) -> Request:
     return Request("score", settings.rubric, f"{_marked({'question': question, 'answer': answer})}\n\n{MATERIAL} {SCORE_END}")
 
 
+def criterion(question: str, answer: str, asked: str) -> Request:
+    """Whether an answer meets a criterion."""
+    shown = _marked({"question": question, "answer": answer, "criterion": asked})
+    return Request("criterion", CRITERION, f"{shown}\n\n{MATERIAL} {MET_END}")
+
+
 def _marked(parts: dict[str, str]) -> str:
     mark = digest_text(canonical(parts))[:12]
     return "\n\n".join(f"[{mark} {name}]\n{text}\n[{mark} end]" for name, text in parts.items())
 
 
 def read(kind: str, text: str) -> str | None:
-    """What a reply says on its last line: first, second or tie of a pair, 1 to 10 of a score; None of anything else. A thought
+    """What a reply says on its last line: first, second or tie of a pair, 1 to 10 of a score, yes or no of a criterion;
+    None of anything else. A thought
     before it (</think>) is not looked at."""
     lines = [line for line in text.rpartition("</think>")[2].splitlines() if line.strip()]
     last = lines[-1].strip() if lines else ""
     if len(last) > 40:
         return None
+    if kind == "criterion":
+        found = _MET.fullmatch(last)
+        return found[1].lower() if found else None
     if kind == "score":
         found = _SCORE.fullmatch(last)
         return found[1] if found else None
