@@ -23,7 +23,7 @@ from .. import __version__
 from ..config import Config, ShowText
 from ..errors import ServiceFailed
 from ..storage import digest_file, read_json, write_json
-from . import costs, events, server, tables
+from . import costs, events, results, server, tables
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -211,6 +211,7 @@ def _send(config: Config, run: Path, tracked: Tracked, state: State, pending: Se
         _send_stage(run, tracked, state, stage, [event for event in pending if event["stage"] == stage])
     _send_data(config, run, tracked, state)
     _send_results(run, tracked, state)
+    results.send(run, tracked, state)
     costs.send(run, tracked, state)
     for name in (*FILES, *(FILES_WITH_TEXT if config.privacy.show_text is not ShowText.none else ())):
         path = run / name
@@ -297,6 +298,7 @@ def _send_results(run: Path, tracked: Tracked, state: State) -> None:
         return
     evaluation, now = read_json(path), int(path.stat().st_mtime * 1000)
     metrics = [Metric(name, value, now, 0) for name, value in scores(evaluation).items()]
+    metrics += [Metric(name, value, now, step) for name, value, step in results.figures(evaluation)]
     tracked.client.log_batch(tracked.run_id, metrics=metrics)
     if "decision" in evaluation:
         tracked.client.set_tag(tracked.run_id, "raro.decision", evaluation["decision"])

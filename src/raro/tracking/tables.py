@@ -28,7 +28,11 @@ Rows = Sequence[Mapping[str, Any]]
 def send(client: MlflowClient, run_id: str, path: Path) -> None:
     """Writes the tables of evaluate/items.jsonl into the run; sent again, they are the same."""
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    tables = dict(made(rows))
+    write(client, run_id, dict(made(rows)))
+
+
+def write(client: MlflowClient, run_id: str, tables: Mapping[str, Mapping[str, Any]]) -> None:
+    """Writes tables, by name, in pandas' split layout, in place of what stood there."""
     for name, table in tables.items():
         client.log_dict(run_id, table, name)
     listed = json.loads(client.get_run(run_id).data.tags.get(LISTED, "[]"))
@@ -41,9 +45,9 @@ def made(rows: Rows) -> Iterator[tuple[str, dict[str, Any]]]:
     """(name, table) of the rows of items.jsonl, tables in pandas' split layout: columns, data."""
     if not rows:
         return
-    yield "evaluation/items.json", _split([_flat(row) for row in rows])
+    yield "evaluation/items.json", split([_flat(row) for row in rows])
     for arm in rows[0].get("answers", {}):
-        yield f"evaluation/genai-{arm}.json", _split([_example(row, arm) for row in rows])
+        yield f"evaluation/genai-{arm}.json", split([_example(row, arm) for row in rows])
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,6 +67,7 @@ def _example(row: Mapping[str, Any], arm: str) -> dict[str, Any]:
     }
 
 
-def _split(rows: Rows) -> dict[str, Any]:
+def split(rows: Rows) -> dict[str, Any]:
+    """Rows in pandas' split layout; None where a row lacks a column."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     return {"columns": columns, "data": [[row.get(name) for name in columns] for row in rows]}

@@ -1,0 +1,97 @@
+"""What an evaluation compared, in MLflow: figures as metrics and tables on the parent run, where runs are compared.
+
+| table (evaluation/...) | rows |
+| gate.json | the gate's rules: outcome, what was found, why, figures |
+| tests.json | candidate against each arm: difference with interval, p, corrected p, effect, McNemar |
+| strata.json | each stratum and label: problems, every arm's score, the candidate less each rival |
+
+The items: tables.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..storage import digest_file, digest_text, read_json
+from . import tables
+
+if TYPE_CHECKING:
+    from .runs import State, Tracked
+
+FOLDER = "evaluation"
+Table = list[dict[str, Any]]
+
+
+def figures(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
+    """(metric, value, step): paired differences with their intervals, corrected p, the judge's win rates, and pass@k, whose
+    step is k. The scores themselves: runs.scores."""
+    for name, ways in (evaluation.get("paired") or {}).items():
+        for way, interval in ways.items():
+            for end, value in zip(("", "/low", "/high"), interval, strict=True):
+                yield f"paired/{way}/{name}{end}", value, 0
+    for way, tests in (evaluation.get("tests") or {}).items():
+        for arm, row in tests.items():
+            yield f"p/{way}/candidate-{arm}", row.get("p_holm", row["p"]), 0
+    for arm, curve in (evaluation.get("pass_at") or {}).items():
+        for k, value in curve:
+            yield f"pass_at/{arm}", value, k
+    for arm, interval in ((evaluation.get("judge") or {}).get("wins") or {}).items():
+        for end, value in zip(("", "/low", "/high"), interval, strict=True):
+            yield f"judge/{arm}{end}", value, 0
+
+
+def send(run: Path, tracked: Tracked, state: State) -> None:
+    """The tables of a decided evaluation, where they changed."""
+    paths = [run / "evaluation.json", run / "decide" / "decision.json"]
+    if not all(path.is_file() for path in paths):
+        return
+    digest = digest_text(" ".join(map(digest_file, paths)))
+    if state.sent.get(FOLDER) == digest:
+        return
+    evaluation, decision = map(read_json, paths)
+    made = {"gate": rules(decision), "tests": tests(evaluation), "strata": strata(evaluation)}
+    shown = {f"{FOLDER}/{name}.json": tables.split(rows) for name, rows in made.items() if rows}
+    tables.write(tracked.client, tracked.run_id, shown)
+    state.sent[FOLDER] = digest
+
+
+# -------------------------------------------------------------------------------------------------------------------- tables
+
+
+def rules(decision: Mapping[str, Any]) -> Table:
+    """Of decision.json; figures as JSON, for every rule has its own."""
+    return [
+        {key: rule[key] for key in ("rule", "outcome", "told", "why")} | {"figures": json.dumps(rule["figures"])}
+        for rule in decision.get("evidence", {}).get("rules") or []
+    ]
+
+
+def tests(evaluation: Mapping[str, Any]) -> Table:
+    """Of evaluation.json. wins, losses: McNemar's, None where nothing says right or wrong."""
+    found = []
+    for way, by_arm in (evaluation.get("tests") or {}).items():
+        for arm, row in by_arm.items():
+            difference, low, high = evaluation["paired"][f"candidate-{arm}"][way]
+            told = {"way": way, "against": arm, "difference": difference, "low": low, "high": high}
+            told |= {key: row.get(key) for key in ("p", "p_holm", "effect")}
+            test = row.get("mcnemar") or {}
+            found.append(told | {"wins": test.get("wins"), "losses": test.get("losses"), "mcnemar_p": test.get("p")})
+    return found
+
+
+def strata(evaluation: Mapping[str, Any]) -> Table:
+    """Of evaluation.json, sampled; a difference's interval covers all of them together."""
+    return [
+        {"stratum": name, "label": label, "n": row["n"]}
+        | row["scores"]
+        | {
+            f"candidate-{arm}{end}": value
+            for arm, gap in row.get("against", {}).items()
+            for end, value in zip(("", "/low", "/high"), gap, strict=True)
+        }
+        for name, by_label in (evaluation.get("strata") or {}).items()
+        for label, row in by_label.items()
+    ]
