@@ -1,12 +1,13 @@
-"""`make test-containers`: the project's own Dockerfile is built, and the pipeline runs whole in its image, a container a task.
+"""`make test-containers`: the project's own Dockerfile is built, and the pipeline runs whole in its image, a container a task:
+once without a network, once with MLflow as it is deployed, on a real PostgreSQL, and its weights and artifacts in SeaweedFS.
 
-For a bare Debian 12 with root, podman and debootstrap. It needs no image registry: without --base a stand-in for
+For a bare Debian 12 with root, podman, debootstrap and postgresql. It needs no image registry: without --base a stand-in for
 python:3.11-slim is made with debootstrap from the machine's own mirror, so that the Dockerfile builds unchanged. Packages come
-from where the machine's pip finds them. Containers run as the image's user, on a read-only root, without capabilities, and
-without a network.
+from where the machine's pip finds them. Containers run as the image's user, on a read-only root, without capabilities.
 
-What it proves: the Dockerfile builds; the image holds no compiler and no pip, runs as 65532 and offline; every step works,
-and the pipeline ends with a registered model. What it cannot: Kubernetes, Kubeflow's backend, a GPU.
+What it proves: the Dockerfile builds; the image holds no compiler and no pip, runs as 65532 and offline; every step works;
+the pipeline ends with a registered model, with and without services beside it. What it cannot: Kubernetes, Kubeflow's backend,
+a GPU.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ runtime="runc"
 cgroup_manager="cgroupfs"
 events_logger="file"
 """
+STORE = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
 LOCKED_DOWN = {
     "entrypoint": ["/usr/bin/env"],  # kfp's runner gives a command and leaves the image's `raro` before it; a pod's replaces it
     "read_only": True,
@@ -155,8 +157,26 @@ def service(scratch: Path) -> Iterator[None]:
         process.wait()
 
 
-def run(scratch: Path) -> None:
-    """The default configuration made very small, every task a container."""
+@contextlib.contextmanager
+def beside(scratch: Path) -> Iterator[dict[str, str]]:
+    """SeaweedFS, and MLflow as it is deployed, on PostgreSQL; yields the variables by which a task finds them."""
+    from servers import s3_server
+    from test_mlflow_settings import deployed
+
+    (scratch / "store").mkdir()
+    (scratch / "mlflow").mkdir()
+    with s3_server(scratch / "store"):
+        found = {key: os.environ[key] for key in STORE}
+        with deployed(
+            scratch / "mlflow", 5000, **found, S3_BUCKET="models", MLFLOW_S3_ENDPOINT_URL=found["AWS_ENDPOINT_URL"]
+        ) as uri:
+            user = {f"MLFLOW_TRACKING_{key}": f"the-mlflow_auth_admin_{key.lower()}" for key in ("USERNAME", "PASSWORD")}
+            yield {**found, **user, "MLFLOW_TRACKING_URI": uri}
+
+
+def run(place: Path, given: dict[str, str]) -> Path:
+    """The default configuration made very small, every task a container; returns the run's folder. given: variables of the
+    tasks; with none they have no network, and the run tracks itself."""
     os.environ["RARO_IMAGE"] = IMAGE
     from kfp import local
     from test_pipeline import FULL, GATES, SMALL, stages
@@ -164,22 +184,48 @@ def run(scratch: Path) -> None:
     from raro.config import load
     from raro.pipelines.retraining import as_parameter, retraining
     from raro.storage import read_json
+    from raro.tracking import events
 
     os.umask(0)  # kfp makes folders here as root, and the tasks write into them as 65532
-    place = scratch / "pipeline"
     place.mkdir()
     settings = {key: json.dumps(value) for key, value in (SMALL | GATES["promote"]).items()}
+    settings |= {"tracking.uri": given["MLFLOW_TRACKING_URI"], "registry.store": "s3://models/raro"} if given else {}
     config = load("countdown-mini", [f"{key}={value}" for key, value in settings.items()])
-    local.init(local.DockerRunner(**LOCKED_DOWN), pipeline_root=str(place), raise_on_error=True)
+    placed = LOCKED_DOWN | ({"network_mode": "host", "environment": given} if given else {})
+    local.init(local.DockerRunner(**placed), pipeline_root=str(place), raise_on_error=True)
     started = time.monotonic()
     retraining(config=as_parameter(config), run=f"{place}/runs/")  # a folder by the run's id, as on a cluster
+    took = time.monotonic() - started
     (folder,) = (place / "runs").iterdir()
     assert stages(folder) == dict.fromkeys([*FULL, "register", "finish"], "done")
     summary = read_json(folder / "finish" / "summary.json")
     assert summary["state"] == "succeeded" and read_json(folder / "register" / "registration.json")["alias"] == "champion"
     assert {path.stat().st_uid for path in folder.rglob("*")} == {65532}
+    assert not [event for event in events.read(folder)[0] if event.get("level") == "warning"]
     spent = sum(stage["seconds"] for stage in summary["stages"].values())
-    print(f"pipeline: {time.monotonic() - started:.0f} s in {len(FULL) + 2} containers, {spent:.0f} s of them in the steps")
+    print(f"pipeline: {took:.0f} s in {len(FULL) + 2} containers, {spent:.0f} s of them in the steps", flush=True)
+    return folder
+
+
+def tracked(folder: Path, given: dict[str, str]) -> None:
+    """MLflow holds the run, its steps and the champion, and the champion's weights lie in the store, whole."""
+    os.environ.update(given)
+    import boto3
+    from mlflow import MlflowClient
+
+    from raro.storage import read_json
+
+    client = MlflowClient(given["MLFLOW_TRACKING_URI"])
+    found = client.search_runs([client.get_experiment_by_name("raro").experiment_id])
+    named = {one.info.run_name: one for one in found}
+    assert named[folder.name].info.status == "FINISHED" and named["train"].data.metrics["cost/tokens"] > 0
+    champion = client.get_model_version_by_alias("countdown-mini", "champion")
+    prefix = champion.source.removeprefix("s3://models/")
+    stored = boto3.client("s3").list_objects_v2(Bucket="models", Prefix=prefix)["Contents"]
+    sizes = {item["Key"].removeprefix(f"{prefix}/"): item["Size"] for item in stored}
+    files = read_json(folder / "register" / "registration.json")
+    assert sizes["model.safetensors"] == (folder / "train" / "model" / "model.safetensors").stat().st_size, (sizes, files)
+    print(f"MLflow on PostgreSQL: {len(found)} runs; champion {champion.version} at {champion.source}", flush=True)
 
 
 def main() -> None:
@@ -190,7 +236,9 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what is mounted and running is cleaned up
     for tool in ("podman", *(() if args.base or args.built else ("debootstrap",))):
         if not shutil.which(tool):
-            raise SystemExit(f"raro: {tool} is not installed: apt-get install podman buildah runc netavark debootstrap")
+            raise SystemExit(
+                f"raro: {tool} is not installed: apt-get install podman buildah runc netavark debootstrap postgresql"
+            )
     scratch = Path(tempfile.mkdtemp(prefix="raro-containers-"))
     scratch.chmod(0o755)
     try:
@@ -202,7 +250,9 @@ def main() -> None:
             build(scratch)
         look()
         with service(scratch):
-            run(scratch)
+            run(scratch / "alone", {})
+            with beside(scratch) as given:
+                tracked(run(scratch / "tracked", given), given)
     finally:
         clear(scratch)
 

@@ -64,16 +64,16 @@ def initial_sql() -> str:
     return manifest("postgres.yaml")[0]["data"]["auth.sql"]
 
 
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    """MLflow's server, once it answers."""
-    place = tmp_path_factory.mktemp("mlflow")
+@contextmanager
+def deployed(place: Path, port: int = 0, **more: str) -> Iterator[str]:
+    """MLflow's server as it is deployed, on a PostgreSQL of its own; yields its address once it answers. port: 5000 where it is
+    to be reached by name, 0 for any. more: variables in the place of what the deployment takes from secrets and config maps."""
     settings, _, deployment, _ = manifest("mlflow.yaml")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     (place / "basic_auth.ini").write_text(settings["data"]["basic_auth.ini"])
     given = {variable["name"]: f"the-{variable['name'].lower()}" for variable in container["env"]}
-    given |= {"NAMESPACE": "raro", "POD_IP": "127.0.0.2", "MLFLOW_AUTH_CONFIG_PATH": str(place / "basic_auth.ini")}
-    port = free_port()
+    given |= {"NAMESPACE": "raro", "POD_IP": "127.0.0.2", "MLFLOW_AUTH_CONFIG_PATH": str(place / "basic_auth.ini"), **more}
+    port = port or free_port()
     arguments = [re.sub(r"\$\((\w+)\)", lambda found: given[found[1]], word) for word in container["args"]]
     arguments = [{"--port=5000": f"--port={port}", "--workers=2": "--workers=1"}.get(word, word) for word in arguments]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -92,6 +92,12 @@ def address(tmp_path_factory):
         finally:
             os.killpg(process.pid, 15)
             process.wait()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    with deployed(tmp_path_factory.mktemp("mlflow")) as found:
+        yield found
 
 
 def ask(url: str, host: str, user: tuple[str, str] | None = None) -> int:
