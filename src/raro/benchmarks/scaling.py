@@ -64,8 +64,9 @@ def compare(
 
     Returns {"n", "items", "system", "votes", "ties", "matches": a question, "tokens": {answers, critic, prompts}, "answers":
     {budget: mean number the rivals got}, "scores": {arm: interval}, "paired": {"tournament-ARM": interval}, "per_item": {arm:
-    [score]}}. Arms: single (the mean of the N), random and majority at either budget, tournament, and `any`, what a perfect
-    judge would reach. The best of N is chosen without the benchmark's checker, which only scores.
+    [score]}, "spent": {budget: [tokens of each question]}}. Arms: single (the mean of the N), random and majority at either
+    budget, tournament, and `any`, what a perfect judge would reach. The best of N is chosen without the benchmark's checker,
+    which only scores.
     """
     rules = rules or rules_of(config)
     given = _write(speaker, items, config, n)
@@ -101,7 +102,25 @@ def compare(
             if arm not in ("tournament", "any")
         },
         "per_item": scores,
+        "spent": budgets,
     }
+
+
+def voted(
+    speaker: Speaker, items: Sequence[Demonstration], config: Config, spent: dict[str, list[int]]
+) -> dict[str, list[float]]:
+    """What the majority vote of another model gets for the same tokens: {"majority_BUDGET": [score]}. spent: as `compare`
+    returns it."""
+    given = _write(speaker, items, config, BATCH)
+    _fill(speaker, items, config, given, spent, None)
+    score, same = scorer(items, config), _same(config)
+    found: dict[str, list[float]] = {f"majority_{budget}": [] for budget in BUDGETS}
+    for i, (item, own) in enumerate(zip(items, given, strict=True)):
+        for budget in BUDGETS:
+            texts = own.texts[: _count(own, budget, spent[budget][i])]
+            chosen = majority(texts, same)
+            found[f"majority_{budget}"].append(0.0 if chosen is None else score(item, texts[chosen]))
+    return found
 
 
 def _write(speaker: Speaker, items: Sequence[Demonstration], config: Config, n: int) -> list[Given]:
@@ -153,6 +172,10 @@ def _fill(
             _take(speaker, given[i], completions)
 
 
+def _same(config: Config) -> Callable[[str], str]:
+    return spelling.canonical if config.evaluation.benchmark == "countdown" else str
+
+
 def _scores(
     items: Sequence[Demonstration],
     config: Config,
@@ -162,7 +185,7 @@ def _scores(
     budgets: dict[str, list[int]],
 ) -> dict[str, list[float]]:
     score = scorer(items, config)
-    same = spelling.canonical if config.evaluation.benchmark == "countdown" else str
+    same = _same(config)
     arms: dict[str, list[float]] = {"single": []}
     for budget in BUDGETS:
         arms |= {f"random_{budget}": [], f"majority_{budget}": []}

@@ -178,7 +178,7 @@ def _tournament(items: list, folder: Path, config: Config, step: Step) -> dict:
     items = items[: config.evaluation.tournament_items]
     tick = partial(_tick, step, 0, len(items), "the tournament's rivals")
     found = compare(open_model(folder, config), items, config, config.evaluation.tournament, progress=tick)
-    return {key: value for key, value in found.items() if key != "per_item"}
+    return {key: value for key, value in found.items() if key not in ("per_item", "spent")}
 
 
 def _judged(results: dict[str, dict[str, Measured]], items: list, config: Config, step: Step) -> tuple[dict, dict]:

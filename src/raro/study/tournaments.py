@@ -1,14 +1,18 @@
 """What the critic's tournament is worth, over seeds: finished runs' candidates, each with its own critic, on the test split.
 
-    python -m raro.study.tournaments results/countdown-mini-tournament 8 runs/study-countdown-mini/raro/seed-*
+    python -m raro.study.tournaments results/countdown-mini-tournament runs/study-countdown-mini --rivals similarity,rlvr
 
-For benchmarks with a checker only, which scores and never chooses. Writes TARGET.json: {"command", "n", "items", "seeds",
+STUDY's `raro` runs (or those of --arm) play; of each rival arm the run of the same seed answers the same problems by majority
+vote, for as many tokens as the tournament spent on each. For benchmarks with a checker only, which scores and never chooses.
+Writes TARGET.json: {"command", "n", "items", "seeds",
 "scores": {arm: [one mean per seed]}, "paired": {"tournament-ARM": [mean, low, high]}, ...}, the intervals over seeds and
-problems; the arms and their budgets are those of `raro.benchmarks.scaling`. Prints the same as a table.
+problems; the arms and their budgets are those of `raro.benchmarks.scaling`, and RIVAL_BUDGET. Prints the same as a table.
 """
 
 from __future__ import annotations
 
+import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +21,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ..benchmarks.scaling import compare
+from ..benchmarks.scaling import compare, voted
 from ..benchmarks.statistics import over_seeds, paired_over_seeds
 from ..config import parse
 from ..demonstrations import load_split
@@ -26,13 +30,19 @@ from ..steps.harness import CONFIG
 from ..storage import write_json
 
 
-def played(run: Path, n: int) -> dict[str, Any]:
-    """The comparison on one finished run, as `scaling.compare` returns it, and its seed."""
+def played(run: Path, n: int, rivals: Sequence[Path] = ()) -> dict[str, Any]:
+    """The comparison on one finished run, as `scaling.compare` returns it, and its seed. rivals: finished runs of the same data
+    whose majority votes join it, each named by its arm."""
     config = parse((run / CONFIG).read_text(encoding="utf-8"))
     items = load_split(run / "ingest", "test")[: config.evaluation.tournament_items]
     console = Console(stderr=True)
     with console.status(f"{run.name}: tournaments of {n} on {len(items)} problems"):
         found = compare(open_model(run / "train" / "model", config), items, config, n)
+    for rival in rivals:
+        own = parse((rival / CONFIG).read_text(encoding="utf-8"))
+        with console.status(f"{rival.parent.name}, {rival.name}: majority votes"):
+            votes = voted(open_model(rival / "train" / "model", own), items, own, found["spent"])
+        found["per_item"] |= {f"{rival.parent.name}_{arm}": scores for arm, scores in votes.items()}
     return found | {"seed": config.seed}
 
 
@@ -55,10 +65,18 @@ def pooled(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    target, n, runs = Path(arguments[0]), int(arguments[1]), [Path(given) for given in arguments[2:]]
-    content = pooled([played(run, n) for run in runs])
-    content["command"] = f"python -m raro.study.tournaments {' '.join(map(str, arguments))}"
-    write_json(target.with_suffix(".json"), content)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("target", type=Path, help="where the table goes, as .json")
+    parser.add_argument("study", type=Path, help="folder of a finished study")
+    parser.add_argument("--arm", default="raro", help="whose critic plays (default: raro)")
+    parser.add_argument("--rivals", default="", help="arms that vote, by commas")
+    parser.add_argument("--answers", type=int, default=8, help="of a tournament (default: 8)")
+    given = parser.parse_args(arguments)
+    runs = sorted((given.study / given.arm).glob("seed-*"))
+    rivals = [given.study / name for name in given.rivals.split(",") if name]
+    content = pooled([played(run, given.answers, [rival / run.name for rival in rivals]) for run in runs])
+    content["command"] = f"python -m raro.study.tournaments {shlex.join(map(str, arguments))}"
+    write_json(given.target.with_suffix(".json"), content)
     table = Table("arm", "accuracy, %", "the tournament less this")
     for arm, interval in content["intervals"].items():
         less = content["paired"].get(f"tournament-{arm}")
