@@ -185,6 +185,8 @@ def train(config: Config, play: Play) -> None:
                 checkpoints.save_weights(folder, done, speaker.model)
             if done % settings.checkpoint_every == 0 or progress >= 1:
                 save()
+        if passed(before, progress, settings.snapshots):
+            together()  # the next step may draw this snapshot, in every process
         if (now := guarding.after(done, figures)) < done:
             done = now
             if writes:
