@@ -12,6 +12,7 @@ import raro
 ROOT = Path(raro.__file__).parent
 FLOORS = [
     {"errors", "typed"},
+    {"settings"},
     {"records", "config"},
     {"text", "storage", "data", "solver", "s3", "s3_client", "s3_records"},
     {"rollout"},

@@ -89,7 +89,7 @@ def rendered(config: Config, card: Card) -> str:
     split = ", ".join(f"{card.splits[name]:,} {name}" for name in SPLITS)
     lines = [
         f"# Written by `raro init`. {card.kept:,} demonstrations: {split}.",
-        "# Lines that are commented out show the defaults; src/raro/config.py says what each means.",
+        "# Lines that are commented out show the defaults; src/raro/settings/ says what each means.",
         f"name: {json.dumps(config.name)}",
     ]
     for section in dataclasses.fields(config):

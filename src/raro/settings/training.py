@@ -1,0 +1,232 @@
+"""How a run learns: warm start, the game, its guards and probes, rollouts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ..typed import doc
+
+GuardName = Literal["finite", "flood", "tie", "drift", "entropy", "fooled", "chance", "cycling"]
+
+
+GuardAction = Literal["off", "warn", "damp", "roll_back", "stop"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warmstart:
+    """Supervised steps that teach the format both roles speak, and no more."""
+
+    steps: int = doc(40, "updates; 0 skips the stage (O)", low=0)
+    questions: int = doc(32, "demonstrations per update (O)", low=1)
+    thoughts: int = doc(4, "own thoughts sampled per demonstration, to choose from (O)", low=1)
+    keep: float = doc(
+        0.25,
+        "share of demonstrations kept, those whose chosen thought makes the expert's answer likeliest (O)",
+        low=0.01,
+        high=1,
+    )
+    critic_share: float = doc(0.25, "share of examples that teach the critic's format (O)", low=0, high=0.9)
+    answers: Literal["expert", "own"] = doc(
+        "expert", "after the own thought: the expert's answer, or the model's own (O; mini: M)"
+    )
+    learning_rate: float = doc(1e-5, "AdamW (O)", low=0, high=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Raro:
+    """The game: every part of the method is a setting here."""
+
+    steps: int = doc(300, "updates (O: not known from the paper)", low=1)
+    questions: int = doc(32, "questions per step (O)", low=1)
+    rollouts: int = doc(16, "policy rollouts per question (P)", low=2)
+    verdicts: int = doc(4, "critic rollouts per pair (O)", low=1)
+    verdict: Literal["said", "expected"] = doc(
+        "said",
+        "what a verdict counts as: the word that was said (P), or the mean over the words that could have been said after the "
+        "same thought, by their probabilities: the same on average, with less noise (M)",
+    )
+    orders: Literal["one", "both"] = doc(
+        "one",
+        "order in which a fresh pair is judged: one, balanced over the step, or both, a contradiction being a tie (O)",
+    )
+    critic_group: Literal["pair", "question"] = doc(
+        "pair",
+        "whose mean a verdict is measured by: the verdicts on its own pair, or (leave-one-out) those on its question's pairs, "
+        "which needs but one verdict a pair (O)",
+    )
+    pairs: int = doc(
+        0, "pairs the critic is trained on per step, fresh and replayed together; 0: as many as rollouts (O)", low=0
+    )
+    replay_share: float = doc(0.5, "share of those pairs drawn from older policy answers (P)", low=0, high=0.9)
+    replay_capacity: int = doc(10_000, "policy answers remembered (O)", low=2)
+    replay_recent: float = doc(
+        0.5, "share of the replayed that come from the latest, the others from all times alike (O)", low=0, high=1
+    )
+    reasoning: bool = doc(True, "the critic thinks before its verdict; off: an ablation (P)")
+    critic: Literal["relativistic", "absolute"] = doc(
+        "relativistic", "it sees two answers, one of them an expert's; absolute: one, and says whose it is, an ablation (P)"
+    )
+    critic_model: Literal["shared", "separate"] = doc(
+        "shared",
+        "one model plays both roles; separate: each has its own, an ablation; the last step's is then the candidate (P)",
+    )
+    tie: bool = doc(True, "the critic may say tie; off: an ablation, a tie is then malformed (P)")
+    balance: float = doc(
+        1.0,
+        "the critic's lambda is damped while its smoothed accuracy is above this, to nothing at 1; 1: never (O)",
+        low=0.5,
+        high=1,
+    )
+    past_critics: float = doc(
+        0.0,
+        "share of the rollouts judged by the critic of an earlier snapshot, drawn anew each step, of those that the critic is "
+        "not trained on (O)",
+        low=0,
+        high=1,
+    )
+    tau_pol: float = doc(0.6, "the policy's reward for a tie (P)", low=0, high=1)
+    tau_crit: float = doc(0.55, "the critic's reward for a tie (P)", low=0, high=1)
+    tau_start: float = doc(
+        0.0,
+        "the critic's reward for a tie before the gate first opens; below one half a critic at chance does not take to it (M)",
+        low=0,
+        high=1,
+    )
+    tau_ramp: int = doc(0, "steps over which it rises from there to tau_crit once the gate is open (O)", low=0)
+    gate: float = doc(
+        0.0, "the policy waits until the critic's smoothed accuracy passes this; 0: never waits (P has none)", low=0, high=1
+    )
+    gate_shut: float = doc(
+        0.0,
+        "it waits again when that accuracy falls below this: it has found what the critic cannot judge; 0: never (M)",
+        low=0,
+        high=1,
+    )
+    gate_smoothing: float = doc(0.9, "of that accuracy, per step (O)", low=0, high=0.999)
+    lambda_pol: float = doc(1 / 9, "weight of the policy's stream (P)", low=0)
+    lambda_crit: float = doc(8 / 9, "weight of the critic's stream (P)", low=0)
+    kl_pol: float = doc(1e-3, "KL to the reference on the policy's tokens (P)", low=0)
+    kl_crit: float = doc(1e-3, "KL to the reference on the critic's tokens (P)", low=0)
+    kl_held: float = doc(0.05, "KL on the policy's tokens while the gate is shut, to hold it where it is (M)", low=0)
+    clip_low: float = doc(0.20, "ratio clip below 1 (P, .5)", low=0, high=1)
+    clip_high: float = doc(0.28, "ratio clip above 1 (P, .5)", low=0)
+    updates: int = doc(1, "optimiser updates per step's rollouts (O: on-policy)", low=1)
+    overlong: Literal["filter", "zero"] = doc(
+        "filter", "truncated rollouts: left out of the gradient, or rewarded 0 (P: filter)"
+    )
+    normalise: Literal["constant", "tokens"] = doc(
+        "constant", "a stream's loss is divided by rollouts x budget (P), or by its tokens"
+    )
+    learning_rate: float = doc(1e-6, "AdamW (P)", low=0, high=1)
+    decay: Literal["constant", "linear"] = doc("constant", "of the learning rate over the steps (O)")
+    lr_warmup: int = doc(0, "steps of linear warm-up of the learning rate (O)", low=0)
+    weight_decay: float = doc(0.0, "AdamW (O)", low=0)
+    max_grad_norm: float = doc(1.0, "gradient norm is clipped to this (O)", low=0)
+    tokens: int = doc(
+        0, "rollout tokens of both roles after which training ends, for comparisons at equal cost; 0: none", low=0
+    )
+    control: Literal["none", "shuffled", "frozen"] = doc(
+        "none",
+        "controls that must not learn. shuffled: what the policy is told of its answers is dealt among them at random; "
+        "frozen: the warm start judges for ever",
+    )
+    dpo_beta: float = doc(0.1, "of the method dpo: how far a preference may lead from the round's start (DPO)", low=0)
+    dpo_rounds: int = doc(3, "of the method dpo: rounds, each from where the last one ended (P)", low=1)
+    snapshots: int = doc(
+        8, "weights kept on the way, evenly spaced, among which the candidate is chosen; 0: the last step's (O)", low=0
+    )
+    kl_budget: float = doc(
+        0.0,
+        "KL of the policy to the warm start, nats a token, above which a snapshot is not chosen; 0: none (O: not measured)",
+        low=0,
+    )
+    early_stop: int = doc(
+        0,
+        "snapshots in a row, since the policy plays, whose answers the critic likes no better than an older one's, after which "
+        "training ends; 0: never (O: not measured)",
+        low=0,
+    )
+    checkpoint_every: int = doc(20, "steps between checkpoints (O)", low=1)
+    keep_checkpoints: int = doc(2, "newest checkpoints kept on disk (O)", low=1)
+
+    @property
+    def pairs_per_step(self) -> int:
+        """Pairs the critic is trained on per step."""
+        return self.pairs or self.questions * self.rollouts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guards:
+    """When training is going wrong, seen without a verifier, and what is done then. Thresholds marked M lie outside all that
+    20 healthy runs of the miniature showed, 5 of them RARO's, and inside what provoked collapses did
+    (docs/collapse-gallery.md)."""
+
+    actions: dict[GuardName, GuardAction] = doc(
+        {},
+        "for each guard: off; warn; damp the learning rate; roll_back to the last good checkpoint and damp; stop there. One "
+        "that is not named warns, but for finite, which stops",
+    )
+    window: int = doc(3, "a figure is the median of its last values, so many (M)", low=1, high=100)
+    flood: float = doc(0.5, "share of a role's rollouts that are malformed or cut off (M)", low=0, high=1)
+    tie: float = doc(0.6, "share of ties among the verdicts on fresh pairs (M)", low=0, high=1)
+    drift_policy: float = doc(0.6, "KL of the policy to the warm start, nats a token (M)", low=0)
+    drift_critic: float = doc(0.3, "KL of the critic to the warm start, nats a token (M)", low=0)
+    entropy: float = doc(0.2, "share of the entropy of its first steps under which the policy has collapsed (O)", low=0, high=1)
+    fooled: float = doc(
+        0.4, "accuracy on fresh pairs, under which the policy beats the experts in the critic's eyes (O)", low=0, high=1
+    )
+    chance: float = doc(
+        0.75,
+        "of the critic's health, ties counting half, under which it knows nothing: .5 is chance (M: .91 at least in 5 runs)",
+        low=0,
+        high=1,
+    )
+    cycling: float = doc(
+        0.65,
+        "what an older snapshot's answers get beside the present ones, above which the policy was better before; .5: even (O)",
+        low=0,
+        high=1,
+    )
+    damp: float = doc(0.5, "what damping multiplies the learning rate by (O)", low=0.01, high=1)
+    rollbacks: int = doc(2, "roll-backs in one run; the next one stops (O)", low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probes:
+    """What is looked at beside the game, without a verifier. Nothing is learnt from it: the weights are the same, bit by bit,
+    without it. What it costs stands in docs/metrics.md."""
+
+    health_every: int = doc(
+        10,
+        "steps between looks at the critic's health: experts' answers beside themselves made worse, and beside themselves; "
+        "0: never (O)",
+        low=0,
+    )
+    health_items: int = doc(32, "dev demonstrations of such a look (M: cost)", low=1)
+    gradients_every: int = doc(10, "steps between measurements of the angle between both roles' gradients; 0: never (O)", low=0)
+    gradient_samples: int = doc(32, "samples of each role for that (M: cost)", low=1)
+    older_items: int = doc(
+        16,
+        "dev questions on which each snapshot's answers are compared with the older ones' by the present critic; 0: never "
+        "(M: cost)",
+        low=0,
+    )
+    matrix_items: int = doc(
+        16,
+        "dev questions on which, at the end, all snapshots' policies are judged by all snapshots' critics, and among "
+        "themselves by the last; 0: not (M: cost)",
+        low=0,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rollout:
+    """How both roles write."""
+
+    engine: Literal["slots", "plain"] = doc("slots", "slots: our slot engine; plain: transformers' generate, its slow twin")
+    slots: int = doc(256, "sequences decoded at once (M: memory permitting, more is faster)", low=1)
+    temperature: float = doc(1.0, "of both roles' samples (O)", low=0, high=10)
+    critic_temperature: float = doc(0.0, "of the critic's, where it differs; 0: the same (O)", low=0, high=10)
+    policy_tokens: int = doc(2048, "budget of a policy rollout (P)", low=1)
+    critic_tokens: int = doc(2048, "budget of a critic rollout (P)", low=1)
