@@ -13,6 +13,7 @@ import yaml
 
 HERE = Path(__file__).parent
 ARTIFACTS = {"dsl.Input[dsl.Artifact]": "input artifact", "dsl.Output[dsl.Artifact]": "output artifact"}
+ARTIFACTS |= {f"dsl.Output[dsl.{kind}]": f"output {kind}" for kind in ("HTML", "Metrics", "ClassificationMetrics")}
 
 
 def names() -> list[str]:

@@ -14,6 +14,9 @@ def evaluate(
     warmstart: dsl.Input[dsl.Artifact],
     train: dsl.Input[dsl.Artifact],
     manifest: dsl.Output[dsl.Artifact],
+    report: dsl.Output[dsl.HTML],
+    metrics: dsl.Output[dsl.Metrics],
+    solved: dsl.Output[dsl.ClassificationMetrics],
 ):
     """Measures base, warm start, candidate and champion on the test split, greedy and sampled, with intervals.
 
@@ -25,7 +28,12 @@ def evaluate(
         warmstart: The manifest of step warmstart.
         train: The manifest of step train.
         manifest: What the step wrote: its files with their digests, its inputs, its outputs.
+        report: The run's page so far, before the decision.
+        metrics: Each arm's scores with the ends of their intervals, as shares.
+        solved: Greedy answers right and wrong, of the champion (else the warm start) by row, of the candidate by column.
     """
+    from raro.steps.shown import evaluation
     from raro.steps.task import perform
 
     perform("evaluate", config, run, job, manifest, {"ingest": ingest, "warmstart": warmstart, "train": train})
+    evaluation(run, job, report, metrics, solved)

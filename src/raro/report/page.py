@@ -32,6 +32,11 @@ STATUS = {"waiting": "not reached", "running": "not finished", "done": "done", "
 
 def write(run: str | Path) -> Path:
     """Makes RUN/report.html from the files in RUN and returns its path. Raises ServiceFailed where the disk is full."""
+    return write_atomic(Path(run) / FILE, html(run))
+
+
+def html(run: str | Path) -> str:
+    """The page as text."""
     record = reading.read(run)
     filters = {
         "duration": duration,
@@ -41,7 +46,7 @@ def write(run: str | Path) -> Path:
         "percent": percent,
         "embedded": embedded,
     }
-    return write_atomic(Path(run) / FILE, rendered("raro.report", FILE, content(record), filters))
+    return rendered("raro.report", FILE, content(record), filters)
 
 
 def content(record: Record) -> dict[str, Any]:

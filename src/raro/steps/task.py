@@ -42,7 +42,7 @@ def perform(
     """
     if STOPPING in os.environ and name != "finish":
         raise SystemExit(INTERRUPTED)
-    folder = Path(run, job) if run.endswith("/") else Path(run)
+    folder = folder_of(run, job)
     try:
         parsed = parse(config)
         _check_gpus(name, parsed, folder)
@@ -59,6 +59,11 @@ def perform(
     manifest.metadata |= {"step": name, "root": written["root"], "config_digest": written["config_digest"]}
     manifest.metadata |= {key: value for key, value in outputs.items() if value is not None}
     return outputs
+
+
+def folder_of(run: str, job: str) -> Path:
+    """The run's folder: `run`, or the one named `job` in it where it ends with a slash."""
+    return Path(run, job) if run.endswith("/") else Path(run)
 
 
 def _check_gpus(name: str, config: Config, run: Path) -> None:
