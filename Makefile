@@ -49,9 +49,10 @@ $(BASES)/seed-1/model.safetensors: $(STAMP)
 $(BASES)/blind/model.safetensors: $(STAMP)
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m raro.models.make_countdown_mini --follows 0 --model $(@D)
 
-results-mini: $(STAMP) $(BASES)/seed-1/model.safetensors $(BASES)/blind/model.safetensors ## the miniature's two tables again (two hours on two cores)
+results-mini: $(STAMP) $(BASES)/seed-1/model.safetensors $(BASES)/blind/model.safetensors ## the miniature's tables again (two hours on two cores)
 	@$(RARO) study countdown-mini --output runs/study-countdown-mini --table results/countdown-mini
 	@$(RARO) study countdown-mini-rivals --output runs/study-countdown-mini --table results/study-countdown-mini
+	@$(VENV)/bin/python -m raro.study.tournaments results/countdown-mini-tournament runs/study-countdown-mini --rivals similarity,rlvr
 
 # No environment of its own: on a lent machine with torch and transformers, Python finds the library through links to it.
 GPU_PYTHON ?= python3
