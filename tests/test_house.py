@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from raro import s3
+from raro import s3, s3_records
 from raro.config import parse
 from raro.errors import BadInput, ServiceFailed
 from raro.steps import notice
@@ -93,7 +93,7 @@ def test_uploads_go_through_the_proxy_and_ask_for_the_houses_key(monkeypatch, tm
     monkeypatch.setenv("MLFLOW_S3_UPLOAD_EXTRA_ARGS", KMS)
     with listener() as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
-        assert s3.create("s3://bucket/log/000001.json", b"{}")
+        assert s3_records.create("s3://bucket/log/000001.json", b"{}")
         s3.upload(tmp_path / "model", "s3://bucket/models/one")
     assert [path for path, _ in proxy.heard] == [
         "http://store.example.org/bucket/log/000001.json",
@@ -119,14 +119,14 @@ def test_only_the_houses_authority_opens_its_doors(monkeypatch, tmp_path, certif
         monkeypatch.setenv("RARO_WEBHOOK", house.url)
         config = parse({"tracking": {"uri": house.url, "on_outage": "stop"}})
         with pytest.raises(ServiceFailed, match="does not answer"):
-            s3.create("s3://bucket/key", b"{}")
+            s3_records.create("s3://bucket/key", b"{}")
         with pytest.raises(ServiceFailed, match="CERTIFICATE_VERIFY_FAILED"):
             tracking.check(config)
         assert notice._post(house.url, b"{}") == (True, "does not answer: SSLCertVerificationError")
         assert not house.heard
         for variable in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE"):
             monkeypatch.setenv(variable, str(certificate[0]))
-        assert s3.create("s3://bucket/key", b"{}")
+        assert s3_records.create("s3://bucket/key", b"{}")
         tracking.check(config)
         assert notice._post(house.url, b"{}") == (False, "")
     assert [path for path, _ in house.heard] == ["/bucket/key", "/health", "/"]
