@@ -88,6 +88,7 @@ def test_bad_input_is_one_line_with_a_remedy_and_exit_code_2(world, capsys, comm
 
 def test_no_run_and_no_model_is_said_in_a_line(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # mlflow leaves it behind where it was told a store
     assert main(["audit", "verify"]) == 2
     assert "no run in 'runs' has registered a model" in capsys.readouterr().err
     assert main(["audit", "verify", "x@champion", "--run", "nowhere"]) == 2
