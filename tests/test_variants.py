@@ -23,6 +23,7 @@ VARIANTS = {
     "no reasoning, expected": ("raro.reasoning=false", "raro.verdict=expected"),
     "absolute": ("raro.critic=absolute",),
     "absolute, by question": ("raro.critic=absolute", "raro.critic_group=question"),
+    "each answer once": ("raro.judged=answers", "raro.orders=both"),
     "no tie": ("raro.tie=false", "raro.verdict=expected"),
     "separate": ("raro.critic_model=separate",),
     "past critics": ("raro.past_critics=0.5",),
@@ -149,6 +150,19 @@ def test_the_absolute_critic_sees_one_answer_and_pays_by_it(speaker):  # noqa: F
         for j in group:
             named = {"first": "expert", "second": "policy"} if pair.expert_first else {"first": "policy", "second": "expert"}
             assert j.outcome == named.get(j.verdict, j.verdict)
+
+
+def test_an_answer_that_several_rollouts_gave_is_judged_once_and_pays_them_all(speaker):  # noqa: F811
+    game = made("raro", speaker, "raro.judged=answers", "raro.rollouts=16")
+    answers = game.answer(game.draw(0), 0)
+    fresh = game.pair(answers, 0)
+    given = {(a.item, a.text) for a in answers if a.text is not None}
+    assert len(fresh) == len(given) < sum(a.text is not None for a in answers)
+    assert {(answers[p.rollout_id].item, p.policy) for p in fresh} == given
+    paid: dict[tuple, set] = {}
+    for answer, reward in zip(answers, game.earned(answers, game.judge(fresh, 0), 0), strict=True):
+        paid.setdefault((answer.item, answer.text), set()).add(reward)
+    assert all(len(rewards) == 1 for rewards in paid.values()) and len({min(r) for r in paid.values()}) > 1
 
 
 def test_without_ties_a_tie_is_malformed(speaker):  # noqa: F811

@@ -116,11 +116,19 @@ class Raro(Method):
         return figures, self.transcripts(step, answers, judged)
 
     def pair(self, answers: Sequence[Answer], step: int) -> list[Pair]:
-        """Each well-formed answer beside its expert's."""
+        """Each well-formed answer that is judged beside its expert's."""
         shown = [self.demonstrations[a.item] for a in answers]
-        questions, experts, texts = [d.question for d in shown], [d.answer for d in shown], [a.text for a in answers]
+        questions, experts = [d.question for d in shown], [d.answer for d in shown]
+        texts = [answers[i].text if i == first else None for i, first in enumerate(self.judged_as(answers))]
         fresh = pairs.fresh_pairs(questions, experts, texts, self.config.seed, step, self.config.raro.orders == "both")
         return pairs.apart(fresh) if self.config.raro.critic == "absolute" else fresh
+
+    def judged_as(self, answers: Sequence[Answer]) -> list[int]:
+        """For each rollout the one whose pair is judged for it: itself, or the first with the same answer to the question."""
+        if self.config.raro.judged == "rollouts":
+            return list(range(len(answers)))
+        first: dict[tuple[int, str | None], int] = {}
+        return [first.setdefault((answer.item, answer.text), i) for i, answer in enumerate(answers)]
 
     def shared_out(self, fresh: Sequence[Pair], step: int) -> tuple[list[Pair], list[Pair], list[Pair]]:
         """The fresh pairs that the critic is trained on, all or `pairs` less the replayed; of the others whose verdict pays a
@@ -180,7 +188,7 @@ class Raro(Method):
     def earned(self, answers: Sequence[Answer], judged: Sequence[Sequence[Judgement]], step: int) -> list[float | None]:
         """What each answer earns: the mean over the verdicts on its pair, 0 where it is malformed; None where it is filtered or
         was not judged."""
-        said = said_of_rollouts(judged)
+        said, judged_as = said_of_rollouts(judged), self.judged_as(answers)
         if self.config.raro.control == "shuffled":
             dealt = random.Random(f"shuffled-{self.config.seed}-{step}").sample(list(said.values()), len(said))
             said = dict(zip(said, dealt, strict=True))
@@ -188,7 +196,7 @@ class Raro(Method):
         def reward(i: int, answer: Answer) -> float | None:
             if self.filtered(answer):
                 return None
-            return 0.0 if answer.text is None else rewards.policy_reward(said.get(i, ()), self.config.raro.tau_pol)
+            return 0.0 if answer.text is None else rewards.policy_reward(said.get(judged_as[i], ()), self.config.raro.tau_pol)
 
         return [reward(i, answer) for i, answer in enumerate(answers)]
 

@@ -58,6 +58,11 @@ class Raro:
     pairs: int = doc(
         0, "pairs the critic is trained on per step, fresh and replayed together; 0: as many as rollouts (O)", low=0
     )
+    judged: Literal["rollouts", "answers"] = doc(
+        "rollouts",
+        "what the critic is shown: every rollout's answer; or each distinct answer to a question once, for all rollouts that "
+        "gave it (O)",
+    )
     replay_share: float = doc(0.5, "share of those pairs drawn from older policy answers (P)", low=0, high=0.9)
     replay_capacity: int = doc(10_000, "policy answers remembered (O)", low=2)
     replay_recent: float = doc(
