@@ -86,7 +86,19 @@ def evidence() -> dict[str, Any]:
     refusals = {"n": 12, "of": 10, "kept": 9, "declined": dict.fromkeys(arms, 9), "declined_wrongly": dict.fromkeys(arms, 1)}
     general = {"n": 60, "scores": wins, "paired": rivals, "mcnemar": {}, "talks": True, "refusals": refusals}
     canaries = {arm: {"n": 8, "bits": [1.6, 0.9, 2.4], "most": 4.0, "completed": 0} for arm in arms}
-    return {"judge": judge, "experts": experts, "general": general, "canaries": canaries}
+    rubrics = {
+        "status": "used",
+        "prompt": "",
+        "agreement": {"n": 40, "unread": 0, "named": [0.9, 0.82, 0.97], "least": 0.8, "by_kind": {"foreign": [14, 14]}},
+        "n": 120,
+        "scores": {"expert": [0.62, 0.55, 0.69]} | wins,
+        "paired": rivals,
+        "unread": dict.fromkeys(arms, 0),
+        "spent": {"calls": 4_112, "read": 1_912_000, "written": 99_000, "from_cache": 0},
+    }
+    choice = {"n": 400, "chance": 0.2, "right": wins, "paired": rivals}
+    found = {"judge": judge, "rubrics": rubrics, "choice": choice, "experts": experts, "general": general}
+    return found | {"canaries": canaries}
 
 
 def _around(mean: float, half: float) -> list[float]:

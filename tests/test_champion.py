@@ -15,7 +15,7 @@ from raro.config import Config, load
 from raro.errors import GateRefused
 from raro.registry.models import champion
 from raro.rollout.models import open_model, save_model
-from raro.steps import decide, evaluate, register
+from raro.steps import decide, evaluate, incumbent, register
 from raro.steps.harness import Step
 from raro.storage import fetch, read_json, write_json
 
@@ -143,7 +143,7 @@ def test_a_champion_that_does_not_load_ends_the_evaluation(tmp_path, spoil, told
     shutil.copytree(fetch("package://countdown-mini"), tmp_path / "model")
     spoil(tmp_path / "model")
     with pytest.raises(GateRefused, match=f"^the champion of 'countdown-mini' cannot be used: .*{told}"):
-        evaluate._champion_model(tmp_path / "model", CONFIG)
+        incumbent.opened(tmp_path / "model", CONFIG)
 
 
 @pytest.mark.check

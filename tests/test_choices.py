@@ -11,7 +11,7 @@ import torch
 
 from raro.benchmarks import choices
 from raro.benchmarks.choices import Choices, matches
-from raro.benchmarks.measure import scorer
+from raro.benchmarks.scoring import scorer
 from raro.config import load
 from raro.demonstrations import collect, load_split, sources
 from raro.errors import BadInput

@@ -8,7 +8,7 @@ pytest.importorskip("math_verify")
 
 from raro.benchmarks import deepmath
 from raro.benchmarks.deepmath import Worker, correct, final
-from raro.benchmarks.measure import scorer
+from raro.benchmarks.scoring import scorer
 from raro.benchmarks.strata import labels
 from raro.config import load
 from raro.demonstrations import collect, load_split, sources

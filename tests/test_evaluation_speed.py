@@ -8,7 +8,8 @@ import time
 import pytest
 
 from raro.benchmarks import asking
-from raro.benchmarks.measure import measure, scorer
+from raro.benchmarks.measure import measure
+from raro.benchmarks.scoring import scorer
 from raro.config import load
 from raro.demonstrations import collect, load_split, sources
 from raro.records import Sampling
@@ -26,13 +27,22 @@ def test_evaluation_writes_at_least_80_percent_of_the_engines_tokens_per_second(
     speaker, temperature = open_model(fetch(config.base.uri), config), config.rollout.temperature * (way == "sampled")
     asked = [asking.policy(speaker, item.question, config, "evaluation", i) for i, item in enumerate(items)]
     sampling, score = Sampling(temperature, config.rollout.policy_tokens, config.seed, 0), scorer(items, config)
+
+    def raw() -> int:
+        """The engine alone, on prompts that are made already."""
+        return sum(len(one.ids) for group in speaker.engine(config).generate(asked, samples, sampling) for one in group)
+
+    def whole() -> int:
+        return measure(speaker, items, config, temperature, samples, score=score).tokens
+
+    assert raw() == whole()  # the same tokens; and both are warm
     shares = []
-    for _ in range(4):  # the first warms up
-        started = time.process_time()
-        written = speaker.engine(config).generate(asked, samples, sampling)
-        raw = time.process_time() - started
-        found = measure(speaker, items, config, temperature, samples, score=score)
-        shares.append(raw / (time.process_time() - started - raw))
-        assert found.tokens == sum(len(completion.ids) for group in written for completion in group)
-    print(f"{way}: {[round(share, 2) for share in shares[1:]]}")
-    assert statistics.median(shares[1:]) >= 0.8
+    for turn in range(6):
+        spent = {}
+        for work in (raw, whole) if turn % 2 else (whole, raw):  # who comes first may find a colder cache
+            started = time.process_time()
+            work()
+            spent[work] = time.process_time() - started
+        shares.append(spent[raw] / spent[whole])
+    print(f"{way}: median {statistics.median(shares):.2f} of {sorted(round(share, 2) for share in shares)}")
+    assert statistics.median(shares) >= 0.8

@@ -9,7 +9,7 @@ import shutil
 import numpy as np
 import pytest
 from chat_server import chat_server, honest
-from test_rubrics import by_words
+from test_rubrics import by_words, cases_in
 
 from raro.benchmarks import critics, likelihood, telling
 from raro.config import load
@@ -56,8 +56,7 @@ def untracked(monkeypatch):
 def test_a_judges_word_stands_beside_the_scores(tmp_path):
     rows = [json.loads(line) for line in fetch("package://countdown-mini.jsonl").read_text().splitlines()]
     experts = {row["question"]: row["answer"] for row in rows}
-    case = {"prompt": [{"role": "user", "content": rows[0]["question"]}], "rubrics": [{"criterion": "( in it", "points": 2}]}
-    (tmp_path / "rubrics.jsonl").write_text(json.dumps(case) + "\n")
+    cases_in(tmp_path)
     fair = honest(lambda question, answer: float(answer == experts.get(question)))
 
     def behave(handler, body):
@@ -65,7 +64,7 @@ def test_a_judges_word_stands_beside_the_scores(tmp_path):
 
     with chat_server(behave) as server:
         more = ["judge.kind=endpoint", "judge.model=m", f"judge.endpoint={server.address}", f"judge.cache={tmp_path / 'cache'}"]
-        more.append(f"evaluation.rubrics={tmp_path / 'rubrics.jsonl'}")
+        more.append(f"evaluation.rubrics={tmp_path / 'cases.jsonl'}")
         config = made(tmp_path / "run", *more)
         assert preflight._probed_judge(config) == "" and len(server.seen) == 1
         evaluate.run(config, tmp_path / "run")
@@ -74,8 +73,8 @@ def test_a_judges_word_stands_beside_the_scores(tmp_path):
     judge = report["judge"]
     assert judge["status"] == "used" and judge["judge"] == {"kind": "endpoint", "endpoint": server.address, "model": "m"}
     assert judge["agreement"]["named"][0] == 1.0
-    assert (report["rubrics"]["status"], report["rubrics"]["n"]) == ("used", 1)
-    assert set(report["rubrics"]["scores"]) == {"base", "warmstart", "candidate"}
+    assert (report["rubrics"]["status"], report["rubrics"]["n"]) == ("used", 16)
+    assert set(report["rubrics"]["scores"]) == {"expert", "base", "warmstart", "candidate"}
     assert report["rubrics"]["paired"]["candidate-base"] == [0, 0, 0]
     assert judge["paired"]["candidate-base"] == [0, 0, 0]  # the same model, and asked about but once
     assert judge["wins"]["candidate"][2] <= 0.5 and sum(judge["counts"]["candidate"].values()) == 12

@@ -78,7 +78,7 @@ def report(**more) -> dict:
 
 def judge(low: float, high: float) -> dict:
     gap = ((low + high) / 2, low, high)
-    return {"status": "used", "paired": {"candidate-base": gap, "candidate-warmstart": gap}}
+    return {"status": "used", "n": 60, "paired": {"candidate-base": gap, "candidate-warmstart": gap}}
 
 
 def general(gap: float, kept: int, of: int) -> dict:
@@ -125,6 +125,11 @@ def general(gap: float, kept: int, of: int) -> dict:
         ({"judge": judge(float("nan"), float("nan"))}, {}, "hold", "judge"),
         ({"judge": {"status": "used", "paired": {}}}, {}, "hold", "judge"),
         ({"judge": {"status": "refused", "why": "the judge's endpoint cannot be reached"}}, {}, "hold", "judge"),
+        ({"rubrics": judge(-0.3, 0.01)}, {}, "promote", ""),
+        ({"rubrics": judge(-0.3, -0.01)}, {}, "hold", "rubrics"),
+        ({"rubrics": judge(float("nan"), float("nan"))}, {}, "hold", "rubrics"),
+        ({"rubrics": judge(0.1, 0.3) | {"paired": {}}}, {}, "hold", "rubrics"),
+        ({"rubrics": {"status": "refused", "why": "there is no judge"}}, {}, "hold", "rubrics"),
     ],
 )
 def test_each_rule_and_its_figures(more, gate, decision, rule):
@@ -140,18 +145,19 @@ def test_each_rule_and_its_figures(more, gate, decision, rule):
 @pytest.mark.parametrize(
     ("lost", "rule", "told"),
     [
-        ("tests", "level", "No p-value against base was measured."),
+        ("tests", "level", "No p-value against the base was measured."),
         ("n", "items", "The number of test problems is not known."),
         ("well_formed", "readable", "The share of readable answers was not measured."),
         ("strata", "strata", "Results by kind of problem are missing."),
         ("judge", "judge", "The settings ask for rule 'judge', and its figures are missing."),
+        ("rubrics", "rubrics", "The settings ask for rule 'rubrics', and its figures are missing."),
         ("general", "general", "The settings ask for rule 'general', and its figures are missing."),
         ("canaries", "canaries", "The settings ask for rule 'canaries', and its figures are missing."),
     ],
 )
 def test_what_was_not_measured_holds(lost, rule, told):
     canaries = {"candidate": {"n": 8, "completed": 0, "bits": (1.0, 0.5, 1.5)}}
-    found = report(judge=judge(0.1, 0.3), general=general(0.0, 6, 6), canaries=canaries)
+    found = report(judge=judge(0.1, 0.3), rubrics=judge(0.1, 0.3), general=general(0.0, 6, 6), canaries=canaries)
     assert gates.decide(found, Gate(), OPTIONAL)[0] == "promote"
     found.pop(lost)
     decided, reasons, evidence = gates.decide(found, Gate(), OPTIONAL)
@@ -225,7 +231,7 @@ def test_strata_tell_where_it_lost():
         | {"n": n, "well_formed": {"candidate": 1.0}, "strata": found},
         Gate(min_gain=-1),
     )
-    assert decided == "hold" and "On topic b (60 problems) it is surely worse than base: -100.0 points" in " ".join(reasons)
+    assert decided == "hold" and "On topic b (60 problems) it is surely worse than the base: -100.0 points" in " ".join(reasons)
 
 
 def test_tests_as_the_books_have_them():

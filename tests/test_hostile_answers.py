@@ -10,7 +10,7 @@ pytest.importorskip("math_verify")
 
 from raro.benchmarks import choices, spelling
 from raro.benchmarks.choices import Choices
-from raro.benchmarks.measure import SCORERS, Scorer
+from raro.benchmarks.scoring import SCORERS, Scorer
 from raro.records import Demonstration
 
 DEEP, LONG = 100_000, 10_000_000

@@ -309,12 +309,12 @@ def test_what_is_in_the_house(host, is_inside):
         ({"ca": "/no/such.pem"}, "does not exist"),
         ({"ca": __file__}, "holds no certificate"),
         ({"kind": "model", "model": "/no/such/model"}, "does not exist"),
-        ({"kind": "model", "model": "."}, "no *.safetensors"),
+        ({"kind": "model", "model": __file__}, "is a file"),
     ],
 )
 def test_a_judge_that_must_not_be_asked_is_refused_before_anything_else(given, told):
     base = {"kind": "endpoint", "model": "tester", "endpoint": "http://127.0.0.1:1/v1"}
-    with pytest.raises(BadInput, match=told.replace("*", r"\*")) as caught:
+    with pytest.raises(BadInput, match=told) as caught:
         check(Judge(**(base | given)))
     assert "secret" not in caught.value.line.replace("a secret", "") and caught.value.remedy
 

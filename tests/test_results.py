@@ -50,15 +50,19 @@ def test_figures_are_metrics_of_the_parent(sent):
     _, low, _ = evaluation["paired"]["candidate-champion"]["sampled"]
     assert metrics["paired/sampled/candidate-champion/low"] == pytest.approx(low)
     assert metrics["p/sampled/candidate-base"] == pytest.approx(evaluation["tests"]["sampled"]["base"]["p_holm"])
-    assert metrics["judge/candidate"] == pytest.approx(0.41)
+    assert metrics["judge/candidate"] == metrics["rubrics/candidate"] == metrics["choice/candidate"] == pytest.approx(0.41)
+    assert metrics["rubrics/expert/low"] == pytest.approx(0.55)
     curve = [(one.step, one.value) for one in client.get_metric_history(found.info.run_id, "pass_at/candidate")]
     assert sorted(set(curve)) == [tuple(point) for point in evaluation["pass_at"]["candidate"]]
 
 
 def test_tables_are_whole_and_sent_once(sent):
-    tables = {name: load(sent, name) for name in ("items", "gate", "tests", "strata")}
+    tables = {name: load(sent, name) for name in ("items", "gate", "tests", "strata", "rubrics", "choice")}
     n = len(json.loads((sent / "decide" / "decision.json").read_text())["evidence"]["rules"])
-    assert {name: len(table) for name, table in tables.items()} == {"items": 6, "gate": n, "tests": 8, "strata": 5}
+    sizes = {"items": 6, "gate": n, "tests": 8, "strata": 5, "rubrics": 5, "choice": 4}
+    assert {name: len(table) for name, table in tables.items()} == sizes
+    assert set(tables["rubrics"].arm) == {"expert", "base", "warmstart", "candidate", "champion"}
+    assert tables["choice"].set_index("arm")["candidate less it"]["base"] == pytest.approx(0.29)
     assert set(tables["tests"].against) == ARMS - {"candidate"} and "hard" in set(tables["strata"].label)
     row = tables["tests"][(tables["tests"].way == "sampled") & (tables["tests"].against == "base")].iloc[0]
     found = drawn()[0]["tests"]["sampled"]["base"]
@@ -77,3 +81,4 @@ def test_another_decision_takes_the_tables_place(sent):
 def test_an_evaluation_of_an_earlier_version_has_no_tables():
     assert not list(results.figures({"greedy": {}}))
     assert results.tests({}) == results.strata({}) == results.rules({"evidence": {}}) == []
+    assert results.by_arm({}, "rubrics") == results.by_arm({"rubrics": {"status": "refused", "why": "down"}}, "rubrics") == []

@@ -128,7 +128,12 @@ def test_a_real_critic_plays_at_equal_tokens(mini):
     spent = found["tokens"]["answers"] + found["tokens"]["critic"]
     assert found["answers"]["all"] >= found["answers"]["written"] > 4 and found["tokens"]["critic"] > 0
     assert found["scores"]["any"][0] >= found["scores"]["tournament"][0]
-    assert spent == compare(speaker, items, config, 4)["tokens"]["answers"] + found["tokens"]["critic"]  # the noise is keyed
+    again = compare(speaker, items, config, 4, fewer=[1, 2])
+    assert spent == again["tokens"]["answers"] + found["tokens"]["critic"]  # the noise is keyed
+    curve = again.pop("curve")
+    assert again == found and curve["n"] == [1, 2, 4]
+    assert all(scores[-1] == found["scores"][arm] for arm, scores in curve["scores"].items())
+    assert len({curve["scores"][arm][0] for arm in ("tournament", "majority_written", "random_written", "single", "any")}) == 1
     assert set(found["paired"]) == {f"tournament-{a}_{b}" for a in ("random", "majority") for b in ("written", "all")} | {
         "tournament-single"
     }

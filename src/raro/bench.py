@@ -78,7 +78,8 @@ def _contenders(config: Config, compare: bool) -> tuple[dict[str, Contender], di
 
     from .benchmarks import asking
     from .benchmarks.countdown import problems
-    from .benchmarks.measure import countdown_score, measure
+    from .benchmarks.measure import measure
+    from .benchmarks.scoring import countdown_score
     from .learning.losses import on_policy
     from .learning.update import Learner, Optimisation, Stream
     from .records import Demonstration, Sample, Sampling

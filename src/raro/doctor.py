@@ -57,7 +57,7 @@ def findings() -> Iterator[Finding]:
         yield _packages(extra, use)
     yield _device()
     try:
-        check_layout(MINI, fetch(MINI))
+        check_layout(f"base '{MINI}'", fetch(MINI))
         yield Finding("mini base", "works", f"{MINI} is packaged and whole")
     except RaroError as error:
         yield Finding("mini base", "broken", str(error))

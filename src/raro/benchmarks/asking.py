@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..config import Config
 from ..game.prompts import critic_messages, policy_messages
 from ..records import Pair, Prompt
-from ..rollout.models import Speaker
+
+if TYPE_CHECKING:
+    from ..rollout.models import Speaker
 
 
 def policy(speaker: Speaker, question: str, config: Config, role: str, group: int) -> Prompt:

@@ -13,7 +13,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..config import Config
 from ..demonstrations.personal import PersonalData
@@ -21,10 +21,12 @@ from ..demonstrations.readers import Refusal
 from ..demonstrations.shapes import offered
 from ..errors import BadInput
 from ..records import Demonstration
-from ..rollout.models import Speaker
 from ..text import normalise
 from . import asking, origin
 from .statistics import mean_interval, paired_difference
+
+if TYPE_CHECKING:
+    from ..rollout.models import Speaker
 
 MAX_CHARS = 2000
 """Longer answers are wrong unread: a holding is a sentence."""

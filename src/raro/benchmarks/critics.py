@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..config import Config
+from ..game.rewards import win
 from ..game.verdicts import consistent
 from ..records import Demonstration, Outcome
 from ..rollout.models import Speaker
-from .judge.judging import WORTH
 from .judging import verdicts
 from .likelihood import worse_answers
 from .statistics import mean_interval, paired_where_both
@@ -42,7 +42,7 @@ def ruled(
         if made and outcome != "malformed"
     ]
     total, named = Counter(kind for kind, _ in told), Counter(kind for kind, outcome in told if outcome == "expert")
-    score = [1.0 if outcome == "expert" else 0.5 if outcome == "tie" else 0.0 for _, outcome in told]
+    score = [1 - win(outcome) for _, outcome in told]
     health = {"n": len(told), "by_kind": {kind: [named[kind], total[kind]] for kind in sorted(total)}}
     health["told"] = mean_interval(score, resamples, seed) if score else None
     if len(told) < LEAST or health["told"][1] <= 0.5:
@@ -52,10 +52,11 @@ def ruled(
     worths: dict[str, dict[int, float]] = {}
     for arm, written in answers.items():
         outcomes = said([text or None for text in written])
-        found = {
-            i: WORTH.get(outcome) if text else 0.0 for i, (text, outcome) in enumerate(zip(written, outcomes, strict=True))
+        readable = {
+            i: win(outcome) if text else 0.0
+            for i, (text, outcome) in enumerate(zip(written, outcomes, strict=True))
+            if outcome != "malformed" or not text
         }
-        readable = {i: worth for i, worth in found.items() if worth is not None}
         if len(readable) >= (1 - MOST_UNREAD) * len(written):
             worths[arm] = readable
     return {

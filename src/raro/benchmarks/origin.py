@@ -8,19 +8,25 @@ from typing import Any
 from ..config import Config
 from ..demonstrations import READERS, sources
 from ..demonstrations.files import format_of
+from ..demonstrations.readers import missing
 from ..errors import BadInput
 from ..records import Demonstration
 
 
 def columns(items: Sequence[Demonstration], names: Sequence[str], config: Config, why: str) -> dict[str, Mapping[str, Any]]:
     """{an item's source: its row's values under these names}; a row without any is left out. why: which setting asks for them.
-    Raises BadInput where a file has no columns, or lacks one."""
+    Raises BadInput where a file has no columns, or lacks one; of JSONL where no row that was asked for has it."""
     asked = {item.source for item in items}
     found: dict[str, Mapping[str, Any]] = {}
+    present: set[str] = set()
     for source in sources(config.demonstrations.source):
         kind = format_of(source.path, config.demonstrations.reader)
         if kind not in READERS:
             raise BadInput(f"{why} asks for columns, and '{source.uri}' is {kind}, which has none", f"change {why}")
-        rows = READERS[kind](source, list(names))
-        found |= {row.source: dict(row.values) for row in rows if row.values is not None and row.source in asked}
+        for row in READERS[kind](source, list(names)):
+            if row.values is not None and row.source in asked:
+                found[row.source] = {name: row.values.get(name) for name in names}
+                present |= row.values.keys()
+    if found and (error := missing(config.demonstrations.source, names, sorted(present))):
+        raise error
     return found

@@ -1,8 +1,9 @@
 """Cases with a rubric of their own, in HealthBench's format (arXiv 2505.08775): a conversation, and criteria that experts wrote
 for the answer to it, each with points. For evaluation only: nothing here is trained on.
 
-One case a line: {"prompt": [{"role", "content"}, ...], "rubrics": [{"criterion", "points", "tags"}, ...]}; other keys are not
-read. A judge says of each criterion whether the answer meets it (judge/criteria.py).
+One case a line: {"prompt": [{"role", "content"}, ...], "rubrics": [{"criterion", "points", "tags"}, ...],
+"ideal_completions_data": {"ideal_completion"}}, the last an expert's own answer, which some cases lack; other keys are not
+read. A judge says of each criterion whether an answer meets it (judge/criteria.py).
 """
 
 from __future__ import annotations
@@ -33,19 +34,12 @@ class Criterion:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """question: the conversation, several turns written out as demonstrations' are (`User: ...`)."""
+    """question: the conversation, several turns written out as demonstrations' are (`User: ...`). expert: an expert's answer to
+    it, '' where the file has none."""
 
     question: str
     criteria: tuple[Criterion, ...]
-
-
-def check(config: Config) -> None:
-    """Raises BadInput where the settings ask for rubrics that nobody can judge, or that cannot be read."""
-    if config.evaluation.rubrics and config.judge.kind == "none":
-        raise BadInput(
-            "evaluation.rubrics needs a judge, and judge.kind is none", "name one, or leave evaluation.rubrics empty"
-        )
-    cases_of(config)
+    expert: str = ""
 
 
 def cases_of(config: Config) -> list[Case]:
@@ -86,10 +80,20 @@ def _case(row: Mapping[str, Any]) -> Case:
         raise ValueError("a criterion has no text, or points that are no number")
     if not any(one.points > 0 for one in criteria):
         raise ValueError("no criterion has points above 0")
-    return Case(question, criteria)
+    ideal = row.get("ideal_completions_data")
+    expert = (ideal["ideal_completion"] if ideal else None) or ""
+    if not isinstance(expert, str):
+        raise ValueError("the ideal completion is no text")
+    return Case(question, criteria, expert)
 
 
-def score(case: Case, met: Sequence[bool]) -> float:
-    """Points of the criteria that are met, by the points that can be had, within 0 and 1. met: of each criterion."""
+def points(case: Case, met: Sequence[bool]) -> float:
+    """Points of the criteria that are met, by the points that can be had: at most 1, below 0 where faults prevail. met: of each
+    criterion."""
     got = sum(one.points for one, is_met in zip(case.criteria, met, strict=True) if is_met)
-    return min(1.0, max(0.0, got / sum(one.points for one in case.criteria if one.points > 0)))
+    return got / sum(one.points for one in case.criteria if one.points > 0)
+
+
+def score(share: float) -> float:
+    """A case's score, as HealthBench has it: its points within 0 and 1."""
+    return min(1.0, max(0.0, share))

@@ -16,7 +16,7 @@ from ..config import Config
 from ..records import Demonstration, Sampling
 from ..rollout.models import Speaker
 from . import asking, spelling
-from .measure import CHECKED, scorer
+from .scoring import CHECKED, scorer
 from .statistics import mean_interval, paired_difference
 from .tournament import Best, Rules, best_of, rules_of
 
@@ -35,6 +35,10 @@ class Given:
     tokens: list[int]
     prompt: int
 
+    def first(self, n: int) -> Given:
+        """As if no more had been written."""
+        return Given(self.texts[:n], self.tokens[:n], self.prompt)
+
     def within(self, budget: int) -> int | None:
         """How many answers, the first ones, spend the budget: the last may cross it. None while they do not."""
         spent = 0
@@ -43,6 +47,10 @@ class Given:
             if spent >= budget:
                 return n
         return None
+
+
+Game = tuple[Sequence[Given], Sequence[Best], dict[str, list[int]]]
+"""Each question's answers, its tournament, and by budget the tokens that it spent."""
 
 
 def majority(texts: Sequence[str | None], same: Callable[[str], str] = str) -> int | None:
@@ -59,27 +67,36 @@ def compare(
     n: int,
     rules: Rules | None = None,
     progress: Callable[[int, int], None] | None = None,
+    fewer: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Plays and counts.
+    """Plays and counts. fewer: numbers of answers below n with which it is played as well, among the first of the same ones.
 
     Returns {"n", "items", "system", "votes", "ties", "matches": a question, "tokens": {answers, critic, prompts}, "answers":
     {budget: mean number the rivals got}, "scores": {arm: interval}, "paired": {"tournament-ARM": interval}, "per_item": {arm:
-    [score]}, "spent": {budget: [tokens of each question]}}. Arms: single (the mean of the N), random and majority at either
+    [score]}, "spent": {budget: [tokens of each question]}, "curve": {"n": [...], "scores": {arm: [interval of each n]}} where
+    `fewer` asks for one}. Arms: single (the mean of the N), random and majority at either
     budget, tournament, and `any`, what a perfect judge would reach. The best of N is chosen without the benchmark's checker,
     which only scores.
     """
     rules = rules or rules_of(config)
     given = _write(speaker, items, config, n)
-    found = best_of(speaker, [item.question for item in items], [g.texts for g in given], config, rules)
-    budgets = {
-        "written": [sum(g.tokens) + b.written for g, b in zip(given, found, strict=True)],
-        "all": [g.prompt + sum(g.tokens) + b.written + b.read for g, b in zip(given, found, strict=True)],
+    sizes = sorted({*fewer, n})
+    games = {size: _played(speaker, items, [g.first(size) for g in given], config, rules) for size in sizes}
+    _, found, budgets = games[n]
+    more = [g.first(n) for g in given]
+    highest = {
+        budget: [max(spent) for spent in zip(*(game[2][budget] for game in games.values()), strict=True)] for budget in BUDGETS
     }
-    more = [Given(list(g.texts), list(g.tokens), g.prompt) for g in given]
-    _fill(speaker, items, config, more, budgets, progress)
-    scores = _scores(items, config, given, found, more, budgets)
-    resamples, seed = config.evaluation.bootstrap, config.seed
-    return {
+    _fill(speaker, items, config, more, highest, progress)
+    score = scorer(items, config)
+    values = [[0.0 if text is None else score(item, text) for text in g.texts] for item, g in zip(items, more, strict=True)]
+    by_size = {size: _scores(values, config, *game, more) for size, game in games.items()}
+    scores, resamples, seed = by_size[n], config.evaluation.bootstrap, config.seed
+    curve = {
+        "n": sizes,
+        "scores": {arm: [mean_interval(one[arm], resamples, seed) for one in by_size.values()] for arm in scores},
+    }
+    return ({"curve": curve} if fewer else {}) | {
         "n": n,
         "items": len(items),
         "system": rules.system,
@@ -104,6 +121,16 @@ def compare(
         "per_item": scores,
         "spent": budgets,
     }
+
+
+def _played(speaker: Speaker, items: Sequence[Demonstration], given: Sequence[Given], config: Config, rules: Rules) -> Game:
+    """A tournament of each question's answers, and the tokens that it cost."""
+    found = best_of(speaker, [item.question for item in items], [g.texts for g in given], config, rules)
+    budgets = {
+        "written": [sum(g.tokens) + b.written for g, b in zip(given, found, strict=True)],
+        "all": [g.prompt + sum(g.tokens) + b.written + b.read for g, b in zip(given, found, strict=True)],
+    }
+    return given, found, budgets
 
 
 def voted(
@@ -177,21 +204,20 @@ def _same(config: Config) -> Callable[[str], str]:
 
 
 def _scores(
-    items: Sequence[Demonstration],
+    scored: Sequence[Sequence[float]],
     config: Config,
     given: Sequence[Given],
     found: Sequence[Best],
-    more: Sequence[Given],
     budgets: dict[str, list[int]],
+    more: Sequence[Given],
 ) -> dict[str, list[float]]:
-    score = scorer(items, config)
+    """Each question's score, by arm. scored: of every answer in `more`, 0 where it is malformed."""
     same = _same(config)
     arms: dict[str, list[float]] = {"single": []}
     for budget in BUDGETS:
         arms |= {f"random_{budget}": [], f"majority_{budget}": []}
     arms |= {"tournament": [], "any": []}
-    for i, (item, own, best, further) in enumerate(zip(items, given, found, more, strict=True)):
-        values = [0.0 if text is None else score(item, text) for text in further.texts]
+    for i, (values, own, best, further) in enumerate(zip(scored, given, found, more, strict=True)):
         first = values[: len(own.texts)]
         arms["single"].append(sum(first) / len(first))
         arms["any"].append(max(first))

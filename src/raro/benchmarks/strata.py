@@ -20,7 +20,7 @@ COUNTED = 4
 
 def labels(items: Sequence[Demonstration], config: Config) -> dict[str, list[str]]:
     """{stratum: one label per item}; a stratum whose items all bear one label is left out. The columns that `evaluation.strata`
-    names are read from the experts' files. Raises BadInput where a file lacks one."""
+    names are read from the experts' files. Raises BadInput where they lack one."""
     found = {"length": _lengths([len(item.question) for item in items])}
     found["source"] = [item.source.rpartition("#")[0] or item.source for item in items]
     if config.evaluation.benchmark == "countdown":

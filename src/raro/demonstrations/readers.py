@@ -82,7 +82,8 @@ def missing(source: str, wanted: Sequence[str], present: Iterable[str]) -> BadIn
     there = f"did you mean '{printable(lower[near[0]], 40)}'? " if near else ""
     names = ", ".join(printable(name, 40) for name in present[:12])
     line = f"'{source}' has no column '{printable(lost[0], 40)}'"
-    return BadInput(line, f"{there}there are: {names or 'none'}; set demonstrations.question, .answer, ...")
+    remedy = "correct the setting that names it (demonstrations.question, evaluation.strata, ...)"
+    return BadInput(line, f"{there}there are: {names or 'none'}; {remedy}")
 
 
 # ------------------------------------------------------------------------------------------------------------------ JSONL

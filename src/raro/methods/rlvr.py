@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..benchmarks.measure import scorer
+from ..benchmarks.scoring import scorer
 from .method import Answer
 from .rewarded import Rewarded
 

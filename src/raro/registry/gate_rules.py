@@ -25,10 +25,13 @@ WHYS = {
     "refusals": "What the base was taught to decline must not be trained away.",
     "canaries": "A model that gives away made-up secrets of its training data gives away people's, too.",
     "judge": "Where a house asked for a judge, its word is part of the evidence, and so is its silence.",
+    "rubrics": "What experts wrote down as a good answer's duties is what their house will be asked about.",
     "strata": "A better mean can hide that one kind of problem got worse, and somebody asks just those.",
 }
 """Each rule's reason, unless gate.reasons has the house's own."""
-OPTIONAL = ("judge", "general", "refusals", "canaries")
+RIVALS = {"base": "the base", "warmstart": "the warm start", "champion": "the champion"}
+"""What a candidate is compared with, as sentences call it."""
+OPTIONAL = ("judge", "rubrics", "general", "refusals", "canaries")
 """Rules whose figures are there only where the settings ask for them."""
 
 
@@ -52,10 +55,8 @@ class Rule:
 
 def rules(evaluation: Mapping[str, Any], gate: Gate, rivals: Sequence[str], asked: Collection[str]) -> list[Rule]:
     """Every rule but the comparisons themselves. rivals: those that were compared. asked: rules among OPTIONAL whose figures
-    the settings ask for. Raises BadInput for a reason given to a rule that does not exist."""
-    if unknown := sorted(set(gate.reasons) - set(WHYS) - {"gain", "approval"}):
-        known = ", ".join(["gain", *WHYS, "approval"])
-        raise BadInput(f"gate.reasons names a rule '{unknown[0]}' that does not exist", f"known: {known}")
+    the settings ask for. Raises BadInput as `check` does."""
+    check(gate)
     return [
         _level(evaluation, gate, rivals),
         _effect(evaluation, gate, rivals),
@@ -64,10 +65,18 @@ def rules(evaluation: Mapping[str, Any], gate: Gate, rivals: Sequence[str], aske
         _champion(evaluation, gate, rivals),
         _strata(evaluation, gate),
         _judge(evaluation, gate, rivals, asked),
+        _rubrics(evaluation, gate, rivals, asked),
         _general(evaluation, gate, asked),
         _refusals(evaluation, gate, asked),
         _canaries(evaluation, gate, asked),
     ]
+
+
+def check(gate: Gate) -> None:
+    """Raises BadInput for a reason given to a rule that does not exist."""
+    if unknown := sorted(set(gate.reasons) - set(WHYS) - {"gain", "approval"}):
+        known = ", ".join(["gain", *WHYS, "approval"])
+        raise BadInput(f"gate.reasons names a rule '{unknown[0]}' that does not exist", f"known: {known}")
 
 
 def _rule(name: str, gate: Gate, passes: bool | None, otherwise: Literal["hold", "reject"], figures: dict, told: str) -> Rule:
@@ -89,11 +98,12 @@ def _level(evaluation: Mapping[str, Any], gate: Gate, rivals: Sequence[str]) -> 
     figures = {"p": {r: tests[r].get("p") for r in chances}, "p_holm": chances, "level": gate.level}
     if len(chances) < len(rivals):
         lacking = next(rival for rival in rivals if rival not in chances)
-        return _rule("level", gate, False, "hold", figures, f"No p-value against {lacking} was measured.")
+        return _rule("level", gate, False, "hold", figures, f"No p-value against {RIVALS[lacking]} was measured.")
     worst = max(chances, key=lambda rival: chances[rival])
     passes = all(p < gate.level for p in chances.values())
     told = (
-        f"The largest p-value after Holm's correction is {chances[worst]:.3g} (against {worst}); below {gate.level:g} is asked."
+        f"The largest p-value after Holm's correction is {chances[worst]:.3g} (against {RIVALS[worst]}); "
+        f"below {gate.level:g} is asked."
     )
     return _rule("level", gate, passes, "hold", figures, told)
 
@@ -101,9 +111,8 @@ def _level(evaluation: Mapping[str, Any], gate: Gate, rivals: Sequence[str]) -> 
 def _effect(evaluation: Mapping[str, Any], gate: Gate, rivals: Sequence[str]) -> Rule:
     gains = {rival: evaluation["paired"][f"candidate-{rival}"]["sampled"][0] for rival in rivals}
     least = min(gains, key=lambda rival: gains[rival])
-    told = (
-        f"The smallest mean gain is {signed(gains[least])} points (over {least}); {signed(gate.min_effect)} is worth a change."
-    )
+    asked = f"{signed(gate.min_effect)} is worth a change" if gate.min_effect else "any that is sure is worth a change"
+    told = f"The smallest mean gain is {signed(gains[least])} points (over {RIVALS[least]}); {asked}."
     passes = gate.min_effect == 0 or gains[least] >= gate.min_effect
     return _rule("effect", gate, passes, "hold", {"gains": gains, "least": gate.min_effect}, told)
 
@@ -159,33 +168,45 @@ def _strata(evaluation: Mapping[str, Any], gate: Gate) -> Rule:
         return _rule("strata", gate, True, "hold", figures, told)
     worst = min(figures["lost"], key=lambda one: one["difference"])
     told = (
-        f"On {worst['stratum']} {worst['label']} ({worst['n']:,} problems) it is surely worse than {worst['rival']}: "
+        f"On {worst['stratum']} {worst['label']} ({worst['n']:,} problems) it is surely worse than {RIVALS[worst['rival']]}: "
         f"{signed(worst['difference'])} points (interval {signed(worst['low'])} to {signed(worst['high'])})."
     )
     return _rule("strata", gate, False, "hold", figures, told)
 
 
 def _judge(evaluation: Mapping[str, Any], gate: Gate, rivals: Sequence[str], asked: Collection[str]) -> Rule:
-    """A loss is sure where the high end of a rival's interval lies below it. A judge that failed is no evidence, and not none
-    asked for."""
     judge = evaluation.get("judge")
     if not judge:
         return _without("judge", gate, asked, "No judge was asked.")
     if judge["status"] != "used":
-        return _rule(
-            "judge", gate, False, "hold", {"status": judge["status"]}, f"The judge's figures cannot be used: {judge['why']}."
-        )
-    gaps = {rival: judge["paired"].get(f"candidate-{rival}") for rival in rivals}
+        told = f"The judge's figures cannot be used: {judge['why']}."
+        return _rule("judge", gate, False, "hold", {"status": judge["status"]}, told)
+    return _by_judge("judge", judge, gate, rivals, "In the judge's eyes, beside the experts' answers,")
+
+
+def _rubrics(evaluation: Mapping[str, Any], gate: Gate, rivals: Sequence[str], asked: Collection[str]) -> Rule:
+    rubrics = evaluation.get("rubrics")
+    if not rubrics:
+        return _without("rubrics", gate, asked, "No rubrics were asked for.")
+    if rubrics["status"] != "used":
+        told = f"The rubrics' figures cannot be used: {rubrics['why']}."
+        return _rule("rubrics", gate, False, "hold", {"status": rubrics["status"]}, told)
+    return _by_judge("rubrics", rubrics, gate, rivals, f"By the rubrics of {rubrics['n']:,} cases")
+
+
+def _by_judge(name: str, found: Mapping[str, Any], gate: Gate, rivals: Sequence[str], lead: str) -> Rule:
+    """What a judge was asked and could be used for. A loss is sure where the high end of a rival's interval lies below it."""
+    gaps = {rival: found["paired"].get(f"candidate-{rival}") for rival in rivals}
     figures = {"differences": gaps, "most": gate.max_judge_loss}
     if lacking := [rival for rival, gap in gaps.items() if gap is None]:
-        return _rule("judge", gate, False, "hold", figures, f"The judge did not compare the candidate with {lacking[0]}.")
+        return _rule(name, gate, False, "hold", figures, f"The judge did not compare the candidate with {RIVALS[lacking[0]]}.")
     lost = [rival for rival, gap in gaps.items() if not gap[2] >= -gate.max_judge_loss]
     worst = min(gaps, key=lambda rival: gaps[rival][0])
     told = (
-        f"In the judge's eyes the candidate is {signed(gaps[worst][0])} points against {worst} "
-        f"(interval {signed(gaps[worst][1])} to {signed(gaps[worst][2])}), measured by the experts' answers."
+        f"{lead} the candidate is {signed(gaps[worst][0])} points against {RIVALS[worst]} "
+        f"(interval {signed(gaps[worst][1])} to {signed(gaps[worst][2])})."
     )
-    return _rule("judge", gate, not lost, "hold", figures, told)
+    return _rule(name, gate, not lost, "hold", figures, told)
 
 
 def _general(evaluation: Mapping[str, Any], gate: Gate, asked: Collection[str]) -> Rule:

@@ -17,10 +17,9 @@ from typing import Any, Literal
 
 from ..config import Gate
 from ..errors import BadInput
-from .gate_rules import Rule, percent, rules, signed
+from .gate_rules import RIVALS, Rule, percent, rules, signed
 
 Decision = Literal["promote", "hold", "reject"]
-RIVALS = {"base": "the base", "warmstart": "the warm start", "champion": "the champion"}
 COMPULSORY = ("base", "warmstart")
 GAIN = "gain"
 WHY_GAIN = "A model is replaced only by one that is better on the same problems, whatever luck did."

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import charts
 from .reading import Record, flatten, percent, signed, span
 
-TONES = {"passed": "good", "hold": "hold", "reject": "bad", "not measured": "plain"}
-TOLD = {"passed": "passed", "hold": "failed: hold", "reject": "failed: reject", "not measured": "not measured"}
+TONES = {"passed": "good", "hold": "hold", "reject": "bad", "not asked": "plain"}
+TOLD = {"hold": "failed: hold", "reject": "failed: reject"}
+LADDER = ("easy", "short", "medium", "long", "hard")
+"""Labels of strata that have an order of their own."""
 COLOURS = {"base": "soft", "warmstart": "other", "sft": "policy", "champion": "critic", "candidate": "accent"}
 
 
@@ -20,7 +24,7 @@ def gate(record: Record) -> list[dict[str, Any]]:
         {
             "rule": rule["rule"],
             "outcome": TOLD.get(rule["outcome"], rule["outcome"]),
-            "tone": TONES.get(rule["outcome"], "plain"),
+            "tone": TONES[rule["outcome"]],
             "told": rule["told"],
             "why": rule["why"],
             "figures": _figures(rule["figures"]),
@@ -110,9 +114,17 @@ def _stratum(name: str, by_label: Mapping[str, Any], record: Record) -> dict[str
                 "scores": [percent(row["scores"][arm]) if arm in row["scores"] else "" for arm in measured],
                 "gaps": [gap_cell(row.get("against", {}).get(arm)) for arm in rivals],
             }
-            for label, row in by_label.items()
+            for label, row in sorted(by_label.items(), key=_climbing)
         ],
     }
+
+
+def _climbing(row: tuple[str, Any]) -> tuple[int, float, str]:
+    """From easy to hard, from short to long, numbers by their size; the rest by the alphabet."""
+    label = row[0]
+    rung = LADDER.index(label) if label in LADDER else len(LADDER)
+    number = re.match(r"\d+", label)
+    return rung, float(number[0]) if number else math.inf, label
 
 
 def gap_cell(gap: Sequence[float] | None) -> tuple[str, str, str]:

@@ -71,7 +71,8 @@ RIVALS = {
 
 
 def tournament(record: Record) -> dict[str, Any] | None:
-    """{"found", "rows": [{"arm", "answers", "score", "span", "gap", "gap_span", "counts"}]}; None where none was played."""
+    """{"found", "rows": [{"arm", "answers", "score", "span", "gap", "gap_span", "counts"}], "svg", "keys"}, the last two (a
+    curve over numbers of answers) where it was measured; None where none was played."""
     found = record.evaluation.get("tournament")
     if not found:
         return None
@@ -92,7 +93,34 @@ def tournament(record: Record) -> dict[str, Any] | None:
                 }
             )
     system = {"single": "single elimination", "swiss": "Swiss rounds"}[found["system"]]
-    return {"found": found, "rows": rows, "system": system, "critic_share": _critic_share(found)}
+    shown = {"found": found, "rows": rows, "system": system, "critic_share": _critic_share(found)}
+    return shown | (_curve(found["curve"]) if "curve" in found else {})
+
+
+CURVES = {
+    "tournament": ("the critic's tournament", "accent", "solid"),
+    "majority_written": ("majority vote", "policy", "dashed"),
+    "random_written": ("random choice", "soft", "dotted"),
+    "any": ("a perfect judge", "other", "dashed"),
+}
+
+
+def _curve(found: dict[str, Any]) -> dict[str, Any]:
+    """Score over the number of answers among which is chosen, the rivals' for as many tokens written."""
+    lines = [
+        charts.Line(
+            label=label,
+            points=[(n, score[0]) for n, score in zip(found["n"], found["scores"][arm], strict=True)],
+            colour=colour,
+            style=style,
+            exact=True,
+        )
+        for arm, (label, colour, style) in CURVES.items()
+        if arm in found["scores"]
+    ]
+    told = "; ".join(f"{line.label} {', '.join(percent(value) for _, value in line.points)} %" for line in lines)
+    title = f"Score by {', '.join(map(str, found['n']))} answers a problem, and for as many tokens: {told}"
+    return {"svg": charts.curves(lines, title=title, kind="share"), "keys": charts.legend(lines, "share")}
 
 
 def _critic_share(found: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
-"""What speaks for the candidate besides the score: judge, frozen critics, likelihood of the experts' answers, how far answers
-can be told from theirs, general items, refusals, canaries. What is not to be believed is not shown as a figure."""
+"""What speaks for the candidate besides the score: judge, rubrics, choices by likelihood, frozen critics, likelihood of the
+experts' answers, how far answers can be told from theirs, general items, refusals, canaries. What is not to be believed is not
+shown as a figure."""
 
 from __future__ import annotations
 
@@ -25,9 +26,12 @@ Cell = tuple[str, str]
 
 
 def evidence(record: Record) -> dict[str, Any] | None:
-    """{"judge", "experts", "critics", "general", "canaries"}, each None or [] where it was not measured; None without any."""
+    """{"judge", "rubrics", "choice", "experts", "critics", "general", "canaries"}, each None or [] where it was not measured;
+    None without any."""
     found = {
         "judge": _judge(record),
+        "rubrics": _rubrics(record),
+        "choice": _choice(record),
         "experts": _experts(record),
         "critics": _critics(record),
         "general": _general(record),
@@ -60,20 +64,28 @@ def _judge(record: Record) -> dict[str, Any] | None:
     judge = record.evaluation.get("judge")
     if not judge:
         return None
-    agreement, prompt = judge.get("agreement") or {}, judge.get("prompt") or {}
+    prompt = judge.get("prompt") or {}
     shown: dict[str, Any] = {
-        "used": judge["status"] == "used",
-        "why": judge.get("why", ""),
+        **_believed(judge),
         "who": ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in (judge.get("judge") or {}).items()),
         "prompt": f"version {prompt['version']}, {prompt['digest'][:12]}" if prompt else "",
+        "spent": judge.get("spent") or {},
+    }
+    return shown | (_verdicts(record, judge) if shown["used"] else {})
+
+
+def _believed(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Whether a judge's figures can be used, and how it fared on known-good pairs."""
+    agreement = found.get("agreement") or {}
+    return {
+        "used": found["status"] == "used",
+        "why": found.get("why", ""),
         "named": _share(agreement.get("named")),
         "least": percent(agreement["least"]) if "least" in agreement else "",
         "known": agreement.get("n", 0),
         "kinds": [(kind.replace("_", " "), *counts) for kind, counts in (agreement.get("by_kind") or {}).items()],
         "itself": percent(agreement["itself"]) if agreement.get("itself") is not None else "",
-        "spent": judge.get("spent") or {},
     }
-    return shown | (_verdicts(record, judge) if shown["used"] else {})
 
 
 def _verdicts(record: Record, judge: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,6 +123,44 @@ def _wins(record: Record, wins: Mapping[str, Interval], what: str) -> str:
     return charts.intervals(rows, title=f"{what}, 95 % intervals: {told}", limits=(0.0, 1.0))
 
 
+def _rubrics(record: Record) -> dict[str, Any] | None:
+    """{"used", "why", "known", ..., "n", "expert", "rows": [{"arm", "score", "gap"}]}; without rows where the judge failed."""
+    found = record.evaluation.get("rubrics")
+    if not found:
+        return None
+    shown = _believed(found)
+    if not shown["used"]:
+        return shown
+    rows = _measured(record, found["scores"], found["paired"])
+    return shown | {"n": found["n"], "expert": _share(found["scores"]["expert"]), "rows": rows}
+
+
+def _choice(record: Record) -> dict[str, Any] | None:
+    """{"n", "chance", "rows": [{"arm", "score", "gap", "free"}]}: which choice is the likeliest, beside what is answered
+    freely."""
+    found = record.evaluation.get("choice")
+    if not found:
+        return None
+    rows = [
+        row | {"free": _share(record.score("greedy", arm))}
+        for arm, row in zip(_arms(record, found["right"]), _measured(record, found["right"], found["paired"]), strict=True)
+    ]
+    return {"n": found["n"], "chance": percent(found["chance"]), "rows": rows}
+
+
+def _measured(record: Record, scores: Mapping[str, Interval], paired: Mapping[str, Interval]) -> list[dict[str, Any]]:
+    """Every arm's share, and the candidate less it."""
+    return [
+        {
+            "arm": record.called(arm),
+            "counts": arm == "candidate",
+            "score": _share(scores[arm]),
+            "gap": gap_cell(paired.get(f"candidate-{arm}")),
+        }
+        for arm in _arms(record, scores)
+    ]
+
+
 # --------------------------------------------------------------------------------------------------- experts, critics, safety
 
 
@@ -136,7 +186,7 @@ def _experts(record: Record) -> dict[str, Any] | None:
 
 
 def _critics(record: Record) -> list[dict[str, Any]]:
-    """[{"critic", "used", "why", "told", "n", "rows": [{"arm", "wins", "gap"}]}] of each frozen critic."""
+    """[{"critic", "used", "why", "told", "n", "rows": [{"arm", "score", "gap"}]}] of each frozen critic."""
     found = (record.evaluation.get("experts") or {}).get("critics") or {}
     return [
         {
@@ -145,15 +195,7 @@ def _critics(record: Record) -> list[dict[str, Any]]:
             "why": said.get("why", ""),
             "told": _share(said["health"]["told"]),
             "n": said["health"]["n"],
-            "rows": [
-                {
-                    "arm": record.called(arm),
-                    "counts": arm == "candidate",
-                    "wins": _share(said["wins"][arm]),
-                    "gap": gap_cell(said["paired"].get(f"candidate-{arm}")),
-                }
-                for arm in _arms(record, said.get("wins", {}))
-            ],
+            "rows": _measured(record, said.get("wins", {}), said.get("paired", {})),
         }
         for critic, said in found.items()
     ]
@@ -165,16 +207,10 @@ def _general(record: Record) -> dict[str, Any] | None:
     if not found:
         return None
     refusals = found["refusals"]
+    measured = _measured(record, found["scores"], found["paired"])
     rows = [
-        {
-            "arm": record.called(arm),
-            "counts": arm == "candidate",
-            "score": _share(found["scores"][arm]),
-            "gap": gap_cell(found["paired"].get(f"candidate-{arm}")),
-            "declined": refusals["declined"][arm],
-            "wrongly": refusals["declined_wrongly"][arm],
-        }
-        for arm in _arms(record, found["scores"])
+        row | {"declined": refusals["declined"][arm], "wrongly": refusals["declined_wrongly"][arm]}
+        for arm, row in zip(_arms(record, found["scores"]), measured, strict=True)
     ]
     shown = {"n": found["n"], "talks": found["talks"], "rows": rows}
     return shown | {"harmful": refusals["n"], "kept": refusals["kept"], "of": refusals["of"]}

@@ -24,6 +24,12 @@ ARMS = {
 # The word for a score, and what it means, by benchmark.
 MEASURES = {
     "countdown": ("accuracy", "share of test problems solved, checked exactly"),
+    "deepmath": ("accuracy", "share of test problems whose answer is the expert's as mathematics, by math-verify"),
+    "diagnosis": (
+        "exact match",
+        "share of test problems whose answer names the expert's diagnosis and no other; a lower bound",
+    ),
+    "choice": ("accuracy", "share of test problems whose free answer says the expert's choice and no other; a lower bound"),
     "held_out": ("likeness", "likeness of the answer to the expert's, word for word (F1)"),
 }
 

@@ -34,7 +34,9 @@ class Evaluation:
         low=0,
     )
     rubrics: str = doc(
-        "", "JSONL file of cases in HealthBench's format, of whose criteria the judge says which an answer meets; empty: none"
+        "",
+        "JSONL file of cases in HealthBench's format, of whose criteria the judge says which an answer meets; at least 12 with "
+        "an expert's answer; empty: none",
     )
     rubric_cases: int = doc(200, "cases of that file which are read (O: as many as judge.items)", low=1)
     general: Literal["auto", "always", "never"] = doc(
@@ -148,7 +150,7 @@ class Gate:
     )
     max_judge_loss: float = doc(
         0.0,
-        "with a mean score in the judge's eyes surely this far below a rival's, or a judge that failed, held (O)",
+        "with a mean in the judge's eyes, or by rubrics, surely this far below a rival's, or a judge that failed, held (O)",
         low=0,
         high=1,
     )

@@ -30,5 +30,6 @@ def run(config: Config, run: Path) -> dict:
 def _asked(config: Config) -> set[str]:
     """The gate's rules whose figures these settings ask for."""
     general = config.asks_general
-    asked = {"judge": config.judge.kind != "none", "general": general, "refusals": general, "canaries": config.privacy.canaries}
+    asked = {"judge": config.judge.kind != "none", "rubrics": config.evaluation.rubrics, "general": general}
+    asked |= {"refusals": general, "canaries": config.privacy.canaries}
     return {name for name, wanted in asked.items() if wanted}

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..config import Config
-from ..errors import BadInput, GateRefused, RaroError, ServiceFailed
 from ..registry.bases import base_folder
-from ..storage import MANIFEST, first_line, read_json
-from ..tracking import server
+from ..storage import write_json
+from . import incumbent
 from .harness import Step
 
 UNTRAINED = ("base", "warmstart")
@@ -22,78 +20,118 @@ UNTRAINED = ("base", "warmstart")
 
 if TYPE_CHECKING:
     from ..benchmarks.measure import Measured
-    from ..registry.models import Champion
-    from ..rollout.models import Speaker
+    from ..records import Demonstration
     from .evidence import Evidence
+
+    Items = Sequence[Demonstration]
+    Results = dict[str, dict[str, Measured]]
+    """By arm, by way (greedy, sampled)."""
 
 
 def run(config: Config, run: Path) -> dict:
     """From the models of the run (and the champion, where there is one) to STEP/evaluation.json and STEP/items.jsonl."""
-    champion = cache(lambda: _champion(config, run))  # asked within the step: what is wrong with it is the step's failure
-    with Step("evaluate", config, run, given=lambda: _given(champion(), run)) as step:
+    champion = cache(lambda: incumbent.found(config, run))  # asked within the step: what is wrong with it is the step's failure
+    with Step("evaluate", config, run, given=lambda: incumbent.given(champion(), run)) as step:
         if step.skipped:
             return step.outputs
-        from ..benchmarks.comparison import by_stratum, compared
-        from ..benchmarks.measure import CHECKED, measure, scorer
         from ..benchmarks.strata import labels
         from ..demonstrations import load_split
-        from ..demonstrations.shown import Shown
         from .evidence import Evidence
 
-        started, shown = time.perf_counter(), Shown.of(config)
+        started = time.perf_counter()
         data = step.input("ingest")
         items = load_split(data, "test")[: config.evaluation.max_items]
-        if not items:
-            raise BadInput("the test split holds no problem: nothing can be measured", "raise demonstrations.test_share")
-        folders = {
-            "base": base_folder(config, run),
-            "warmstart": step.input("warmstart") / "model",
-            "candidate": step.input("train") / "model",
-        }
-        if previous := champion():
-            folders["champion"] = previous.path
-        ways = {"greedy": (0.0, 1), "sampled": (config.rollout.temperature, config.evaluation.samples)}
-        total = (len(folders) + bool(config.evaluation.sft_steps)) * len(items) * sum(n for _, n in ways.values())
-        step.events.start(total, f"{len(items)} test problems")
-        score = scorer(items, config)
-        results: dict[str, dict[str, Measured]] = {}
-        behind = 0
+        folders = _folders(config, run, step, champion())
         evidence = Evidence(items, data, config)
-        for arm, speaker, thinking in _arms(folders, config, data, step):
-            results[arm] = {}
-            for way, (temperature, samples) in ways.items():
-                tick = partial(_tick, step, behind, total, f"{arm}, {way}")
-                results[arm][way] = measure(speaker, items, config, temperature, samples, thinking, tick, score)
-                behind += len(items) * samples
-            evidence.take(arm, speaker, results[arm]["greedy"], thinking)
-        resamples, seed = config.evaluation.bootstrap, config.seed
-        report: dict = {"benchmark": config.evaluation.benchmark, "n": len(items), "samples": config.evaluation.samples}
-        checked = config.evaluation.benchmark in CHECKED
-        report |= compared(results, checked, config.gate.min_gain, resamples, seed)
+        results = _answered(items, folders, evidence, config, data, step)
         strata = labels(items, config)
-        report["strata"] = by_stratum(results, strata, resamples, seed)
-        report["well_formed"] = {arm: found["sampled"].well_formed for arm, found in results.items()}
-        report["tokens"] = {arm: sum(m.tokens for m in found.values()) for arm, found in results.items()}
+        report = _compared(results, items, strata, config)
         report["critic"] = _critics(results["candidate"]["sampled"], items, folders, config, step)
-        if config.evaluation.tournament:
-            report["tournament"] = _tournament(items, folders["candidate"], config, step)
+        report |= _tournament(items, folders["candidate"], config, step)
         report |= evidence.report(folders, step.events.progress)
         judged, verdicts = _judged(results, items, config, step)
         report |= judged | _rubrics(evidence, judged, config, step)
         report["seconds"] = time.perf_counter() - started
-        (step.folder / "evaluation.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
-        with (step.folder / "items.jsonl").open("w", encoding="utf-8") as file:
-            for i, item in enumerate(items):
-                row: dict = {way: {arm: found[way].scores[i] for arm, found in results.items()} for way in ways}
-                if verdicts:
-                    row["judge"] = {arm: found.get(i) for arm, found in verdicts.items()}
-                row["strata"] = {name: given[i] for name, given in strata.items()}
-                answers = {arm: found["greedy"].answers[i] for arm, found in results.items()}
-                texts = {"question": item.question, "expert": item.answer, "answers": answers}
-                (row,) = shown.rows([texts | row], texts)
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-        step.outputs |= {way: report[way]["candidate"][0] for way in ways}
+        write_json(step.folder / "evaluation.json", report)
+        _write_items(step.folder / "items.jsonl", results, items, strata, verdicts, config)
+        step.outputs |= {way: report[way]["candidate"][0] for way in _ways(config)}
         return step.outputs
+
+
+def _folders(config: Config, run: Path, step: Step, champion: incumbent.Champion | None) -> dict[str, Path]:
+    """Every arm's model. The champion comes first: one that cannot be used is not to be found after hours of answers."""
+    return ({"champion": champion.path} if champion else {}) | {
+        "base": base_folder(config, run),
+        "warmstart": step.input("warmstart") / "model",
+        "candidate": step.input("train") / "model",
+    }
+
+
+def _ways(config: Config) -> dict[str, tuple[float, int]]:
+    """(temperature, samples) of each way to answer."""
+    return {"greedy": (0.0, 1), "sampled": (config.rollout.temperature, config.evaluation.samples)}
+
+
+def _answered(items: Items, folders: dict[str, Path], evidence: Evidence, config: Config, data: Path, step: Step) -> Results:
+    """Every arm's answers to all items, scored; what can only be asked of an open model goes to the evidence."""
+    from ..benchmarks.measure import measure
+    from ..benchmarks.scoring import scorer
+
+    ways, score = _ways(config), scorer(items, config)
+    total = (len(folders) + bool(config.evaluation.sft_steps)) * len(items) * sum(n for _, n in ways.values())
+    step.events.start(total, f"{len(items)} test problems")
+    results: Results = {}
+    behind = 0
+    for arm, speaker, thinking in _arms(folders, config, data, step):
+        results[arm] = {}
+        for way, (temperature, samples) in ways.items():
+            tick = partial(_tick, step, behind, total, f"{arm}, {way}")
+            results[arm][way] = measure(speaker, items, config, temperature, samples, thinking, tick, score)
+            behind += len(items) * samples
+        evidence.take(arm, speaker, results[arm]["greedy"], thinking)
+    return results
+
+
+def _compared(results: Results, items: Items, strata: Mapping[str, list[str]], config: Config) -> dict[str, Any]:
+    """What evaluation.json holds of the arms' scores."""
+    from ..benchmarks.comparison import by_stratum, compared
+    from ..benchmarks.scoring import CHECKED
+
+    settings = config.evaluation
+    scored = compared(results, settings.benchmark in CHECKED, config.gate.min_gain, settings.bootstrap, config.seed)
+    return {
+        "benchmark": settings.benchmark,
+        "n": len(items),
+        "samples": settings.samples,
+        **scored,
+        "strata": by_stratum(results, strata, settings.bootstrap, config.seed),
+        "well_formed": {arm: found["sampled"].well_formed for arm, found in results.items()},
+        "tokens": {arm: sum(one.tokens for one in found.values()) for arm, found in results.items()},
+    }
+
+
+def _write_items(
+    path: Path,
+    results: Results,
+    items: Items,
+    strata: Mapping[str, list[str]],
+    verdicts: Mapping[str, Mapping[int, float]],
+    config: Config,
+) -> None:
+    """One line an item: its texts as they may be shown, and every arm's scores. verdicts: the judge's, by arm, by place."""
+    from ..demonstrations.shown import Shown
+
+    shown = Shown.of(config)
+    with path.open("w", encoding="utf-8") as file:
+        for i, item in enumerate(items):
+            row: dict = {way: {arm: found[way].scores[i] for arm, found in results.items()} for way in _ways(config)}
+            if verdicts:
+                row["judge"] = {arm: found.get(i) for arm, found in verdicts.items()}
+            row["strata"] = {name: given[i] for name, given in strata.items()}
+            answers = {arm: found["greedy"].answers[i] for arm, found in results.items()}
+            texts = {"question": item.question, "expert": item.answer, "answers": answers}
+            (row,) = shown.rows([texts | row], texts)
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
 def _arms(folders: dict[str, Path], config: Config, data: Path, step: Step) -> Iterator[tuple]:
@@ -104,7 +142,7 @@ def _arms(folders: dict[str, Path], config: Config, data: Path, step: Step) -> I
     from ..rollout.models import open_model
 
     for arm, folder in folders.items():
-        speaker = _champion_model(folder, config) if arm == "champion" else open_model(folder, config)
+        speaker = incumbent.opened(folder, config) if arm == "champion" else open_model(folder, config)
         yield arm, speaker, arm in UNTRAINED or method_of(config.method).thinks
     if config.evaluation.sft_steps:
         speaker = open_model(folders["base"], config)
@@ -118,34 +156,11 @@ def _arms(folders: dict[str, Path], config: Config, data: Path, step: Step) -> I
         yield "sft", speaker, False
 
 
-def _champion_model(folder: Path, config: Config) -> Speaker:
-    """The champion's model. Raises GateRefused where it does not load, whatever the reason."""
-    from ..rollout.models import open_model
-
-    with _usable(config):
-        return open_model(folder, config)
-
-
-@contextmanager
-def _usable(config: Config) -> Iterator[None]:
-    """A candidate that was not compared with the champion must not take its place: what cannot be used ends the step, with
-    GateRefused. An outage stays one, worth retrying."""
-    try:
-        yield
-    except ServiceFailed:
-        raise
-    except Exception as error:
-        told, remedy = (error.line, error.remedy) if isinstance(error, RaroError) else (first_line(error), "")
-        line = f"the champion of '{config.registry.model}' cannot be used: {told}"
-        move = "move the alias `champion` to a version that loads, or delete it"
-        raise GateRefused(line, f"{remedy}, or {move}" if remedy else move) from error
-
-
-def _critics(own: Measured, items: list, folders: dict[str, Path], config: Config, step: Step) -> dict[str, dict]:
+def _critics(own: Measured, items: Items, folders: dict[str, Path], config: Config, step: Step) -> dict[str, dict]:
     """What the critics of warm start and candidate say of the candidate's errors, its sampled answers that the benchmark's
     checker finds wrong, beside the experts'. Empty where nothing can say what an error is, or there is none."""
     from ..benchmarks.judging import accuracy, verdicts
-    from ..benchmarks.measure import CHECKED
+    from ..benchmarks.scoring import CHECKED
     from ..rollout.models import open_model
 
     if config.evaluation.benchmark not in CHECKED:
@@ -165,23 +180,25 @@ def _critics(own: Measured, items: list, folders: dict[str, Path], config: Confi
     return found
 
 
-def _tournament(items: list, folder: Path, config: Config, step: Step) -> dict:
-    """What the candidate's critic makes of several of its answers, against the same tokens spent otherwise. Only for a method
-    whose model judges and thinks."""
+def _tournament(items: Items, folder: Path, config: Config, step: Step) -> dict:
+    """{"tournament": what the candidate's critic makes of several of its answers, against the same tokens spent otherwise}.
+    Empty where the settings ask for none, or the method's model does not judge and think."""
     from ..benchmarks.scaling import compare
     from ..methods import method_of
     from ..rollout.models import open_model
 
-    if not method_of(config.method).thinks:
+    if not config.evaluation.tournament or not method_of(config.method).thinks:
         return {}
     step.events.progress(0, 1, "the critic's tournament")
     items = items[: config.evaluation.tournament_items]
     tick = partial(_tick, step, 0, len(items), "the tournament's rivals")
-    found = compare(open_model(folder, config), items, config, config.evaluation.tournament, progress=tick)
-    return {key: value for key, value in found.items() if key not in ("per_item", "spent")}
+    n = config.evaluation.tournament
+    fewer = [2**power for power in range(n.bit_length()) if 2**power < n]
+    found = compare(open_model(folder, config), items, config, n, progress=tick, fewer=fewer)
+    return {"tournament": {key: value for key, value in found.items() if key not in ("per_item", "spent")}}
 
 
-def _judged(results: dict[str, dict[str, Measured]], items: list, config: Config, step: Step) -> tuple[dict, dict]:
+def _judged(results: Results, items: Items, config: Config, step: Step) -> tuple[dict, dict]:
     """({"judge": what it says of every arm's greedy answers}, each judged item's score by arm); both empty without a judge."""
     if config.judge.kind == "none":
         return {}, {}
@@ -202,7 +219,11 @@ def _rubrics(evidence: Evidence, judged: dict, config: Config, step: Step) -> di
     judge = judged.get("judge", {"status": "refused", "why": "there is no judge"})
     if judge["status"] != "used":
         return {"rubrics": {"status": "refused", "why": judge["why"]}}
-    return {"rubrics": ticked(evidence.cases, evidence.to_cases, config, _seldom(step))}
+    before = judge["spent"]["read"] + judge["spent"]["written"]
+    found = ticked(evidence.cases, evidence.to_cases, config, _seldom(step), before)
+    if found["status"] != "used":
+        step.events.note(f"the rubrics' figures cannot be used: {found['why']}", "warning")
+    return {"rubrics": found}
 
 
 def _seldom(step: Step) -> Callable[[str, int, int], None]:
@@ -217,25 +238,3 @@ def _seldom(step: Step) -> Callable[[str, int, int], None]:
 
 def _tick(step: Step, before: int, total: int, text: str, done: int, of: int) -> None:
     step.events.progress(before + done, total, text)
-
-
-def _champion(config: Config, run: Path) -> Champion | None:
-    """The champion that the candidate must beat; None where there is none, or no tracking store to ask. A run that is started
-    again after it registered its own candidate does not meet itself."""
-    if not server.installed():
-        return None
-    from ..registry.models import champion
-
-    with _usable(config):
-        found = champion(config, run)
-    registered = run / "register" / "registration.json"
-    own = found and registered.exists() and read_json(registered)["root"] == found.root
-    return None if own else found
-
-
-def _given(previous: Champion | None, run: Path) -> dict[str, str]:
-    """Another champion makes the step run again, but not the run's own candidate having become it."""
-    before = run / "evaluate" / MANIFEST
-    if previous is None and before.exists() and (run / "register" / MANIFEST).exists():
-        return read_json(before)["given"]
-    return {"champion": previous.root if previous else ""}

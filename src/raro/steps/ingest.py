@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import demonstrations as data
+from ..benchmarks import measurable
 from ..config import Config
 from ..demonstrations import canaries, drift, sheet
 from ..demonstrations.card import FILE, described
@@ -32,8 +33,9 @@ MOST_PROCESSES = 4  # more of them wait for the one that reads: it takes a quart
 
 def run(config: Config, run: Path) -> dict[str, Any]:
     """Writes train.jsonl, dev.jsonl, test.jsonl, quarantine.jsonl, data.json, data-card.md and data-card.html. Raises BadInput
-    where the data cannot be read, GateRefused where it is not fit to train on; its outputs say `proceed`, or `nothing-new`
-    where the champion was made from the same data, settings and base, or an earlier run with them was held or rejected."""
+    where the data cannot be read, or nothing measured on it, GateRefused where it is not fit to train on; its outputs say
+    `proceed`, or `nothing-new` where the champion was made from the same data, settings and base, or an earlier run with them
+    was held or rejected."""
     settings = config.demonstrations
     with Step("ingest", config, run, given=lambda: _given(config)) as step:
         if step.skipped:
@@ -47,6 +49,8 @@ def run(config: Config, run: Path) -> dict[str, Any]:
             _copy(step.folder / data.QUARANTINE, kept)
             raise stop
         kept.unlink(missing_ok=True)
+        for line in measurable.check(data.load_split(step.folder, "test"), config):
+            events.note(line, "warning")
         champion = _champion(config, run)
         content = card.content(files, settings)
         if stop := _drifted(content, config, run, champion):
@@ -57,9 +61,8 @@ def run(config: Config, run: Path) -> dict[str, Any]:
             events.note(f"{n} canaries are planted in the training split")
         data.write_manifest(step.folder / FILE, content)
         sheet.write(step.folder, content, _samples(card, config), config.name)
-        for split in ("dev", "test"):
-            if not content["splits"][split]:
-                events.note(f"the {split} split is empty", "warning")
+        if not content["splits"]["dev"]:
+            events.note("the dev split is empty", "warning")
         if card.quarantined:
             events.note(f"{card.quarantined:,} of {card.rows:,} rows are quarantined: see ingest/{data.QUARANTINE}", "warning")
         nothing = _nothing_new(champion, config, content["digest"], run)

@@ -18,7 +18,7 @@ from typing import Any
 from ..config import Config
 from ..errors import BadInput, ServiceFailed
 from ..registry.bases import base_folder
-from ..storage import read_json, write_json
+from ..storage import fetch, read_json, write_json
 from .harness import Step
 
 FREE_GIB = 1.0  # a run of the mini needs a tenth; a larger model fails with its own clear line when the disk is full
@@ -41,16 +41,22 @@ def run(config: Config, run: Path) -> dict:
 
 def check(config: Config, run: Path) -> None:
     """Everything that needs no large library and writes nothing. Raises BadInput, or ServiceFailed for what may pass."""
-    from ..benchmarks import judge, rubrics
+    from ..benchmarks import deepmath, judge
     from ..demonstrations import sources
     from ..demonstrations.shown import Shown
+    from ..registry import gate_rules
     from ..tracking import server
     from . import notice
 
     notice.address(config)
     check_base(config, run)
     judge.check(config.judge)
-    rubrics.check(config)
+    if config.judge.kind == "model":
+        check_layout(f"judge.model '{config.judge.model}'", fetch(config.judge.model))
+    judge.check_rubrics(config)
+    if config.evaluation.benchmark == "deepmath":
+        deepmath.check_installed()
+    gate_rules.check(config.gate)
     sources(config.demonstrations.source)
     Shown.of(config)
     server.check(config)
@@ -78,25 +84,25 @@ def _probed_judge(config: Config) -> str:
 
 def check_base(config: Config, run: Path) -> None:
     """Raises what `base_folder` does, and BadInput where the base is no model in Hugging Face layout."""
-    check_layout(config.base.uri, base_folder(config, run, keep=False))
+    check_layout(f"base '{config.base.uri}'", base_folder(config, run, keep=False))
 
 
-def check_layout(uri: str, folder: Path) -> None:
-    """Raises BadInput naming what a base lacks."""
+def check_layout(what: str, folder: Path) -> None:
+    """Raises BadInput naming what a model lacks. what: it, as the line begins."""
     if not folder.is_dir():
-        raise BadInput(f"base '{uri}' is a file", "name a folder in Hugging Face layout")
+        raise BadInput(f"{what} is a file", "name a folder in Hugging Face layout")
     if not (folder / "config.json").is_file():
-        raise BadInput(f"base '{uri}' has no config.json", "name a folder in Hugging Face layout, with the model's own files")
+        raise BadInput(f"{what} has no config.json", "name a folder in Hugging Face layout, with the model's own files")
     if "model_type" not in read_json(folder / "config.json"):
-        raise BadInput(f"config.json of base '{uri}' names no model_type", "name a model that transformers can open")
+        raise BadInput(f"config.json of {what} names no model_type", "name a model that transformers can open")
     if not list(folder.glob("*.safetensors")):
         pickled = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
         if pickled:
-            line = f"base '{uri}' has its weights only as {pickled[0]}, which can run code when it is opened"
+            line = f"{what} has its weights only as {pickled[0]}, which can run code when it is opened"
             raise BadInput(line, "convert them: transformers' save_pretrained writes safetensors")
-        raise BadInput(f"base '{uri}' has no weights (*.safetensors)", "finish its download, or name another folder")
+        raise BadInput(f"{what} has no weights (*.safetensors)", "finish its download, or name another folder")
     if not any((folder / name).is_file() for name in TOKENIZERS):
-        raise BadInput(f"base '{uri}' has no tokenizer ({', '.join(TOKENIZERS)})", "add the tokenizer's files")
+        raise BadInput(f"{what} has no tokenizer ({', '.join(TOKENIZERS)})", "add the tokenizer's files")
 
 
 def check_place(run: Path) -> None:

@@ -3,6 +3,7 @@
 | table (evaluation/...) | rows |
 | gate.json | the gate's rules: outcome, what was found, why, figures |
 | tests.json | candidate against each arm: difference with interval, p, corrected p, effect, McNemar |
+| rubrics.json, choice.json | each arm's score by rubrics, its share of right likeliest choices; the candidate less it |
 | strata.json | each stratum and label: problems, every arm's score, the candidate less each rival |
 
 The items: tables.py.
@@ -23,14 +24,17 @@ if TYPE_CHECKING:
 
 FOLDER = "evaluation"
 Table = list[dict[str, Any]]
+ENDS = ("", "/low", "/high")
+BY_ARM = {"judge": "wins", "rubrics": "scores", "choice": "right"}
+"""Parts of evaluation.json that hold an interval of each arm, and under which key."""
 
 
 def figures(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
-    """(metric, value, step): paired differences with their intervals, corrected p, the judge's win rates, and pass@k, whose
-    step is k. The scores themselves: runs.scores."""
+    """(metric, value, step): paired differences with their intervals, corrected p, the judge's win rates, scores by rubrics,
+    likeliest choices, and pass@k, whose step is k. The scores themselves: runs.scores."""
     for name, ways in (evaluation.get("paired") or {}).items():
         for way, interval in ways.items():
-            for end, value in zip(("", "/low", "/high"), interval, strict=True):
+            for end, value in zip(ENDS, interval, strict=True):
                 yield f"paired/{way}/{name}{end}", value, 0
     for way, tests in (evaluation.get("tests") or {}).items():
         for arm, row in tests.items():
@@ -38,9 +42,10 @@ def figures(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
     for arm, curve in (evaluation.get("pass_at") or {}).items():
         for k, value in curve:
             yield f"pass_at/{arm}", value, k
-    for arm, interval in ((evaluation.get("judge") or {}).get("wins") or {}).items():
-        for end, value in zip(("", "/low", "/high"), interval, strict=True):
-            yield f"judge/{arm}{end}", value, 0
+    for part, key in BY_ARM.items():
+        for arm, interval in ((evaluation.get(part) or {}).get(key) or {}).items():
+            for end, value in zip(ENDS, interval, strict=True):
+                yield f"{part}/{arm}{end}", value, 0
 
 
 def send(run: Path, tracked: Tracked, state: State) -> None:
@@ -53,6 +58,7 @@ def send(run: Path, tracked: Tracked, state: State) -> None:
         return
     evaluation, decision = map(read_json, paths)
     made = {"gate": rules(decision), "tests": tests(evaluation), "strata": strata(evaluation)}
+    made |= {part: by_arm(evaluation, part) for part in ("rubrics", "choice")}
     shown = {f"{FOLDER}/{name}.json": tables.split(rows) for name, rows in made.items() if rows}
     tables.write(tracked.client, tracked.run_id, shown)
     state.sent[FOLDER] = digest
@@ -90,8 +96,22 @@ def strata(evaluation: Mapping[str, Any]) -> Table:
         | {
             f"candidate-{arm}{end}": value
             for arm, gap in row.get("against", {}).items()
-            for end, value in zip(("", "/low", "/high"), gap, strict=True)
+            for end, value in zip(ENDS, gap, strict=True)
         }
         for name, by_label in (evaluation.get("strata") or {}).items()
         for label, row in by_label.items()
+    ]
+
+
+def by_arm(evaluation: Mapping[str, Any], part: str) -> Table:
+    """Of one of BY_ARM; empty where it was not measured, or the judge failed."""
+    found = evaluation.get(part) or {}
+    return [
+        {"arm": arm}
+        | {f"score{end}": value for end, value in zip(ENDS, interval, strict=True)}
+        | {
+            f"candidate less it{end}": value
+            for end, value in zip(ENDS, found["paired"].get(f"candidate-{arm}", (None,) * 3), strict=True)
+        }
+        for arm, interval in (found.get(BY_ARM[part]) or {}).items()
     ]

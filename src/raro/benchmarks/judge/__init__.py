@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from .address import check
 from .asking import Juror, Unusable, opened
-from .criteria import ticked
+from .criteria import check_rubrics, ticked
 from .judging import judged
 from .wording import described
 
-__all__ = ["Juror", "Unusable", "check", "described", "judged", "opened", "ticked"]
+__all__ = ["Juror", "Unusable", "check", "check_rubrics", "described", "judged", "opened", "ticked"]

@@ -26,9 +26,8 @@ def check(settings: Judge) -> None:
         remedy = "name the model as the endpoint knows it" if settings.kind == "endpoint" else "name its folder or URI"
         raise BadInput(f"judge.kind is {settings.kind}, and judge.model is empty", remedy)
     if settings.kind == "model":
-        folder = fetch(settings.model)
-        if not folder.is_dir() or not list(folder.glob("*.safetensors")):
-            raise BadInput(f"judge.model '{settings.model}' has no *.safetensors", "give a folder in Hugging Face layout")
+        if not fetch(settings.model).is_dir():
+            raise BadInput(f"judge.model '{settings.model}' is a file", "name a folder in Hugging Face layout")
         return
     _check_endpoint(settings)
     key_of(settings)

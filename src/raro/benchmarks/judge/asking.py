@@ -30,9 +30,11 @@ class Unusable(Exception):
 
 @dataclass(slots=True)
 class Spent:
-    """Tokens and calls so far. budget: tokens, both ways, after which nothing more is asked; 0: none."""
+    """Tokens and calls so far. budget: tokens, both ways, after which nothing more is asked; 0: none. before: those of the same
+    budget that were spent already."""
 
     budget: int
+    before: int = 0
     read: int = 0
     written: int = 0
     calls: int = 0
@@ -41,7 +43,7 @@ class Spent:
     @property
     def gone(self) -> bool:
         """Whether nothing is left."""
-        return bool(self.budget) and self.read + self.written >= self.budget
+        return bool(self.budget) and self.before + self.read + self.written >= self.budget
 
     def check(self) -> None:
         """Raises Unusable where nothing is left."""
@@ -52,6 +54,11 @@ class Spent:
     def add(self, read: int, written: int) -> None:
         """One more call."""
         self.read, self.written, self.calls = self.read + read, self.written + written, self.calls + 1
+
+    @property
+    def shown(self) -> dict[str, int]:
+        """As in evaluation.json."""
+        return {"calls": self.calls, "read": self.read, "written": self.written, "from_cache": self.kept}
 
 
 Keep = Callable[[int, str | None], None]
@@ -70,15 +77,16 @@ class Source(Protocol):
 
 @dataclass
 class Juror:
-    """A judge that can be asked. cache: folder of what it said before."""
+    """A judge that can be asked. cache: folder of what it said before. before: tokens of its budget that are spent already."""
 
     source: Source
     settings: Judge
     cache: Path
+    before: int = 0
     spent: Spent = field(init=False)
 
     def __post_init__(self) -> None:
-        self.spent = Spent(self.settings.budget)
+        self.spent = Spent(self.settings.budget, self.before)
 
     def ask(self, requests: Sequence[Request], progress: Progress | None = None) -> list[str | None]:
         """What each reply says, in order; None where it cannot be read. Raises Unusable."""
@@ -124,8 +132,9 @@ class Juror:
         return said if isinstance(said, str) and read(request.kind, f"{ending}: {spelt}") == said else None
 
 
-def opened(config: Config) -> Juror:
-    """The judge that the settings name. Raises BadInput where it must not be used, or cannot be opened."""
+def opened(config: Config, before: int = 0) -> Juror:
+    """The judge that the settings name. before: tokens of its budget that are spent already. Raises BadInput where it must not
+    be used, or cannot be opened."""
     from .address import check
 
     check(config.judge)
@@ -137,4 +146,4 @@ def opened(config: Config) -> Juror:
         from .local import Local
 
         source = Local(config)
-    return Juror(source, config.judge, Path(config.judge.cache) if config.judge.cache else cache_folder() / "judge")
+    return Juror(source, config.judge, Path(config.judge.cache) if config.judge.cache else cache_folder() / "judge", before)

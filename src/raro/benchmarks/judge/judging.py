@@ -10,13 +10,12 @@ from typing import Any
 
 from ...config import Config
 from ...errors import BadInput, ServiceFailed
+from ...game.rewards import EVEN, win
 from ...records import Demonstration
 from ..statistics import mean_interval, paired_where_both
 from . import known, wording
 from .asking import Juror, Progress, Unusable, opened
 
-WORTH = {"policy": 1.0, "tie": 0.5, "expert": 0.0}
-"""Of an answer, by whom judge or critic named over both orders."""
 Scores = dict[str, dict[int, float]]
 """By arm, by the item's place."""
 
@@ -62,9 +61,7 @@ def judged(
         scores = {}
         report = {key: report[key] for key in ("judge", "prompt", "agreement") if key in report}
         report |= {"status": "refused", "why": str(error)}
-    spent = juror.spent
-    report["spent"] = {"calls": spent.calls, "read": spent.read, "written": spent.written, "from_cache": spent.kept}
-    return report, scores
+    return report | {"spent": juror.spent.shown}, scores
 
 
 def _drawn(items: Sequence[Demonstration], config: Config) -> list[int]:
@@ -94,7 +91,7 @@ def _compared(
                 asked.append(i)
             else:
                 counts[arm][plain] += 1
-                scores[arm][i] = 0.5 if plain == "same" else 0.0
+                scores[arm][i] = EVEN if plain == "same" else 0.0
         said = known.ask_both(
             juror, [(items[i].question, items[i].answer, written[i]) for i in asked], tick(f"the judge on {arm}")
         )
@@ -102,7 +99,7 @@ def _compared(
             outcome = known.verdict(one)
             counts[arm][outcome or "unread"] += 1
             if outcome is not None:
-                scores[arm][i] = WORTH[outcome]
+                scores[arm][i] = win(outcome)
                 both += 1
                 contradicted += one[0] == one[1] != "tie"
             firsts += [float(word == "first") for word in one if word in ("first", "second")]

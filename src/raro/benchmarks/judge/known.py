@@ -26,38 +26,47 @@ ORDER = (
 )
 INSTRUCTION = "instruction"
 """The kind of a corruption that speaks to the judge."""
+EVERY = (*KINDS, INSTRUCTION)
 PAIRS = 12
 """Fewer known-good pairs with a verdict show nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """One pair whose better answer is known. kind: how the other was made."""
+    """One pair whose better answer is known. kind: how the other was made. place: of the item it is made from."""
 
     question: str
     expert: str
     worse: str
     kind: str
+    place: int
 
 
-def known_pairs(items: Sequence[Demonstration], n: int, seed: int) -> list[Known]:
-    """At most n pairs, every kind of corruption as often as the answers allow."""
+def known_pairs(
+    items: Sequence[Demonstration], n: int, seed: int, kinds: Sequence[str] = EVERY, order: str = ORDER
+) -> list[Known]:
+    """At most n pairs, every kind of corruption as often as the answers allow. order: what the kind INSTRUCTION tells the
+    judge."""
     rng = random.Random(f"known-{seed}")
-    drawn = rng.sample(items, min(n, len(items)))
+    drawn = rng.sample(range(len(items)), min(n, len(items)))
     experts = [item.answer for item in items]
-    kinds, pairs = [*KINDS, INSTRUCTION], []
-    for i, item in enumerate(drawn):
+    pairs = []
+    for i, place in enumerate(drawn):
+        item = items[place]
         others = [one for one in rng.sample(experts, min(8, len(experts))) if one != item.answer]
-        if made := _made(item.answer, others, kinds[i % len(kinds)], rng):
-            pairs.append(Known(item.question, item.answer, made.text, made.kind))
+        if made := _made(item.answer, others, kinds[i % len(kinds)], rng, kinds, order):
+            pairs.append(Known(item.question, item.answer, made.text, made.kind, place))
     return pairs
 
 
-def _made(answer: str, others: Sequence[str], kind: str, rng: random.Random) -> Corruption | None:
+def _made(
+    answer: str, others: Sequence[str], kind: str, rng: random.Random, kinds: Sequence[str], order: str
+) -> Corruption | None:
+    """Made worse in this way or, where that cannot be, in another of these kinds."""
     if kind == INSTRUCTION:
         foreign = corrupt(answer, others, rng, ["foreign"])
-        return foreign and Corruption(INSTRUCTION, foreign.text + ORDER)
-    return corrupt(answer, others, rng, [kind]) or corrupt(answer, others, rng)
+        return foreign and Corruption(INSTRUCTION, foreign.text + order)
+    return corrupt(answer, others, rng, [kind]) or corrupt(answer, others, rng, [one for one in kinds if one != INSTRUCTION])
 
 
 def ask_both(juror: Juror, pairs: Sequence[tuple[str, str, str]], progress: Progress | None = None) -> list[list[str | None]]:
@@ -85,12 +94,18 @@ def agreement(juror: Juror, pairs: Sequence[Known], config: Config, progress: Pr
     Raises Unusable where the judge cannot be asked."""
     said = ask_both(juror, [(p.question, p.expert, p.worse) for p in pairs], progress)
     found = [(pair.kind, verdict(one)) for pair, one in zip(pairs, said, strict=True)]
-    told = [(kind, outcome == "expert") for kind, outcome in found if outcome is not None]
-    named, total = Counter(kind for kind, right in told if right), Counter(kind for kind, _ in told)
+    return counted([(kind, None if outcome is None else float(outcome == "expert")) for kind, outcome in found], config)
+
+
+def counted(found: Sequence[tuple[str, float | None]], config: Config) -> dict[str, Any]:
+    """What `agreement` returns. found: each pair's kind, and 1 where the expert's was the better, None where nothing could be
+    read."""
+    told = [(kind, right) for kind, right in found if right is not None]
+    named, total = Counter(kind for kind, right in told if right == 1), Counter(kind for kind, _ in told)
     return {
         "n": len(told),
         "unread": len(found) - len(told),
-        "named": mean_interval([float(right) for _, right in told], config.evaluation.bootstrap, config.seed) if told else None,
+        "named": mean_interval([right for _, right in told], config.evaluation.bootstrap, config.seed) if told else None,
         "least": config.judge.min_agreement,
         "by_kind": {kind: [named[kind], total[kind]] for kind in sorted(total)},
     }
@@ -117,8 +132,8 @@ def _by_score(juror: Juror, pairs: Sequence[Known], config: Config) -> Interval 
     return mean_interval(won, config.evaluation.bootstrap, config.seed)
 
 
-def believe(found: Mapping[str, Any], config: Config) -> None:
-    """Raises Unusable where the agreement is not what it must be."""
+def believe(found: Mapping[str, Any], config: Config, did: str = "named the expert's answer in") -> None:
+    """Raises Unusable where the agreement is not what it must be. did: what the judge did in a share of the pairs."""
     settings, n, unread = config.judge, found["n"], found["unread"]
     if unread > settings.max_unread * (n + unread):
         line = f"the judge gave no readable verdict on {unread} of {n + unread} known-good pairs"
@@ -129,5 +144,5 @@ def believe(found: Mapping[str, Any], config: Config) -> None:
         )
     named, low, _ = found["named"]
     if named < settings.min_agreement or low <= 0.5:
-        line = f"the judge named the expert's answer in {100 * named:.0f} % of {n} known-good pairs"
+        line = f"the judge {did} {100 * named:.0f} % of {n} known-good pairs"
         raise Unusable(f"{line}, {100 * settings.min_agreement:.0f} % are asked", "name a better judge, or judge.kind: none")

@@ -1,0 +1,42 @@
+"""What an answer scores, by benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ..config import Config
+from ..records import Demonstration
+from . import choices, countdown, deepmath, diagnosis
+from .held_out import token_f1
+
+Scorer = Callable[[Demonstration, str], float]
+
+
+def countdown_score(item: Demonstration, answer: str) -> float:
+    """1 where the expression reaches the target with each number used once, else 0."""
+    problem = countdown.read_question(item.question)
+    return float(problem is not None and countdown.correct(problem, answer))
+
+
+def likeness(item: Demonstration, answer: str) -> float:
+    """How like the expert's answer it is, word for word, 0 to 1."""
+    return token_f1(answer, item.answer)
+
+
+SCORERS: dict[str, Scorer] = {
+    "countdown": countdown_score,
+    "deepmath": lambda item, answer: float(deepmath.correct(item.answer, answer)),
+    "diagnosis": lambda item, answer: float(diagnosis.matches(answer, item.answer)),
+    "held_out": likeness,
+}
+"""By benchmark."""
+CHECKED = ("countdown", "deepmath", "diagnosis", "choice")
+"""Benchmarks whose score says right or wrong."""
+
+
+def scorer(items: Sequence[Demonstration], config: Config) -> Scorer:
+    """The benchmark's, for these items. Raises BadInput where it needs what their data does not hold."""
+    if config.evaluation.benchmark != "choice":
+        return SCORERS[config.evaluation.benchmark]
+    offered = choices.read(items, config)
+    return lambda item, answer: float(choices.matches(answer, offered[item.source]))

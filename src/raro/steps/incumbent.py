@@ -1,0 +1,62 @@
+"""The champion that a candidate must beat: found, given to the step, opened. One that cannot be used ends the evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..config import Config
+from ..errors import GateRefused, RaroError, ServiceFailed
+from ..storage import MANIFEST, first_line, read_json
+from ..tracking import server
+
+if TYPE_CHECKING:
+    from ..registry.models import Champion
+    from ..rollout.models import Speaker
+
+
+def found(config: Config, run: Path) -> Champion | None:
+    """The champion that the candidate must beat; None where there is none, or no tracking store to ask. A run that is started
+    again after it registered its own candidate does not meet itself."""
+    if not server.installed():
+        return None
+    from ..registry.models import champion
+
+    with _usable(config):
+        standing = champion(config, run)
+    registered = run / "register" / "registration.json"
+    own = standing and registered.exists() and read_json(registered)["root"] == standing.root
+    return None if own else standing
+
+
+def given(previous: Champion | None, run: Path) -> dict[str, str]:
+    """Another champion makes the step run again, but not the run's own candidate having become it."""
+    before = run / "evaluate" / MANIFEST
+    if previous is None and before.exists() and (run / "register" / MANIFEST).exists():
+        return read_json(before)["given"]
+    return {"champion": previous.root if previous else ""}
+
+
+def opened(folder: Path, config: Config) -> Speaker:
+    """The champion's model. Raises GateRefused where it does not load, whatever the reason."""
+    from ..rollout.models import open_model
+
+    with _usable(config):
+        return open_model(folder, config)
+
+
+@contextmanager
+def _usable(config: Config) -> Iterator[None]:
+    """A candidate that was not compared with the champion must not take its place: what cannot be used ends the step, with
+    GateRefused. An outage stays one, worth retrying."""
+    try:
+        yield
+    except ServiceFailed:
+        raise
+    except Exception as error:
+        told, remedy = (error.line, error.remedy) if isinstance(error, RaroError) else (first_line(error), "")
+        line = f"the champion of '{config.registry.model}' cannot be used: {told}"
+        move = "move the alias `champion` to a version that loads, or delete it"
+        raise GateRefused(line, f"{remedy}, or {move}" if remedy else move) from error
