@@ -54,10 +54,18 @@ GOOD = {"prompt": [{"role": "user", "content": "?"}], "rubrics": [{"criterion": 
         '{"prompt": [{"role": "user", "content": "?"}], "rubrics": [{"criterion": "c", "points": NaN}]}',
         json.dumps(GOOD | {"ideal_completions_data": {"ideal_completion": 3}}),
         json.dumps(GOOD | {"ideal_completions_data": 3}),
+        json.dumps(GOOD | {"ideal_completions_data": {"ideal_completion": "\ud800"}}), "[" * 100_000,
+        json.dumps(GOOD | {"rubrics": [{"criterion": "c", "points": 10**400}]}),
     ],
 )  # fmt: skip
 def test_what_is_no_case_is_named(tmp_path, row):
     (tmp_path / "a.jsonl").write_text(f"{json.dumps(GOOD)}\n{row}\n")
+    with pytest.raises(BadInput, match="line 2 of .* is no case with a rubric"):
+        rubrics.read(tmp_path / "a.jsonl", 10)
+
+
+def test_what_is_no_text_is_named(tmp_path):
+    (tmp_path / "a.jsonl").write_bytes(json.dumps(GOOD).encode() + b"\n\xff\n")
     with pytest.raises(BadInput, match="line 2 of .* is no case with a rubric"):
         rubrics.read(tmp_path / "a.jsonl", 10)
 

@@ -52,11 +52,11 @@ def read(path: Path, most: int) -> list[Case]:
     """The first cases of a JSONL file. Raises BadInput naming the first line that is none."""
     found = []
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open("rb") as file:
             for number, line in enumerate(islice(file, most), 1):
                 try:
                     found.append(_case(json.loads(line)))
-                except (ValueError, TypeError, KeyError) as error:
+                except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
                     told = f"line {number} of '{path}' is no case with a rubric: {error}"
                     raise BadInput(
                         told, 'write {"prompt": [{"role", "content"}], "rubrics": [{"criterion", "points"}]}'
@@ -84,6 +84,7 @@ def _case(row: Mapping[str, Any]) -> Case:
     expert = (ideal["ideal_completion"] if ideal else None) or ""
     if not isinstance(expert, str):
         raise ValueError("the ideal completion is no text")
+    "".join([question, expert, *(one.text for one in criteria)]).encode()  # half a character, as JSON can spell it, raises
     return Case(question, criteria, expert)
 
 
