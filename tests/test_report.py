@@ -19,7 +19,7 @@ from made_run import BEGAN, HOSTILE, make
 from rich.console import Console
 
 from raro import terminal
-from raro.report import charts, curves, page, provenance, reading
+from raro.report import charts, critics, curves, page, provenance, reading
 from raro.report.live import View
 from raro.report.stages import Stages, duration
 from raro.tracking.events import Events
@@ -104,11 +104,41 @@ def test_the_page_answers_in_the_order_a_person_asks(finished):
         "5:12",
         "raro.gate",
         "models:/countdown-mini@champion",
+        "15 of 15 rules passed",
         "it named the expert's in 93.8 %",
+        "the expert's got more points from the judge, equal ones counting half, in 90.0 %",
+        "guessing gets 20.0 %",
         "Its figures cannot be used: no better than chance.",
         "of the 10 that the base declines the candidate declines 9",
     ):
         assert told in read.text, told
+
+
+def test_the_tournament_is_drawn_over_numbers_of_answers(tmp_path):
+    """In the layout of scaling.compare, with and without its curve."""
+    run = make(tmp_path / "run", steps=2)
+    path = run / "evaluation.json"
+    evaluation = json.loads(path.read_text())
+    scores = {arm: [0.5, 0.4, 0.6] for arm in critics.RIVALS}
+    found = {"n": 4, "items": 60, "system": "single", "votes": 2, "ties": "backed", "tokens": {"answers": 75, "critic": 25}}
+    found |= {"answers": {"written": 5.5, "all": 9.0}, "scores": scores, "paired": {"tournament-single": [0.1, 0.0, 0.2]}}
+    for curve in ({}, {"curve": {"n": [1, 2, 4], "scores": {arm: [[at, 0, 1] for at in (0.2, 0.3, 0.5)] for arm in scores}}}):
+        path.write_text(json.dumps(evaluation | {"tournament": found | curve}))
+        _, read = read_page(run)
+        assert "4 answers to each of 60 test problems" in read.text and "The critic wrote 25.0 %" in read.text
+        told = "Score by 1, 2, 4 answers a problem, and for as many tokens: the critic's tournament 20.0, 30.0, 50.0 %"
+        assert (told in read.text) == bool(curve)
+
+
+def test_a_judge_that_failed_leaves_its_reason_and_no_figure(tmp_path):
+    run = make(tmp_path / "run", steps=2)
+    path = run / "evaluation.json"
+    evaluation = json.loads(path.read_text())
+    refused = {"status": "refused", "why": "its endpoint is down"}
+    path.write_text(json.dumps(evaluation | {"judge": refused, "rubrics": refused}))
+    _, read = read_page(run)
+    assert read.text.count("Its figures cannot be used: its endpoint is down.") == 2
+    assert "cases the judge said of each criterion" not in read.text and "In a single order it named" not in read.text
 
 
 def test_the_page_needs_no_network(finished):

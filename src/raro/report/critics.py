@@ -72,7 +72,7 @@ RIVALS = {
 
 def tournament(record: Record) -> dict[str, Any] | None:
     """{"found", "rows": [{"arm", "answers", "score", "span", "gap", "gap_span", "counts"}], "svg", "keys"}, the last two (a
-    curve over numbers of answers) where it was measured; None where none was played."""
+    curve over numbers of answers) empty where it was not measured; None where none was played."""
     found = record.evaluation.get("tournament")
     if not found:
         return None
@@ -94,7 +94,7 @@ def tournament(record: Record) -> dict[str, Any] | None:
             )
     system = {"single": "single elimination", "swiss": "Swiss rounds"}[found["system"]]
     shown = {"found": found, "rows": rows, "system": system, "critic_share": _critic_share(found)}
-    return shown | (_curve(found["curve"]) if "curve" in found else {})
+    return shown | (_curve(found["curve"]) if "curve" in found else {"svg": "", "keys": []})
 
 
 CURVES = {
