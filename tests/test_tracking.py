@@ -370,6 +370,19 @@ def test_preflight_asks_for_a_server_only_where_it_must():
         server.check(settings(uri="http://127.0.0.1:9", on_outage="stop"))
 
 
+def test_ingest_goes_on_while_the_server_is_away_but_an_outage_opens_no_gate(tmp_path):
+    """Nothing listens at the address."""
+    away = [f"tracking.uri=http://127.0.0.1:{free_port()}", "resources.ingest_processes=1"]
+    config = load("countdown-mini", [*away, "demonstrations.drift_against=''"])
+    run_step("preflight", config, tmp_path)
+    assert run_step("ingest", config, tmp_path)["verdict"] == "proceed"
+    notes = [event["text"] for event in events.read(tmp_path)[0] if event["kind"] == "note" and event["stage"] == "ingest"]
+    (told,) = [text for text in notes if "whether this was trained before is not known" in text]
+    assert told.startswith("MLflow at 'http://127.0.0.1:")
+    with pytest.raises(ServiceFailed, match="is to be compared with the champion's.*drift_against"):
+        run_step("ingest", load("countdown-mini", away), tmp_path / "compared")
+
+
 def test_passwords_are_not_shown():
     assert server.shown("https://user:secret@host/x") == "https://...@host/x"
 

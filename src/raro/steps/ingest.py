@@ -20,10 +20,11 @@ from ..demonstrations import canaries, drift, sheet
 from ..demonstrations.card import FILE, described
 from ..demonstrations.contamination import benchmark_sources
 from ..demonstrations.shown import Shown
-from ..errors import GateRefused
+from ..errors import GateRefused, ServiceFailed
 from ..records import Demonstration
 from ..storage import digest_file, fetch, read_json, writing
 from ..tracking import server
+from ..tracking.events import Events
 from ..tracking.settled import settled
 from .harness import Step
 from .preflight import cores
@@ -51,7 +52,7 @@ def run(config: Config, run: Path) -> dict[str, Any]:
         kept.unlink(missing_ok=True)
         for line in measurable.check(data.load_split(step.folder, "test"), config):
             events.note(line, "warning")
-        champion = _champion(config, run)
+        champion, away = _champion(config, run, events)
         content = card.content(files, settings)
         if stop := _drifted(content, config, run, champion):
             _copy(step.folder / data.QUARANTINE, kept)
@@ -66,7 +67,7 @@ def run(config: Config, run: Path) -> dict[str, Any]:
         if card.quarantined:
             events.note(f"{card.quarantined:,} of {card.rows:,} rows are quarantined: see ingest/{data.QUARANTINE}", "warning")
         nothing = _nothing_new(champion, config, content["digest"], run)
-        earlier = None if nothing else _earlier(config, run, content["digest"])
+        earlier = None if nothing or away else _earlier(config, run, content["digest"])
         if earlier:
             step.outputs["settled"] = earlier
         step.outputs |= {
@@ -109,13 +110,26 @@ def _copy(source: Path, target: Path) -> None:
         partial.replace(target)
 
 
-def _champion(config: Config, run: Path) -> Any:
-    """The registered champion; None where there is none, or no MLflow to ask."""
+def _champion(config: Config, run: Path, events: Events) -> tuple[Any, bool]:
+    """(the registered champion, whether MLflow is away): None where there is none, or nothing to ask.
+
+    Whoever goes on in an outage (tracking.on_outage) may train what was trained before, but promotes nothing unseen: the steps
+    after the training ask again and do not go on without an answer. Raises ServiceFailed where that is not wanted, or where the
+    outage would open a gate: data that is to be compared with the champion's."""
     if not server.installed():
-        return None
+        return None, False
     from ..registry.models import champion
 
-    return champion(config, run)
+    try:
+        return champion(config, run), False
+    except ServiceFailed as error:
+        if config.tracking.on_outage == "stop":
+            raise
+        if config.demonstrations.drift_against == "champion":
+            remedy = "wait for MLflow, a retry asks again; or name a data.json, or nothing, in demonstrations.drift_against"
+            raise ServiceFailed(f"{error.line}; the data is to be compared with the champion's", remedy) from error
+        events.note(f"{error.line}; whether this was trained before is not known, and the run goes on", "warning")
+        return None, True
 
 
 def _nothing_new(champion: Any, config: Config, digest: str, run: Path) -> bool:
