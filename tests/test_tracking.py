@@ -21,6 +21,7 @@ from raro.steps import run_step
 from raro.storage import read_json, write_json
 from raro.tracking import events, runs, server
 from raro.tracking.events import Events
+from raro.tracking.state import STATE
 
 SOURCE = Path(events.__file__).parents[2]
 
@@ -95,6 +96,7 @@ def test_processes_writing_at_once_lose_nothing(tmp_path):
     code = """
 import sys
 from raro.tracking.events import Events
+from raro.tracking.state import STATE
 pen = Events(sys.argv[1], sys.argv[2])
 for i in range(300):
     pen.metrics(i, {"x" * 200: i})
@@ -141,9 +143,9 @@ def test_sending_again_changes_nothing(tmp_path):
     give_store(run)
     play(run)
     runs.sync(config, run, force=True)
-    state = json.loads((run / runs.STATE).read_text())
+    state = json.loads((run / STATE).read_text())
     # As after a crash: everything was sent, but neither the position nor the runs' ids were remembered.
-    (run / runs.STATE).write_text(json.dumps({**state, "offset": 0, "parent": "", "experiment": "", "stages": {}, "sent": {}}))
+    (run / STATE).write_text(json.dumps({**state, "offset": 0, "parent": "", "experiment": "", "stages": {}, "sent": {}}))
     runs.sync(config, run, force=True)
     found = tree(server.sqlite(run))
     assert len(found) == 2
@@ -216,7 +218,7 @@ def test_mlflow_evaluates_on_the_tables_of_an_evaluation(tmp_path):
     evaluated(run)
     for _ in range(2):  # sending again appends nothing
         runs.sync(settings(), run, force=True)
-        (run / runs.STATE).write_text(json.dumps(json.loads((run / runs.STATE).read_text()) | {"sent": {}}))
+        (run / STATE).write_text(json.dumps(json.loads((run / STATE).read_text()) | {"sent": {}}))
         Events(run, "train").note("again")
     assert tables_of(run) == {f"evaluation/{name}.json" for name in ("items", "genai-base", "genai-candidate")}
     parent = tree(server.sqlite(run))["run"].info

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlparse
 from ..errors import BadInput, GateRefused
 from ..storage import MANIFEST, SIGNATURE, canonical, digest_file, digest_text, read_json, verify
 from ..tracking import server
-from ..tracking.runs import scores
+from ..tracking.results import scores
 from . import folder, log, models
 from . import provenance as provenances
 from . import signature as signatures

@@ -33,7 +33,9 @@ from ..storage import (
     writing,
 )
 from ..tracking import server
-from ..tracking.runs import Tracked, open_run, scores
+from ..tracking.results import scores
+from ..tracking.runs import open_run
+from ..tracking.state import Tracked
 from . import bom, log, provenance, signature
 from .bases import base_digest
 from .call import spoken

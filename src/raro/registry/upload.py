@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ..config import Config
 from ..storage import MANIFEST, SIGNATURE, put_folder, sending_order
 from ..tracking import server
-from ..tracking.runs import Tracked, scores
+from ..tracking.results import scores
+from ..tracking.state import Tracked
 from . import bom, provenance
 from .desk import Desk
 from .keys import Key

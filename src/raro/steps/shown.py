@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from ..report import page
 from ..storage import read_json
-from ..tracking.runs import scores
+from ..tracking.results import scores
 from .task import Artifact, folder_of
 
 RIVALS = ("champion", "warmstart")

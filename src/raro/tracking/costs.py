@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..storage import digest_file, read_json
 
 if TYPE_CHECKING:
-    from .runs import State, Tracked
+    from .state import State, Tracked
 
 SUMMARY = "finish/summary.json"
 

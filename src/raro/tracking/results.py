@@ -20,7 +20,7 @@ from ..storage import digest_file, digest_text, read_json
 from . import tables
 
 if TYPE_CHECKING:
-    from .runs import State, Tracked
+    from .state import State, Tracked
 
 FOLDER = "evaluation"
 Table = list[dict[str, Any]]
@@ -29,9 +29,19 @@ BY_ARM = {"judge": "wins", "rubrics": "scores", "choice": "right"}
 """Parts of evaluation.json that hold an interval of each arm, and under which key."""
 
 
+def scores(evaluation: Mapping[str, Any]) -> dict[str, float]:
+    """evaluation.json as flat metrics in [0, 1]: `sampled/candidate`, `sampled/candidate/low`, `sampled/candidate/high`, ..."""
+    return {
+        f"{how}/{arm}{end}": float(value)
+        for how in ("greedy", "sampled")
+        for arm, interval in evaluation.get(how, {}).items()
+        for end, value in zip(ENDS, interval, strict=True)
+    }
+
+
 def figures(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
     """(metric, value, step): paired differences with their intervals, corrected p, the judge's win rates, scores by rubrics,
-    likeliest choices, and pass@k, whose step is k. The scores themselves: runs.scores."""
+    likeliest choices, and pass@k, whose step is k. The scores themselves: `scores`."""
     for name, ways in (evaluation.get("paired") or {}).items():
         for way, interval in ways.items():
             for end, value in zip(ENDS, interval, strict=True):
@@ -49,7 +59,29 @@ def figures(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
 
 
 def send(run: Path, tracked: Tracked, state: State) -> None:
-    """The tables of a decided evaluation, where they changed."""
+    """The figures of an evaluation and, once it is decided, its tables, where they changed."""
+    _send_metrics(run, tracked, state)
+    _send_tables(run, tracked, state)
+
+
+def _send_metrics(run: Path, tracked: Tracked, state: State) -> None:
+    """Scores with their intervals and the decision, on the parent run, where runs are compared."""
+    from mlflow.entities import Metric
+
+    path = run / "evaluation.json"
+    if not path.is_file() or state.sent.get("evaluation.json") == digest_file(path):
+        return
+    evaluation, now = read_json(path), int(path.stat().st_mtime * 1000)
+    metrics = [Metric(name, value, now, 0) for name, value in scores(evaluation).items()]
+    metrics += [Metric(name, value, now, step) for name, value, step in figures(evaluation)]
+    tracked.client.log_batch(tracked.run_id, metrics=metrics)
+    if "decision" in evaluation:
+        tracked.client.set_tag(tracked.run_id, "raro.decision", evaluation["decision"])
+        if (warm := run / "warmstart" / "manifest.json").is_file():
+            tracked.client.set_tag(tracked.run_id, "raro.base_digest", read_json(warm)["given"].get("base", ""))
+
+
+def _send_tables(run: Path, tracked: Tracked, state: State) -> None:
     paths = [run / "evaluation.json", run / "decide" / "decision.json"]
     if not all(path.is_file() for path in paths):
         return

@@ -1,34 +1,31 @@
 """The MLflow mirror of a run folder: one parent run, one nested run per stage, filled from events.jsonl and the steps' files.
 
-events.jsonl is the outage buffer. `sync` sends what was not sent yet and remembers in RUN/.tracking.json how far it came; a
+events.jsonl is the outage buffer. `sync` sends what was not sent yet and remembers how far it came (state.py); a
 server that was away for an hour gets everything at the next sync. Sending twice does no harm: metrics keep the time they were
 measured at, files are compared by digest.
 """
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import sys
 import time
-import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..config import Config, ShowText
 from ..errors import ServiceFailed
-from ..storage import digest_file, read_json, write_json
+from ..storage import digest_file, read_json
 from . import costs, events, results, server, tables
+from .state import State, Tracked, load, lock, save, tell
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-STATE = ".tracking.json"
 DUE_AFTER = (
     60.0  # seconds of events that a store of this machine may wait for: opening it costs 2 (7 without compiled bytecode)
 )
@@ -48,31 +45,6 @@ FILES = (
 FILES_WITH_TEXT = ("train/pairs.jsonl",)
 
 
-@dataclass
-class State:
-    """What was sent, and to where. key: names this run folder on the server. stages: nested run of each stage. offset: byte of
-    events.jsonl to go on from. sent: digest of each file as it was last sent. told: what a person was told once."""
-
-    uri: str = ""
-    key: str = field(default_factory=lambda: uuid.uuid4().hex)
-    experiment: str = ""
-    parent: str = ""
-    stages: dict[str, str] = field(default_factory=dict)
-    offset: int = 0
-    sent: dict[str, str] = field(default_factory=dict)
-    told: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Tracked:
-    """An open mirror: the client, the address, and the ids of the experiment and the parent run."""
-
-    client: MlflowClient
-    uri: str
-    experiment: str
-    run_id: str
-
-
 def sync(config: Config, run: str | Path, *, force: bool = False) -> float | None:
     """Sends what happened since the last sync; returns the seconds it took, None where nothing was sent.
 
@@ -80,27 +52,27 @@ def sync(config: Config, run: str | Path, *, force: bool = False) -> float | Non
     for it, and each opening costs seconds. Raises ServiceFailed only with tracking.on_outage: stop.
     """
     run = Path(run)
-    state = _load(run, server.address(config, run))
+    state = load(run, server.address(config, run))
     pending, offset = events.read(run, state.offset)
     if not (force or _due(state.uri, pending)):
         return None
     if not server.installed():
-        _tell(run, state, "mlflow is not installed: nothing is sent to it; events.jsonl keeps everything", level="info")
+        tell(run, state, "mlflow is not installed: nothing is sent to it; events.jsonl keeps everything", level="info")
         return None
     started = time.monotonic()
     try:
-        with _lock(run):
-            state = _load(run, state.uri)
+        with lock(run):
+            state = load(run, state.uri)
             pending, offset = events.read(run, state.offset)
             tracked = _open(config, run, state)
             with server.speaking(state.uri):
                 _send(config, run, tracked, state, pending)
             state.offset, state.told = offset, ""
-            _save(run, state)
+            save(run, state)
     except ServiceFailed as failure:
         if config.tracking.on_outage == "stop":
             raise
-        _tell(run, state, f"{failure.line}; events.jsonl keeps what is to be sent", level="warning")
+        tell(run, state, f"{failure.line}; events.jsonl keeps what is to be sent", level="warning")
         return None
     return time.monotonic() - started
 
@@ -108,13 +80,13 @@ def sync(config: Config, run: str | Path, *, force: bool = False) -> float | Non
 def open_run(config: Config, run: str | Path) -> Tracked:
     """The parent run of this folder, made on first use. Raises ServiceFailed whatever on_outage says."""
     run = Path(run)
-    with _lock(run):
-        return _open(config, run, _load(run, server.address(config, run)))
+    with lock(run):
+        return _open(config, run, load(run, server.address(config, run)))
 
 
 def key_of(config: Config, run: Path) -> str:
     """What names this run folder on the server, where it was ever sent there."""
-    return _load(run, server.address(config, run)).key
+    return load(run, server.address(config, run)).key
 
 
 def ui_command(config: Config, run: str | Path) -> str:
@@ -144,7 +116,7 @@ def _open(config: Config, run: Path, state: State) -> Tracked:
     with server.speaking(state.uri):
         if not state.parent:
             state.experiment, state.parent = _find_parent(client, config, run, state)
-            _save(run, state)
+            save(run, state)
     return Tracked(client, state.uri, state.experiment, state.parent)
 
 
@@ -210,7 +182,6 @@ def _send(config: Config, run: Path, tracked: Tracked, state: State, pending: Se
     for stage in stages:
         _send_stage(run, tracked, state, stage, [event for event in pending if event["stage"] == stage])
     _send_data(config, run, tracked, state)
-    _send_results(run, tracked, state)
     results.send(run, tracked, state)
     costs.send(run, tracked, state)
     for name in (*FILES, *(FILES_WITH_TEXT if config.privacy.show_text is not ShowText.none else ())):
@@ -237,7 +208,7 @@ def _send_stage(run: Path, tracked: Tracked, state: State, stage: str, mine: Seq
         return  # only notes, or skipped: there is nothing to show
     if stage not in state.stages:
         state.stages[stage] = _nested(tracked, state, stage, mine[0])
-        _save(run, state)
+        save(run, state)
     run_id = state.stages[stage]
     metrics = [
         Metric(name, value, int(event["time"] * 1000), event["step"])
@@ -289,33 +260,6 @@ def _send_data(config: Config, run: Path, tracked: Tracked, state: State) -> Non
     state.sent["data"] = card["digest"]
 
 
-def _send_results(run: Path, tracked: Tracked, state: State) -> None:
-    """Scores with their intervals and the decision, on the parent run, where runs are compared."""
-    from mlflow.entities import Metric
-
-    path = run / "evaluation.json"
-    if not path.is_file() or state.sent.get("evaluation.json") == digest_file(path):
-        return
-    evaluation, now = read_json(path), int(path.stat().st_mtime * 1000)
-    metrics = [Metric(name, value, now, 0) for name, value in scores(evaluation).items()]
-    metrics += [Metric(name, value, now, step) for name, value, step in results.figures(evaluation)]
-    tracked.client.log_batch(tracked.run_id, metrics=metrics)
-    if "decision" in evaluation:
-        tracked.client.set_tag(tracked.run_id, "raro.decision", evaluation["decision"])
-        if (warm := run / "warmstart" / "manifest.json").is_file():
-            tracked.client.set_tag(tracked.run_id, "raro.base_digest", read_json(warm)["given"].get("base", ""))
-
-
-def scores(evaluation: dict[str, Any]) -> dict[str, float]:
-    """evaluation.json as flat metrics in [0, 1]: `sampled/candidate`, `sampled/candidate/low`, `sampled/candidate/high`, ..."""
-    return {
-        f"{how}/{arm}{end}": float(value)
-        for how in ("greedy", "sampled")
-        for arm, interval in evaluation.get(how, {}).items()
-        for end, value in zip(("", "/low", "/high"), interval, strict=True)
-    }
-
-
 def _close_parent(run: Path, tracked: Tracked, state: State, pending: Sequence[dict[str, Any]]) -> None:
     if not pending:
         return
@@ -331,33 +275,3 @@ def _close_parent(run: Path, tracked: Tracked, state: State, pending: Sequence[d
         client.set_terminated(tracked.run_id, "FINISHED", end_time=end)
     elif client.get_run(tracked.run_id).info.status != "RUNNING":
         client.update_run(tracked.run_id, status="RUNNING")
-
-
-# --------------------------------------------------------------------------------------------------------------------- state
-
-
-def _load(run: Path, uri: str) -> State:
-    path = run / STATE
-    state = State(**read_json(path)) if path.is_file() else State()
-    return state if state.uri == uri else State(uri=uri)
-
-
-def _save(run: Path, state: State) -> None:
-    write_json(run / STATE, asdict(state))
-
-
-@contextmanager
-def _lock(run: Path) -> Iterator[None]:
-    """One sync at a time per run folder, across processes."""
-    run.mkdir(parents=True, exist_ok=True)
-    with open(run / f"{STATE}.lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _tell(run: Path, state: State, text: str, level: str) -> None:
-    """Notes it in the events, once for each outage."""
-    if state.told != text[:40]:
-        state.told = text[:40]
-        _save(run, state)
-        events.Events(run, "tracking").note(text, level=level)
