@@ -86,6 +86,13 @@ def evidence() -> dict[str, Any]:
     refusals = {"n": 12, "of": 10, "kept": 9, "declined": dict.fromkeys(arms, 9), "declined_wrongly": dict.fromkeys(arms, 1)}
     general = {"n": 60, "scores": wins, "paired": rivals, "mcnemar": {}, "talks": True, "refusals": refusals}
     canaries = {arm: {"n": 8, "bits": [1.6, 0.9, 2.4], "most": 4.0, "completed": 0} for arm in arms}
+    told = {
+        "fresh": [0.72, 0.68, 0.76],
+        "own": [0.7, 0.66, 0.74],
+        "untrained": [0.66, 0.62, 0.7],
+        "fresh_less_own": [0.02, 0, 0.04],
+    }
+    fresh = {"n": 200, "trained_on": 200, "steps": 40, **told, "seconds": 40.0}
     rubrics = {
         "status": "used",
         "prompt": "",
@@ -98,7 +105,7 @@ def evidence() -> dict[str, Any]:
     }
     choice = {"n": 400, "chance": 0.2, "right": wins, "paired": rivals}
     found = {"judge": judge, "rubrics": rubrics, "choice": choice, "experts": experts, "general": general}
-    return found | {"canaries": canaries}
+    return found | {"exploitability": fresh, "canaries": canaries}
 
 
 def _around(mean: float, half: float) -> list[float]:

@@ -94,6 +94,15 @@ def test_a_judge_that_is_set_up_wrongly_stops_the_run_before_the_training(tmp_pa
         preflight.run(load("countdown-mini", [*more, "judge.endpoint=https://8.8.8.8/v1"]), tmp_path / "other")
 
 
+def test_a_critic_trained_afresh_stands_in_the_evaluation(tmp_path):
+    small = ["probes.exploit_steps=1", "evaluation.max_items=60", "raro.pairs=8", "rollout.policy_tokens=60"]
+    evaluate.run(made(tmp_path / "run", *small), tmp_path / "run")
+    found = read_json(tmp_path / "run" / "evaluate" / "evaluation.json")["exploitability"]
+    assert 20 <= found["n"] <= 30 and found["steps"] == 1 and found["seconds"] > 0
+    assert found["own"] == found["untrained"] and found["own"][1] > 0.5  # most of the base's answers are wrong
+    assert found["fresh_less_own"][1] <= found["fresh_less_own"][0] <= found["fresh_less_own"][2]
+
+
 def test_evidence_without_checker_or_judge_stands_in_the_evaluation(tmp_path):
     config = made(tmp_path / "run", "evaluation.experts=20")
     evaluate.run(config, tmp_path / "run")

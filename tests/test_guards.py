@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -112,6 +113,46 @@ def test_a_gradient_that_is_not_finite(tmp_path, action, monkeypatch):
     else:
         told, warnings = trained(tmp_path, **settings)
         assert told["steps"] == 6 and "damped" in warnings[0]
+
+
+@pytest.mark.check
+def test_a_policy_that_only_loses_is_seen_though_its_critic_is_sound(tmp_path):
+    """The policy is paid at random and cannot learn, the critic does: what the policy earns falls from where it began."""
+    game = {
+        "raro.control": "shuffled",
+        "raro.gate": 0.01,
+        "raro.steps": 40,
+        "raro.learning_rate": 1e-3,
+        "raro.decay": "constant",
+    }
+    size = {"raro.questions": 12, "raro.rollouts": 4, "raro.pairs": 96, "raro.verdicts": 1, "probes.health_every": 0}
+    told, warnings = trained(tmp_path, **game, **size, **{"guards.actions": {"losing": "stop", "drift": "off"}})
+    assert told["stopped_by_guard"] == "losing" and "earns less than when it began to play" in warnings[0]
+
+
+def test_a_kl_that_rises_at_once_is_seen_and_one_that_takes_its_time_is_not():
+    slow, fast = Watch(Guards()), Watch(Guards())
+    for step in range(1, 31):
+        assert not slow.observe(step, {"critic/kl": 0.015 * step, "policy/kl": 0.01 * step})
+    found = [alarm for step in range(1, 21) for alarm in fast.observe(step, {"critic/kl": 0.0 if step < 12 else 0.3})]
+    assert [(a.guard, a.step, a.since) for a in found] == [("drift", 13, 6)] and "within 5 steps" in found[0].why
+
+
+def test_what_a_policy_earns_before_a_critic_at_chance_is_no_measure_of_it():
+    """Without a gate its reward falls in any game, since the critic learns."""
+    watch = Watch(Guards())
+    rewards = [0.5] * 12 + [0.2] * 30
+    assert not any(watch.observe(i, {"policy/reward": r, "game/gate_open": 1.0}) for i, r in enumerate(rewards, 1))
+
+
+def test_a_watch_that_is_restored_goes_on_as_it_was():
+    figures = [{"policy/reward": 0.3 - 0.002 * i, "game/gate_open": float(i > 3), "critic/kl": 0.02 * i} for i in range(60)]
+    whole, first, second = (Watch(Guards()) for _ in range(3))
+    told = [whole.observe(i, values) for i, values in enumerate(figures)]
+    for i, values in enumerate(figures[:15]):
+        first.observe(i, values)
+    second.restore(json.loads(json.dumps(dataclasses.asdict(first), default=list)))
+    assert [second.observe(i, values) for i, values in enumerate(figures) if i >= 15] == told[15:] and any(told[15:])
 
 
 def test_an_alarm_is_told_once_and_again_after_it_was_over():

@@ -12,38 +12,43 @@ HEALTHY = {
     "critic/tie": 0.15, "policy/malformed": 0.0, "policy/truncated": 0.02, "policy/kl": 0.1, "critic/kl": 0.1,
     "policy/entropy": 0.29, "critic/accuracy": 0.79, "critic/accuracy_first": 0.8, "critic/accuracy_second": 0.77,
     "critic/accuracy_replay": 0.85, "policy/zero_advantage": 0.05, "health/accuracy": 0.96, "health/tie": 0.95,
-    "learn/role_cosine": -0.01,
+    "learn/role_cosine": -0.01, "policy/reward": 0.3,
 }  # fmt: skip
 
 
-def record(gap: float = 0.05, length: float = 0.55, **changed: float):
+def record(gap: float = 0.05, length: float = 0.55, fresh: float = 0.6, exploited: float = 0.01, **changed: float):
     """A run whose figures were healthy for ten steps and then as changed."""
     names = {**HEALTHY, **{key.replace("__", "/"): value for key, value in changed.items()}}
     series = {name: [(i, HEALTHY[name] if i < 10 else value) for i in range(1, 20)] for name, value in names.items()}
+    series["game/gate_open"] = [(i, float(i > 2)) for i in range(1, 20)]
     matrix = {"steps": [10, 20], "duality_gap": [0.5, gap]}
     return SimpleNamespace(
         config={"guards": {"tie": 0.6}},
         series=lambda stage: series,
         train={"selection": {"chosen": 20, "matrix": matrix}},
-        evaluation={"experts": {"told_apart": {"length": {"candidate": [length, 0.4, 0.6]}, "ngrams": {"candidate": None}}}},
+        evaluation={
+            "experts": {"told_apart": {"length": {"candidate": [length, 0.4, 0.6]}, "ngrams": {"candidate": None}}},
+            "exploitability": {"fresh": [fresh, 0.5, 0.9], "fresh_less_own": [exploited, 0.0, 0.9]},
+        },
     )
 
 
 def test_a_healthy_run_is_green():
     rows = readings(record())
-    assert len(rows) == 14 and {row["tone"] for row in rows} == {"green"}
+    assert len(rows) == 17 and {row["tone"] for row in rows} == {"green"}
     assert all(row["how"].endswith(".") and row["source"] for row in rows)
 
 
 @pytest.mark.parametrize(
     ("name", "value", "tone"),
     [
-        ("critic__tie", 0.9, "red"), ("critic__tie", 0.4, "amber"), ("critic__kl", 0.5, "red"),
+        ("critic__tie", 0.9, "red"), ("critic__tie", 0.4, "amber"), ("critic__kl", 0.7, "red"),
         ("policy__entropy", 0.01, "red"), ("policy__truncated", 0.7, "red"), ("critic__accuracy", 0.3, "red"),
         ("critic__accuracy", 0.45, "amber"),
         ("critic__accuracy_first", 0.3, "red"), ("critic__accuracy_replay", 0.65, "amber"),
         ("policy__zero_advantage", 1.0, "red"), ("health__accuracy", 0.6, "red"), ("health__accuracy", 0.8, "amber"),
         ("health__tie", 0.1, "red"), ("learn__role_cosine", -0.3, "amber"), ("gap", 0.4, "red"), ("length", 0.7, "amber"),
+        ("policy__reward", 0.2, "red"), ("policy__reward", 0.285, "amber"), ("fresh", 0.95, "red"), ("exploited", 0.3, "red"),
     ],
 )  # fmt: skip
 def test_what_goes_wrong_stands_first(name, value, tone):

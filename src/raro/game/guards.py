@@ -1,8 +1,9 @@
 """Guards: what tells, from a step's figures alone and without a verifier, that training is going wrong.
 
 Each guard watches the median of a figure's last `window` values, so that one odd step raises no alarm; some figures are
-measured at every step, some at every tenth. Where a threshold comes from stands in config.Guards. What happens then is the
-loop's affair (steps/guarding.py): a guard only says that, why, and since when. Plain state, saved in every checkpoint.
+measured at every step, some at every tenth. KL is also watched for how fast it rises, whatever its level: a game that learns
+goes far in time, one that breaks goes far at once. Where a threshold comes from stands in config.Guards. What happens then is
+the loop's affair (steps/guarding.py): a guard only says that, why, and since when. Plain state, saved in every checkpoint.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from statistics import median
 from ..config import GuardAction, GuardName, Guards
 
 FINITE: GuardName = "finite"
+RISE = 5
+"""Values over which the rise of a KL is taken."""
+LONG = 10
+"""Values in the median of the policy's reward, which varies more from step to step than what `losing` looks for (M)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,24 +37,29 @@ class Alarm:
 @dataclass
 class Watch:
     """All guards of one run. recent: each figure's last values, (step, value). raised: guards whose alarm stands; it is told
-    once, and again after the figure was well between. start: median entropy of the first `window` steps. rollbacks: how often
-    the run was rolled back."""
+    once, and again after the figure was well between. start: the first medians of the policy's entropy and reward. waited:
+    whether the policy was held at the gate. rollbacks: how often the run was rolled back."""
 
     settings: Guards
     recent: dict[str, deque[tuple[int, float]]] = field(default_factory=dict)
-    start: float | None = None
+    start: dict[str, float] = field(default_factory=dict)
+    waited: bool = False
     raised: list[str] = field(default_factory=list)
     rollbacks: int = 0
     alarms: list[dict] = field(default_factory=list)
 
     def observe(self, step: int, figures: Mapping[str, float]) -> list[Alarm]:
         """Takes one step's figures and returns the alarms that it raises, the gravest action first."""
-        for name, value in _watched(figures).items():
-            self.recent.setdefault(name, deque(maxlen=self.settings.window)).append((step, value))
-        full = {name: values for name, values in self.recent.items() if len(values) == self.settings.window}
+        self.waited = self.waited or not figures.get("game/gate_open", 1.0)
+        for name, value in _watched(figures, self.waited).items():
+            self.recent.setdefault(name, deque(maxlen=self._kept(name))).append((step, value))
+        full = {name: list(values)[-n:] for name, values in self.recent.items() if len(values) >= (n := self._width(name))}
         now = {name: median(value for _, value in values) for name, values in full.items()}
-        if self.start is None and "entropy" in now:
-            self.start = now["entropy"]
+        for name in ("entropy", "reward"):
+            if name in now:
+                self.start.setdefault(name, now[name])
+        for role, rise in self._rises(now).items():
+            now[f"{role}_rise"], full[f"{role}_rise"] = rise, self.recent[f"{role}_kl"]
         wrong = self._wrong(now)
         new = [
             Alarm(name, step, full[figure][0][0], why, action)
@@ -73,14 +83,31 @@ class Watch:
 
     def restore(self, state: Mapping) -> None:
         """Goes on from what a checkpoint holds."""
-        window = self.settings.window
-        self.recent = {name: deque(map(tuple, values), maxlen=window) for name, values in state["recent"].items()}
-        self.start, self.raised = state["start"], list(state["raised"])
+        self.recent = {name: deque(map(tuple, values), maxlen=self._kept(name)) for name, values in state["recent"].items()}
+        self.start, self.waited, self.raised = dict(state["start"]), state["waited"], list(state["raised"])
         self.rollbacks, self.alarms = state["rollbacks"], list(state["alarms"])
 
     def forget(self) -> None:
         """Starts to watch anew, after a roll-back."""
         self.recent, self.raised = {}, []
+
+    def _width(self, name: str) -> int:
+        """Values in a figure's median."""
+        return LONG if name == "reward" else self.settings.window
+
+    def _kept(self, name: str) -> int:
+        """Values of a figure that are remembered."""
+        return self._width(name) + (RISE if name.endswith("_kl") else 0)
+
+    def _rises(self, now: Mapping[str, float]) -> dict[str, float]:
+        """How far each role's KL has risen over the last RISE values, nats a token, from median to median."""
+        known = {role: self.recent.get(f"{role}_kl", ()) for role in ("policy", "critic")}
+        first = {role: list(values)[: self.settings.window] for role, values in known.items()}
+        return {
+            role: now[f"{role}_kl"] - median(value for _, value in first[role])
+            for role, values in known.items()
+            if len(values) == self._kept(f"{role}_kl")
+        }
 
     def _wrong(self, now: Mapping[str, float]) -> dict[GuardName, tuple[str, str]]:
         """{guard: (the figure that tells, why)} of what is going wrong, from the figures' medians."""
@@ -96,9 +123,14 @@ class Watch:
         above("cycling", "older", s.cycling, "what an older snapshot's answers get beside the present ones")
         above("drift", "policy_kl", s.drift_policy, "KL of the policy to the warm start, nats a token")
         above("drift", "critic_kl", s.drift_critic, "KL of the critic to the warm start, nats a token")
-        if self.start and now.get("entropy", self.start) < s.entropy * self.start:
-            why = f"the policy's entropy: {now['entropy']:.3f} nats a token, under {s.entropy:g} of {self.start:.3f}"
+        for role in ("policy", "critic"):
+            above("drift", f"{role}_rise", s.drift_rise, f"rise of the {role}'s KL within {RISE} steps, nats a token")
+        if "entropy" in now and now["entropy"] < s.entropy * (start := self.start["entropy"]):
+            why = f"the policy's entropy: {now['entropy']:.3f} nats a token, under {s.entropy:g} of {start:.3f}"
             found["entropy"] = "entropy", why
+        if "reward" in now and now["reward"] < (start := self.start["reward"]) - s.losing:
+            why = f"the policy earns less than when it began to play: {now['reward']:.2f}, then {start:.2f}"
+            found["losing"] = "reward", why
         if now.get("accuracy", 1.0) < s.fooled:
             why = f"the critic prefers the policy to the experts: its accuracy is {now['accuracy']:.2f}"
             found["fooled"] = "accuracy", why
@@ -111,8 +143,9 @@ class Watch:
 GRAVITY: tuple[GuardAction, ...] = ("off", "warn", "damp", "roll_back", "stop")
 
 
-def _watched(figures: Mapping[str, float]) -> dict[str, float]:
-    """What the guards look at, of those of a step's figures that there are."""
+def _watched(figures: Mapping[str, float], waited: bool) -> dict[str, float]:
+    """What the guards look at, of those of a step's figures that there are. waited: only a policy that was held until the
+    critic knew something has a reward to compare with; before a critic at chance it falls in any game."""
     found = {
         short: figures[name]
         for short, name in (
@@ -132,4 +165,6 @@ def _watched(figures: Mapping[str, float]) -> dict[str, float]:
             )
     if figures.get("game/gate_open", 1.0) and "critic/accuracy" in figures:
         found["accuracy"] = figures["critic/accuracy"]
+    if waited and figures.get("game/gate_open") and "policy/reward" in figures:
+        found["reward"] = figures["policy/reward"]
     return found

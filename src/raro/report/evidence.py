@@ -26,14 +26,15 @@ Cell = tuple[str, str]
 
 
 def evidence(record: Record) -> dict[str, Any] | None:
-    """{"judge", "rubrics", "choice", "experts", "critics", "general", "canaries"}, each None or [] where it was not measured;
-    None without any."""
+    """{"judge", "rubrics", "choice", "experts", "critics", "fresh", "general", "canaries"}, each None or [] where it was not
+    measured; None without any."""
     found = {
         "judge": _judge(record),
         "rubrics": _rubrics(record),
         "choice": _choice(record),
         "experts": _experts(record),
         "critics": _critics(record),
+        "fresh": _fresh(record),
         "general": _general(record),
         "canaries": _canaries(record),
     }
@@ -199,6 +200,16 @@ def _critics(record: Record) -> list[dict[str, Any]]:
         }
         for critic, said in found.items()
     ]
+
+
+def _fresh(record: Record) -> dict[str, Any] | None:
+    """{"n", "trained_on", "steps", "rows": [(critic, accuracy, its interval)], "more"}: the critic trained afresh."""
+    found = record.evaluation.get("exploitability")
+    if not found:
+        return None
+    called = {"fresh": "trained afresh", "own": "the run's own", "untrained": "the warm start's"}
+    rows = [(label, *_share(found[name])) for name, label in called.items()]
+    return {key: found[key] for key in ("n", "trained_on", "steps")} | {"rows": rows, "more": gap_cell(found["fresh_less_own"])}
 
 
 def _general(record: Record) -> dict[str, Any] | None:

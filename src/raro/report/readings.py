@@ -12,6 +12,7 @@ from statistics import median
 from typing import Any
 
 from ..config import Guards
+from ..game.guards import LONG
 from .reading import Record
 
 Points = Sequence[tuple[int, float]]
@@ -44,7 +45,7 @@ def readings(record: Record) -> list[dict[str, Any]]:
     series = record.series("train")
     now = {name: median([value for _, value in points[-settings.window :]]) for name, points in series.items()}
     now |= {f"start:{name}": median([v for _, v in points[: settings.window]]) for name, points in series.items()}
-    now |= _at_the_end(record)
+    now |= _since_the_gate(series) | _at_the_end(record)
     rows = []
     for signal in signals(settings):
         if (value := signal.value(now)) is not None:
@@ -54,12 +55,22 @@ def readings(record: Record) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: -TONES.index(row["tone"]))
 
 
+def _since_the_gate(series: Mapping[str, Points]) -> dict[str, float]:
+    """gain: what the policy earns now less what it earned when the gate let it play; nothing of a run without a gate."""
+    opened = [step for step, is_open in series.get("game/gate_open", ()) if is_open]
+    held = any(not is_open for _, is_open in series.get("game/gate_open", ()))
+    earned = [value for step, value in series.get("policy/reward", ()) if held and opened and step >= opened[0]]
+    return {"gain": median(earned[-LONG:]) - median(earned[:LONG])} if len(earned) > LONG else {}
+
+
 def _at_the_end(record: Record) -> dict[str, float]:
     """What was measured once: of the chosen snapshot, and of the candidate on test."""
     selection = record.train.get("selection") or {}
     found = {}
     if matrix := selection.get("matrix"):
         found["end:gap"] = matrix["duality_gap"][matrix["steps"].index(selection["chosen"])]
+    if fresh := record.evaluation.get("exploitability"):
+        found |= {"end:fresh": fresh["fresh"][0], "end:exploited": fresh["fresh_less_own"][0]}
     told = record.evaluation.get("experts", {}).get("told_apart", {})
     return found | {f"end:{name}": arms["candidate"][0] for name, arms in told.items() if arms.get("candidate")}
 
@@ -98,6 +109,15 @@ def signals(s: Guards) -> list[Signal]:
             s.drift_critic / 2,
             s.drift_critic,
             "guards.drift_critic",
+        ),
+        Signal(
+            "What the policy earns, less what it did when it began to play",
+            "Below 0 the critic learns and the policy does not: a game that teaches nothing, though all its parts look sound.",
+            one("gain"),
+            0.0,
+            -s.losing,
+            "guards.losing",
+            below=True,
         ),
         Signal(
             "Entropy, as a share of its start",
@@ -150,6 +170,22 @@ def signals(s: Guards) -> list[Signal]:
             one("end:gap"),
             0.15,
             0.3,
+            OURS,
+        ),
+        Signal(
+            "Told from experts by a critic trained afresh",
+            "One half: nobody can tell the candidate from the experts. Errors are fairly told; look at the next line too.",
+            one("end:fresh"),
+            0.75,
+            0.9,
+            OURS,
+        ),
+        Signal(
+            "The same, less what the run's own critic tells",
+            "Above 0 the candidate lives in its critic's blind spots: another critic finds out what its own does not.",
+            one("end:exploited"),
+            0.05,
+            0.15,
             OURS,
         ),
         Signal(

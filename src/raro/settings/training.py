@@ -7,7 +7,7 @@ from typing import Literal
 
 from ..typed import doc
 
-GuardName = Literal["finite", "flood", "tie", "drift", "entropy", "fooled", "chance", "cycling"]
+GuardName = Literal["finite", "flood", "tie", "drift", "entropy", "fooled", "chance", "cycling", "losing"]
 
 
 GuardAction = Literal["off", "warn", "damp", "roll_back", "stop"]
@@ -176,7 +176,12 @@ class Guards:
     flood: float = doc(0.5, "share of a role's rollouts that are malformed or cut off (M)", low=0, high=1)
     tie: float = doc(0.6, "share of ties among the verdicts on fresh pairs (M)", low=0, high=1)
     drift_policy: float = doc(0.6, "KL of the policy to the warm start, nats a token (M)", low=0)
-    drift_critic: float = doc(0.3, "KL of the critic to the warm start, nats a token (M)", low=0)
+    drift_critic: float = doc(0.6, "KL of the critic to the warm start, nats a token (M: .42 at most in healthy runs)", low=0)
+    drift_rise: float = doc(
+        0.25,
+        "rise of either KL within five steps, nats a token (M: .18 at most in healthy runs, .29 at least in collapses)",
+        low=0,
+    )
     entropy: float = doc(0.2, "share of the entropy of its first steps under which the policy has collapsed (O)", low=0, high=1)
     fooled: float = doc(
         0.4, "accuracy on fresh pairs, under which the policy beats the experts in the critic's eyes (O)", low=0, high=1
@@ -189,9 +194,16 @@ class Guards:
     )
     cycling: float = doc(
         0.65,
-        "what an older snapshot's answers get beside the present ones, above which the policy was better before; .5: even (O)",
+        "what an older snapshot's answers get beside the present ones, above which the policy was better before; .5: even (M: "
+        ".61 at most in runs that learn)",
         low=0,
         high=1,
+    )
+    losing: float = doc(
+        0.03,
+        "how much less the policy earns than in its first ten steps after the gate opened: the critic learns, the policy does "
+        "not (M: .006 at most in healthy runs, .06 at least where verdicts are shuffled)",
+        low=0,
     )
     damp: float = doc(0.5, "what damping multiplies the learning rate by (O)", low=0.01, high=1)
     rollbacks: int = doc(2, "roll-backs in one run; the next one stops (O)", low=0)
@@ -223,6 +235,12 @@ class Probes:
         "themselves by the last; 0: not (M: cost)",
         low=0,
     )
+    exploit_steps: int = doc(
+        0,
+        "updates of a critic that evaluate trains afresh against the frozen candidate; 0: none (M: cost)",
+        low=0,
+    )
+    exploit_items: int = doc(400, "test problems for that, half of them to learn from, half to be asked about (O)", low=1)
 
 
 @dataclass(frozen=True, kw_only=True)

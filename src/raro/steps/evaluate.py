@@ -47,6 +47,7 @@ def run(config: Config, run: Path) -> dict:
         strata = labels(items, config)
         report = _compared(results, items, strata, config)
         report["critic"] = _critics(results["candidate"]["sampled"], items, folders, config, step)
+        report |= _exploitability(results["candidate"]["sampled"], items, folders, config, step)
         report |= _tournament(items, folders["candidate"], config, step)
         report |= evidence.report(folders, step.events.progress)
         judged, verdicts = _judged(results, items, config, step)
@@ -178,6 +179,23 @@ def _critics(own: Measured, items: Items, folders: dict[str, Path], config: Conf
         said = [verdicts(speaker, engine, asked, answers, config, t) for t in (0.0, temperature)]
         found[arm] = accuracy(said[1]) | {"greedy_accuracy": accuracy(said[0])["accuracy"]}
     return found
+
+
+def _exploitability(own: Measured, items: Items, folders: dict[str, Path], config: Config, step: Step) -> dict:
+    """{"exploitability": what a critic trained afresh tells of the candidate's sampled answers (methods/exploit.py)}. Empty
+    where the settings ask for none, or the method's model judges nothing."""
+    from ..methods import method_of
+    from ..methods.exploit import exploitability
+    from ..rollout.models import open_model
+
+    if not (config.probes.exploit_steps and method_of(config.method).thinks):
+        return {}
+    warm, candidate = (partial(open_model, folders[arm], config) for arm in ("warmstart", "candidate"))
+
+    def tick(done: int, steps: int) -> None:
+        step.events.progress(done, steps, "a critic trained afresh, against the candidate")
+
+    return {"exploitability": exploitability(warm, candidate, items, own.answers, config, tick)}
 
 
 def _tournament(items: Items, folder: Path, config: Config, step: Step) -> dict:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import Config, GuardName
-from ..game.guards import Alarm, Watch
+from ..game.guards import LONG, RISE, Alarm, Watch
 from ..learning import checkpoints
 from ..learning.update import NotFinite
 from ..tracking.events import Events
@@ -59,7 +59,12 @@ class Guarding:
             between = self.config.probes.health_every
         if "cycling" in self._back_for:
             between = max(between, math.ceil(settings.steps / max(1, settings.snapshots)))
-        return 1 + max(self.settings.window, math.ceil(self.settings.window * between / settings.checkpoint_every))
+        steps = self.settings.window * between
+        if "drift" in self._back_for:
+            steps = max(steps, self.settings.window + RISE)
+        if "losing" in self._back_for:
+            steps = max(steps, LONG)
+        return 1 + max(self.settings.window, math.ceil(steps / settings.checkpoint_every))
 
     @property
     def _back_for(self) -> set[GuardName]:
@@ -71,6 +76,7 @@ class Guarding:
         return {
             "recent": {name: list(values) for name, values in watch.recent.items()},
             "start": watch.start,
+            "waited": watch.waited,
             "raised": watch.raised,
             "rollbacks": watch.rollbacks,
             "alarms": watch.alarms,

@@ -41,7 +41,7 @@ def scores(evaluation: Mapping[str, Any]) -> dict[str, float]:
 
 def figures(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
     """(metric, value, step): paired differences with their intervals, corrected p, the judge's win rates, scores by rubrics,
-    likeliest choices, and pass@k, whose step is k. The scores themselves: `scores`."""
+    likeliest choices, what a critic trained afresh tells, and pass@k, whose step is k. The scores themselves: `scores`."""
     for name, ways in (evaluation.get("paired") or {}).items():
         for way, interval in ways.items():
             for end, value in zip(ENDS, interval, strict=True):
@@ -56,6 +56,10 @@ def figures(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
         for arm, interval in ((evaluation.get(part) or {}).get(key) or {}).items():
             for end, value in zip(ENDS, interval, strict=True):
                 yield f"{part}/{arm}{end}", value, 0
+    for name, interval in (evaluation.get("exploitability") or {}).items():
+        if isinstance(interval, (list, tuple)):
+            for end, value in zip(ENDS, interval, strict=True):
+                yield f"exploitability/{name}{end}", value, 0
 
 
 def send(run: Path, tracked: Tracked, state: State) -> None:
