@@ -15,7 +15,7 @@ from raro.config import Config, load
 from raro.errors import GateRefused
 from raro.registry.models import champion
 from raro.rollout.models import open_model, save_model
-from raro.steps import decide, evaluate, incumbent, register
+from raro.steps import decide, evaluate, incumbent, ingest, register
 from raro.steps.harness import Step
 from raro.storage import fetch, read_json, write_json
 
@@ -108,6 +108,16 @@ def test_files_that_are_not_the_registered_ones_end_the_evaluation(kept, damage,
     failure = read_json(run / "failure.json")
     assert (failure["stage"], failure["code"], failure["permanent"]) == ("evaluate", 3, True)
     assert "champion" in failure["remedy"] and not (run / "evaluate").exists()
+
+
+def test_they_are_missed_before_the_training(kept, tmp_path):
+    config, _, files, copy = kept
+    shutil.rmtree(files, ignore_errors=True)
+    shutil.copytree(copy, files)
+    listing_broken(files)
+    with pytest.raises(GateRefused, match="^the champion of 'countdown-mini' cannot be used: .*is not valid JSON"):
+        ingest.run(config, tmp_path)
+    assert not (tmp_path / "ingest").exists()
 
 
 def with_more_words(folder: Path) -> None:

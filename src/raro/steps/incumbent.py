@@ -1,4 +1,4 @@
-"""The champion that a candidate must beat: found, given to the step, opened. One that cannot be used ends the evaluation."""
+"""The champion that a candidate must beat: found, given to the step, opened. One that cannot be used ends the step."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def found(config: Config, run: Path) -> Champion | None:
         return None
     from ..registry.models import champion
 
-    with _usable(config):
+    with usable(config):
         standing = champion(config, run)
     registered = run / "register" / "registration.json"
     own = standing and registered.exists() and read_json(registered)["root"] == standing.root
@@ -43,12 +43,12 @@ def opened(folder: Path, config: Config) -> Speaker:
     """The champion's model. Raises GateRefused where it does not load, whatever the reason."""
     from ..rollout.models import open_model
 
-    with _usable(config):
+    with usable(config):
         return open_model(folder, config)
 
 
 @contextmanager
-def _usable(config: Config) -> Iterator[None]:
+def usable(config: Config) -> Iterator[None]:
     """A candidate that was not compared with the champion must not take its place: what cannot be used ends the step, with
     GateRefused. An outage stays one, worth retrying."""
     try:

@@ -26,6 +26,7 @@ from ..storage import digest_file, fetch, read_json, writing
 from ..tracking import server
 from ..tracking.events import Events
 from ..tracking.settled import settled
+from . import incumbent
 from .harness import Step
 from .preflight import cores
 
@@ -114,14 +115,16 @@ def _champion(config: Config, run: Path, events: Events) -> tuple[Any, bool]:
     """(the registered champion, whether MLflow is away): None where there is none, or nothing to ask.
 
     Whoever goes on in an outage (tracking.on_outage) may train what was trained before, but promotes nothing unseen: the steps
-    after the training ask again and do not go on without an answer. Raises ServiceFailed where that is not wanted, or where the
-    outage would open a gate: data that is to be compared with the champion's."""
+    after the training ask again and do not go on without an answer. Raises GateRefused where the champion's files are not those
+    that were registered; ServiceFailed where going on is not wanted, or where the outage would open a gate: data that is to be
+    compared with the champion's."""
     if not server.installed():
         return None, False
     from ..registry.models import champion
 
     try:
-        return champion(config, run), False
+        with incumbent.usable(config):  # now, rather than after the training
+            return champion(config, run), False
     except ServiceFailed as error:
         if config.tracking.on_outage == "stop":
             raise
