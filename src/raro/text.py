@@ -1,4 +1,4 @@
-"""The one normaliser of answers, and the tags both roles speak.
+"""The one normaliser of answers, the tags both roles speak, and lists as sentences have them.
 
 Experts' answers pass through `normalise` when they are ingested, the policy's before the critic sees them: otherwise spacing
 or an exotic dash would tell the critic who wrote what, and it would learn nothing else.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 THINK, END_THINK = "<think>", "</think>"
 _TAGS = re.compile(r"</?\s*(?:think|verdict)\s*>", re.IGNORECASE)
@@ -63,3 +64,8 @@ def split_thought(text: str) -> tuple[str, str] | None:
         return None
     answer = normalise(answer)
     return (thought.strip(), answer) if answer else None
+
+
+def listed(words: Sequence[str]) -> str:
+    """a, b and c."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 from ..config import Gate
 from ..errors import BadInput
+from ..text import listed
 from .gate_rules import RIVALS, Rule, percent, rules, signed
 
 Decision = Literal["promote", "hold", "reject"]
@@ -32,9 +33,9 @@ def decide(
     """(decision, reasons, evidence) for an evaluation in the layout of evaluation.json. asked: rules among OPTIONAL whose
     figures the settings ask for.
 
-    reasons: one plain sentence for each rival, with the figures in percent, one for each other rule that fails, and a last one
-    that says what follows. evidence: the thresholds, every figure the decision rests on, as shares, and `rules`: each rule's
-    name, why, outcome and figures. Raises BadInput where a rival is not compared.
+    reasons: one plain sentence for each rival, with the figures in percent, and one for each other rule that fails, what failed
+    before what passed; and a last one that says what follows. evidence: the thresholds, every figure the decision rests on, as
+    shares, and `rules`: each rule's name, why, outcome and figures. Raises BadInput where a rival is not compared.
     """
     compared = {rival: _compare(evaluation, rival, gate) for rival in RIVALS if _measured(evaluation, rival)}
     passes = all(figures["passes"] for figures in compared.values())
@@ -48,10 +49,12 @@ def decide(
     )
     if fatal:
         decision = "reject"
-    reasons = [_sentence(RIVALS[rival], figures, gate) for rival, figures in compared.items()]
+    told = {rival: _sentence(RIVALS[rival], figures, gate) for rival, figures in compared.items()}
+    reasons = [told[rival] for rival, figures in compared.items() if not figures["passes"]]
+    reasons += [rule.sentence for rule in broken]
+    reasons += [told[rival] for rival, figures in compared.items() if figures["passes"]]
     if "champion" not in compared:
         reasons.append("There is no champion to compare with yet.")
-    reasons += [rule.sentence for rule in broken]
     reasons.append(_conclusion(decision, passes, held, gate))
     thresholds = {"min_gain": gate.min_gain, "hold_gain": gate.hold_gain, "require_approval": gate.require_approval}
     return (
@@ -137,8 +140,7 @@ def _conclusion(decision: Decision, passes: bool, held: list[Rule], gate: Gate) 
     if decision == "promote":
         return "It becomes champion."
     if decision == "hold":
-        told = [f"rule '{rule.name}' asks for a person" for rule in held]
-        told += ["gate.require_approval asks for a person"] if passes and gate.require_approval else []
-        why = " and ".join(told) if passes else "the gain may be chance"
+        asking = [f"rule '{rule.name}'" for rule in held] + (["gate.require_approval"] if gate.require_approval else [])
+        why = f"{listed(asking)} {'asks' if len(asking) == 1 else 'ask'} for a person" if passes else "the gain may be chance"
         return f"It is held as challenger, for a person to promote: {why}."
     return "It is rejected, and nothing is registered."

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ..storage import write_atomic
+from ..text import listed
 from . import charts, comparison, cost, reading
 from .accuracy import accuracy
 from .critics import matrix, on_errors, selection, tournament
@@ -126,7 +127,7 @@ def _against(record: Record) -> str:
     rivals = [
         (record.called(arm), found) for arm in ("base", "warmstart", "champion") if (found := record.score("sampled", arm))
     ]
-    others = _listed([f"the {name} {percent(found[0])} %" for name, found in rivals])
+    others = listed([f"the {name} {percent(found[0])} %" for name, found in rivals])
     countdown = record.evaluation.get("benchmark") == "countdown"
     on = f"{n:,} unseen problems" if n else "the test problems"
     does = (
@@ -254,7 +255,3 @@ def _unbroken(text: str) -> str:
 
 def _when(time: float | None) -> str:
     return datetime.fromtimestamp(time, UTC).strftime("%-d %B %Y, %H:%M UTC") if time else ""
-
-
-def _listed(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}" if words else ""
