@@ -63,15 +63,15 @@ def test_the_gate_as_a_table(against, gate, decision):
     assert all(reason.endswith(".") and "\n" not in reason for reason in reasons)
 
 
-def test_reasons_carry_the_figures_in_percent():
+def test_reasons_carry_the_figures_in_percent_what_failed_first():
     _, reasons, _ = gates.decide(evaluation(base=CLEAR, warmstart=MAYBE, champion=WORSE), Gate())
     assert reasons == [
-        "The candidate's sampled score of 50.0 % is 10.0 points above the base's 40.0 % (95 % interval +5.0 to +15.0), "
-        "and the low end passes the 0.0 required.",
         "The candidate's sampled score of 50.0 % is 2.0 points above the warm start's 48.0 % (95 % interval -1.0 to +5.0), "
         "and the low end does not pass the 0.0 required.",
         "The candidate's sampled score of 50.0 % is 3.0 points below the champion's 53.0 % (95 % interval -6.0 to +1.0), "
         "and the low end does not pass the 0.0 required.",
+        "The candidate's sampled score of 50.0 % is 10.0 points above the base's 40.0 % (95 % interval +5.0 to +15.0), "
+        "and the low end passes the 0.0 required.",
         "It is rejected, and nothing is registered.",
     ]
     assert "There is no champion to compare with yet." in gates.decide(evaluation(base=CLEAR, warmstart=CLEAR), Gate())[1]
