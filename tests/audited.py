@@ -76,11 +76,11 @@ def scored(low: float = 0.05) -> dict:
     return found | well("base", "warmstart")
 
 
-def whole_run(config: Config, run: Path, base: Path, scale: float, low: float = 0.05) -> dict:
-    """From made-up upstream steps, written through the harness itself, to the registration, or to the record of a rejection."""
+def decided(config: Config, run: Path, base: Path, scale: float, low: float = 0.05) -> str:
+    """Made-up upstream steps, written through the harness itself, up to the gate's decision, which is returned."""
     from safetensors.torch import load_file, save_file
 
-    from raro.steps import decide, record, register
+    from raro.steps import decide
 
     claim(config, run)
     with Step("ingest", config, run) as step:
@@ -93,7 +93,14 @@ def whole_run(config: Config, run: Path, base: Path, scale: float, low: float = 
     with Step("evaluate", config, run) as step:
         step.input("train")
         storage.write_json(step.folder / "evaluation.json", scored(low))
-    rejected = decide.run(config, run)["decision"] == "reject"
+    return decide.run(config, run)["decision"]
+
+
+def whole_run(config: Config, run: Path, base: Path, scale: float, low: float = 0.05) -> dict:
+    """The same to the registration, or to the record of a rejection."""
+    from raro.steps import record, register
+
+    rejected = decided(config, run, base, scale, low) == "reject"
     return (record if rejected else register).run(config, run)
 
 

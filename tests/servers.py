@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -179,18 +179,28 @@ class FaultyProxy:
             _pump(server, client, 4096 if fault == "cut" else None)
 
 
+class Asked(NamedTuple):
+    """A request. path: with its query."""
+
+    method: str
+    path: str
+    body: bytes
+
+
 class Meddler(ThreadingHTTPServer):
-    """An HTTP proxy before a server on loopback that lets single requests fail. fault: asked of every request (method, path)
-    for what shall happen: `refuse` (403, not passed on), `fail` (500, not passed on), `lose` (passed on, and its answer lost),
-    or empty. asked: every request so far. Use it as a context; `address` is where clients go."""
+    """An HTTP proxy before a server on loopback that lets single requests fail. A context; `address` is where clients go.
+
+    fault: is told every request, and says what shall happen: `refuse` (403, not passed on), `fail` (500, not passed on), `drop`
+    (neither passed on nor answered), `lose` (passed on, and its answer lost), or empty. asked: every request so far.
+    """
 
     daemon_threads = True
 
     def __init__(self, port: int):
         super().__init__(("127.0.0.1", 0), _Meddling)
         self.target, self.address = port, f"http://127.0.0.1:{self.server_port}"
-        self.fault: Callable[[str, str], str] = lambda method, path: ""
-        self.asked: list[tuple[str, str]] = []
+        self.fault: Callable[[Asked], str] = lambda asked: ""
+        self.asked: list[Asked] = []
 
     def __enter__(self) -> Meddler:
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
@@ -206,12 +216,14 @@ class _Meddling(BaseHTTPRequestHandler):
 
     def _any(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.server.asked.append((self.command, self.path))
-        fault = self.server.fault(self.command, self.path)
+        self.server.asked.append(Asked(self.command, self.path, body))
+        fault = self.server.fault(self.server.asked[-1])
         self.close_connection = bool(fault)
         if fault in ("refuse", "fail"):
             code = "AccessDenied" if fault == "refuse" else "InternalError"
             self._answer(403 if fault == "refuse" else 500, f"<Error><Code>{code}</Code></Error>".encode(), {})
+            return
+        if fault == "drop":
             return
         connection = HTTPConnection("127.0.0.1", self.server.target, timeout=60)
         connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)

@@ -127,13 +127,13 @@ FAULTS = {
 def test_an_upload_that_is_cut_in_its_last_part_leaves_nothing_and_a_repeated_call_completes(store, meddler, tmp_path, what):
     method, word, fault, error = FAULTS[what]
     folder, uri = many_parts(tmp_path / "model"), f"s3://models/cut/{abs(hash(what))}"
-    meddler.fault = lambda asked, path: fault if asked == method and word in path else ""
+    meddler.fault = lambda asked: fault if asked.method == method and word in asked.path else ""
     with pytest.raises(error) as caught:
         s3.upload(folder, uri)
     assert uri in caught.value.line
     assert not store.list_multipart_uploads(Bucket="models").get("Uploads"), "no parts are left behind"
     assert storage.MANIFEST not in s3.children(uri), "what vouches for the rest goes last"
-    meddler.fault = lambda asked, path: ""
+    meddler.fault = lambda asked: ""
     s3.upload(folder, uri)
     assert storage.manifest(s3.download(uri, tmp_path / "down"))["root"] == storage.read_json(folder / storage.MANIFEST)["root"]
 
@@ -151,13 +151,13 @@ def configured(place: Path, model: str, bucket: str = "models", **registry) -> C
 def test_a_registration_whose_upload_is_refused_registers_nothing_until_it_is_repeated(store, meddler, tmp_path):
     config = configured(tmp_path, "refused")
     (tmp_path / "base" / "chat_template.jinja").write_bytes(b" " * PARTS)
-    meddler.fault = lambda method, path: "refuse" if "partNumber=3" in path else ""
+    meddler.fault = lambda asked: "refuse" if "partNumber=3" in asked.path else ""
     with pytest.raises(BadInput, match="AccessDenied"):
         whole_run(config, tmp_path / "run", tmp_path / "base", 0.5)
     desk = desk_of(config, tmp_path / "run")
     assert desk.client.search_model_versions("name = 'refused'") == []
     assert not store.list_multipart_uploads(Bucket="models").get("Uploads")
-    meddler.fault = lambda method, path: ""
+    meddler.fault = lambda asked: ""
     assert register.run(config, tmp_path / "run")["alias"] == "champion"
     assert [r.action for r in log.whole(desk.place(), "refused")] == ["registered", "evaluated", "promoted"]
     with audited(desk, "champion") as made:
@@ -166,7 +166,7 @@ def test_a_registration_whose_upload_is_refused_registers_nothing_until_it_is_re
 
 def test_a_record_whose_answer_was_lost_is_there_once(store, meddler):
     lost = iter(["lose"])
-    meddler.fault = lambda method, path: next(lost, "") if method == "PUT" and "00000001" in path else ""
+    meddler.fault = lambda asked: next(lost, "") if asked.method == "PUT" and "00000001" in asked.path else ""
     place = Bucket("s3://models/lost")
     log.append(place, "m", lambda records: None if records else log.Draft("held", "1", "a", {}), None)
     assert [r.version for r in log.whole(place, "m")] == ["1"]

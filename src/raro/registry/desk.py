@@ -113,10 +113,7 @@ class Desk:
         address = self.expected()
         with server.speaking(self.uri):
             if address == MLFLOW:
-                tags = {"raro.role": "audit log", "raro.model": self.model}
-                run = self.client.create_run(experiment, tags=tags, run_name=f"audit log of {self.model}")
-                self.client.set_terminated(run.info.run_id)
-                address += run.info.run_id
+                address += self._log_run(experiment)
             try:
                 self.client.create_registered_model(self.model, {LOG: address} | self._lock())
             except MlflowException as error:
@@ -131,6 +128,18 @@ class Desk:
         if place is None:
             raise ServiceFailed(f"MLflow at '{server.shown(self.uri)}' does not keep '{self.model}'", "try again")
         return place
+
+    def _log_run(self, experiment: str) -> str:
+        """The id of a run that will hold the log's records; one that a try made which was cut off is still empty."""
+        tags = {"raro.role": "audit log", "raro.model": self.model}
+        mine = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        run = server.created(
+            lambda: next((one for one in self.client.search_runs([experiment], mine) if not one.data.params), None),
+            lambda: self.client.create_run(experiment, tags=tags, run_name=f"audit log of {self.model}"),
+        )
+        if run.info.status == "RUNNING":
+            self.client.set_terminated(run.info.run_id)
+        return run.info.run_id
 
     def _lock(self) -> dict[str, str]:
         """The tag by which a promotion knows, without the run's configuration, how long its record is locked."""

@@ -19,6 +19,7 @@ from .policy import policy_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
     from mlflow.entities.model_registry import ModelVersion
 
 Progress = Callable[[int, int], None]
@@ -43,58 +44,84 @@ def signed_by(key: Key | None) -> dict[str, str]:
 
 def existing(tracked: Tracked, name: str, root: str) -> ModelVersion | None:
     """The version that an earlier try of this run registered with the same files."""
-    for version in tracked.client.search_model_versions(f"name = '{name}' and run_id = '{tracked.run_id}'"):
-        if version.tags.get("raro.root") == root:
-            return version
-    return None
+    found = tracked.client.search_model_versions(f"name = '{name}' and run_id = '{tracked.run_id}'")
+    return min((one for one in found if one.tags.get("raro.root") == root), key=lambda one: int(one.version), default=None)
 
 
 def upload(candidate: Candidate, tracked: Tracked, folder: Path, root: str, tags: dict[str, str]) -> ModelVersion:
     """LoggedModel, its files, its metrics, and the version. With registry.store the weights lie there, once, and the
-    LoggedModel holds what speaks of them."""
-    from mlflow.entities import LoggedModelOutput, Metric
-
-    config, run, client = candidate.config, candidate.run, tracked.client
-    name, store = config.registry.model, config.registry.store
-    params = {"base": config.base.uri, "steps": str(config.raro.steps), "seed": str(config.seed)}
-    mine = f"source_run_id = '{tracked.run_id}' AND tags.`raro.root` = '{root}'"
-    half_made = client.search_logged_models([tracked.experiment], mine)  # by a try that was cut off before the version was made
-    logged = (
-        half_made[0]
-        if half_made
-        else client.create_logged_model(tracked.experiment, name, tracked.run_id, tags, params, model_type="raro")
-    )
-    if store:
-        store = store if "://" in store else str(Path(store).resolve())
-        source = put_folder(folder, f"{store.rstrip('/')}/models/{root}", candidate.progress)
-        for file in ("README.md", provenance.FILE, bom.FILE, SIGNATURE, MANIFEST):
-            if (folder / file).exists():
-                client.log_model_artifact(logged.model_id, str(folder / file))
-    else:
-        source = f"models:/{logged.model_id}"
-        _send(client, logged.model_id, folder, bool(half_made), candidate.progress)
+    LoggedModel holds what speaks of them. What an earlier try has made of it is found and completed."""
+    config, client, name = candidate.config, tracked.client, candidate.config.registry.model
+    logged = _logged(candidate, tracked, root, tags)
+    source = _put(candidate, client, logged.model_id, folder, root)
     client.finalize_logged_model(logged.model_id, "READY")
-    measured = scores(dict(candidate.evaluation))
-    now = int((run / "evaluation.json").stat().st_mtime * 1000) if (run / "evaluation.json").exists() else 0
-    metrics = [Metric(key, value, now, 0, model_id=logged.model_id) for key, value in measured.items()]
-    client.log_batch(tracked.run_id, metrics=metrics)
-    if not half_made:
-        client.log_outputs(tracked.run_id, [LoggedModelOutput(logged.model_id, step=0)])
-    Desk(client, tracked.uri, name, run, config, policy_of(config)).begin(tracked.experiment)
+    _measured(candidate, tracked, logged.model_id)
+    Desk(client, tracked.uri, name, candidate.run, config, policy_of(config)).begin(tracked.experiment)
     text = "\n".join(candidate.decision["reasons"])
     tags = {**tags, "raro.model_id": logged.model_id}
     with server.everywhere(tracked.uri):
-        made = client.create_model_version(name, source, tracked.run_id, tags, description=text, model_id=logged.model_id)
+        made = server.created(
+            lambda: existing(tracked, name, root),
+            lambda: client.create_model_version(name, source, tracked.run_id, tags, description=text, model_id=logged.model_id),
+        )
     return client.get_model_version(name, str(made.version))
 
 
-def _send(client: MlflowClient, model_id: str, folder: Path, again: bool, progress: Progress | None) -> None:
-    """Uploads the files into the LoggedModel, one after another; again: those that an earlier try sent whole stay."""
+def _logged(candidate: Candidate, tracked: Tracked, root: str, tags: dict[str, str]) -> LoggedModel:
+    """The LoggedModel of these files; one that a try made which was cut off later is found again."""
+    config, client = candidate.config, tracked.client
+    params = {"base": config.base.uri, "steps": str(config.raro.steps), "seed": str(config.seed)}
+    mine = f"source_run_id = '{tracked.run_id}' AND tags.`raro.root` = '{root}'"
+    return server.created(
+        lambda: next(iter(client.search_logged_models([tracked.experiment], mine)), None),
+        lambda: client.create_logged_model(
+            tracked.experiment, config.registry.model, tracked.run_id, tags, params, model_type="raro"
+        ),
+    )
+
+
+def _put(candidate: Candidate, client: MlflowClient, model_id: str, folder: Path, root: str) -> str:
+    """Uploads the files to where they stay, and returns the version's source."""
+    store = candidate.config.registry.store
+    if not store:
+        _send(client, model_id, folder, candidate.progress)
+        return f"models:/{model_id}"
+    store = store if "://" in store else str(Path(store).resolve())
+    source = put_folder(folder, f"{store.rstrip('/')}/models/{root}", candidate.progress)
+    for file in ("README.md", provenance.FILE, bom.FILE, SIGNATURE, MANIFEST):
+        if (folder / file).exists():
+            client.log_model_artifact(model_id, str(folder / file))
+    return source
+
+
+def _measured(candidate: Candidate, tracked: Tracked, model_id: str) -> None:
+    """The evaluation's scores on run and LoggedModel, and the LoggedModel among what the run made."""
+    from mlflow.entities import LoggedModelOutput, Metric
+
+    client, path = tracked.client, candidate.run / "evaluation.json"
+    now = int(path.stat().st_mtime * 1000) if path.exists() else 0
+    measured = scores(dict(candidate.evaluation))
+    metrics = [Metric(key, value, now, 0, model_id=model_id) for key, value in measured.items()]
+    client.log_batch(tracked.run_id, metrics=metrics)
+
+    def linked() -> bool | None:
+        outputs = client.get_run(tracked.run_id).outputs
+        return any(one.model_id == model_id for one in outputs.model_outputs) or None
+
+    def link() -> bool:
+        client.log_outputs(tracked.run_id, [LoggedModelOutput(model_id, step=0)])
+        return True
+
+    server.created(linked, link)
+
+
+def _send(client: MlflowClient, model_id: str, folder: Path, progress: Progress | None) -> None:
+    """Uploads the files into the LoggedModel, one after another; those that an earlier try sent whole stay."""
     listed = sending_order(folder)
     if any("/" in name for name in listed):  # MLflow puts single files at the top only
         client.log_model_artifacts(model_id, str(folder))
         return
-    there = {one.path: one.file_size for one in client.list_logged_model_artifacts(model_id)} if again else {}
+    there = {one.path: one.file_size for one in client.list_logged_model_artifacts(model_id)}
     sizes = {name: (folder / name).stat().st_size for name in listed}
     done, total = 0, sum(sizes.values())
     for name in listed:

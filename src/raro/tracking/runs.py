@@ -115,6 +115,7 @@ def _open(config: Config, run: Path, state: State) -> Tracked:
     client = server.connect(state.uri)
     with server.speaking(state.uri):
         if not state.parent:
+            save(run, state)  # its key finds what is made now, should this process not live to note it
             state.experiment, state.parent = _find_parent(client, config, run, state)
             save(run, state)
     return Tracked(client, state.uri, state.experiment, state.parent)
@@ -139,13 +140,12 @@ def _find_parent(client: MlflowClient, config: Config, run: Path, state: State) 
             client.set_tag(parent, key, value)
     else:
         experiment = _experiment(client, config.tracking.experiment, state.uri)
-        found = client.search_runs(
-            [experiment], f"tags.`raro.run` = '{state.key}' and tags.`raro.role` = 'parent'", max_results=1
-        )
         tags |= {"raro.role": "parent", "mlflow.source.type": "PROJECT", "mlflow.source.name": "raro"}
-        parent = (
-            found[0].info.run_id if found else client.create_run(experiment, tags=tags, run_name=run.resolve().name).info.run_id
-        )
+        mine = f"tags.`raro.run` = '{state.key}' and tags.`raro.role` = 'parent'"
+        parent = server.created(
+            lambda: next(iter(client.search_runs([experiment], mine, max_results=1)), None),
+            lambda: client.create_run(experiment, tags=tags, run_name=run.resolve().name),
+        ).info.run_id
     params = [Param(key, value[:6000]) for key, value in _flat(asdict(config))]
     for i in range(0, len(params), 100):
         client.log_batch(parent, params=params[i : i + 100])
@@ -235,10 +235,11 @@ def _send_stage(run: Path, tracked: Tracked, state: State, stage: str, mine: Seq
 def _nested(tracked: Tracked, state: State, stage: str, first: dict[str, Any]) -> str:
     """The nested run of a stage; one that an interrupted sync made is found again."""
     mine = f"tags.`mlflow.parentRunId` = '{tracked.run_id}' and tags.`raro.stage` = '{stage}'"
-    if found := tracked.client.search_runs([tracked.experiment], mine, max_results=1):
-        return found[0].info.run_id
     tags = {"mlflow.parentRunId": tracked.run_id, "raro.stage": stage, "raro.run": state.key}
-    return tracked.client.create_run(tracked.experiment, int(first["time"] * 1000), tags, run_name=stage).info.run_id
+    return server.created(
+        lambda: next(iter(tracked.client.search_runs([tracked.experiment], mine, max_results=1)), None),
+        lambda: tracked.client.create_run(tracked.experiment, int(first["time"] * 1000), tags, run_name=stage),
+    ).info.run_id
 
 
 def _send_data(config: Config, run: Path, tracked: Tracked, state: State) -> None:

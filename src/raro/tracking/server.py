@@ -11,10 +11,10 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
+RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
+TRIES = 3  # MLflow's client asks as often with the two retries that `connect` sets
+UNANSWERED = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")  # how MLflow calls a lost connection, 500 and 503
+Made = TypeVar("Made")
 _SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
 
 
@@ -92,7 +96,7 @@ def connect(uri: str) -> MlflowClient:
     if not installed():
         raise BadInput("mlflow is not installed, and the model registry needs it", "pip install 'raro-pipelines[tracking]'")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # an outage is buffered: better soon than after minutes
+    os.environ.setdefault(RETRIES, "2")  # an outage is buffered: better soon than after minutes
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD", "true")  # large files in parts where the server can
@@ -130,6 +134,37 @@ def speaking(uri: str) -> Iterator[None]:
         raise ServiceFailed(
             f"MLflow at '{shown(uri)}' failed: {line}", "see that the server and its artifact store answer"
         ) from error
+
+
+def created(find: Callable[[], Made | None], make: Callable[[], Made]) -> Made:
+    """What `find` finds, else what `make` creates.
+
+    MLflow's client sends a request again whose answer was lost, and has then created two. Here each is sent once, and `find`
+    looks whether it arrived before it is sent again. Raises MlflowException.
+    """
+    from mlflow.exceptions import MlflowException
+
+    for left in reversed(range(TRIES)):
+        if (found := find()) is not None:
+            return found
+        try:
+            with _sent_once():
+                return make()
+        except MlflowException as error:
+            if error.error_code not in UNANSWERED or not left:
+                raise
+    raise AssertionError("the last try returns or raises")
+
+
+@contextmanager
+def _sent_once() -> Iterator[None]:
+    """MLflow's own retries are off for the block."""
+    before = os.environ.get(RETRIES)
+    os.environ[RETRIES] = "0"
+    try:
+        yield
+    finally:
+        os.environ.pop(RETRIES) if before is None else os.environ.update({RETRIES: before})
 
 
 @contextmanager
