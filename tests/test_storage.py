@@ -219,6 +219,25 @@ def test_an_s3_store_that_does_not_answer_is_worth_a_retry(monkeypatch, tmp_path
         storage.fetch("s3://bucket/model", cache=tmp_path)
 
 
+@pytest.mark.parametrize(
+    "variable, value, says",
+    [
+        ("AWS_MAX_ATTEMPTS", "five", "AWS_MAX_ATTEMPTS 'five' is no number of attempts"),
+        ("AWS_MAX_ATTEMPTS", "0", "AWS_MAX_ATTEMPTS '0' is no number of attempts"),
+        ("AWS_RETRY_MODE", "fast", "fast"),
+        ("AWS_ENDPOINT_URL", "localhost:9000", "Invalid endpoint: localhost:9000"),
+        ("AWS_PROFILE", "nobody", "nobody"),
+        ("AWS_METADATA_SERVICE_TIMEOUT", "soon", "soon"),
+    ],
+)
+def test_settings_that_boto3_cannot_use_are_one_line(monkeypatch, tmp_path, variable, value, says):
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(BadInput, match=says) as caught:
+        storage.fetch("s3://bucket/model", cache=tmp_path)
+    assert "\n" not in caught.value.line and caught.value.remedy
+
+
 # ----------------------------------------------------------------------------------------------------------------- a real S3
 
 

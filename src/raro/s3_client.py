@@ -35,7 +35,7 @@ REFUSALS = {
     "403": "ask for the right to it: these credentials have none",
     "404": "check the bucket and the prefix",
 }
-ATTEMPTS = 5  # of each request, with growing waits; AWS_MAX_ATTEMPTS says otherwise
+RETRIES = {"AWS_MAX_ATTEMPTS": "5", "AWS_RETRY_MODE": "standard"}  # five attempts of each request, with growing waits
 FILES = {"AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials", "AWS_CONFIG_FILE": "~/.aws/config"}
 
 
@@ -90,7 +90,15 @@ def _client(process: int, settings: tuple[tuple[str, str], ...]) -> BaseClient:
     """process, settings: another of either is another client."""
     import boto3
     from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, CredentialRetrievalError, PartialCredentialsError
 
-    retries = {"mode": os.environ.get("AWS_RETRY_MODE", "standard")}
-    retries["max_attempts"] = int(os.environ.get("AWS_MAX_ATTEMPTS", ATTEMPTS))
-    return boto3.Session().client("s3", config=Config(retries=retries))
+    attempts, mode = (os.environ.get(name) or usual for name, usual in RETRIES.items())
+    if not attempts.isdecimal() or int(attempts) < 1:
+        raise BadInput(f"AWS_MAX_ATTEMPTS '{attempts}' is no number of attempts", "write a whole number from 1 on, or unset it")
+    try:
+        return boto3.Session().client("s3", config=Config(retries={"mode": mode, "total_max_attempts": int(attempts)}))
+    except (CredentialRetrievalError, PartialCredentialsError):
+        raise
+    except (BotoCoreError, ValueError) as error:  # nothing was asked of the store yet: what boto3 was given is wrong
+        remedy = "check the AWS_ variables, and the profile in ~/.aws"
+        raise BadInput(f"no client for S3 can be made: {first_line(error)}", remedy) from error
