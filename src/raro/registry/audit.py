@@ -1,4 +1,5 @@
-"""The audit of one registered version: everything that is said of it is read again and compared, link by link (links.py).
+"""The audit of one registered version: everything that is said of it is read again and compared, link by link (links.py,
+evidence.py).
 
     log -> registry -> manifest -> files -> signature -> provenance -> run -> data -> config -> evaluation -> decision
 
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import BadInput, RaroError, ServiceFailed
 from ..tracking import server
-from . import links
+from . import evidence, links
 from .desk import Desk
 from .findings import Audit, Check
 
@@ -29,11 +30,11 @@ LINKS = {
     "files": links.files,
     "signature": links.signature,
     "provenance": links.provenance,
-    "run": links.run,
-    "data": links.data,
-    "config": links.config,
-    "evaluation": links.evaluation,
-    "decision": links.decision,
+    "run": evidence.run,
+    "data": evidence.data,
+    "config": evidence.config,
+    "evaluation": evidence.evaluation,
+    "decision": evidence.decision,
 }
 
 

@@ -1,21 +1,19 @@
-"""The links of the audit's chain: each reads one thing again, compares it with what else speaks of it, names every break."""
+"""The links of the audit's chain up to the model and what it says of itself: log, registry, manifest, files, signature,
+provenance. Each reads one thing again, compares it with what else speaks of it, and names every break. evidence.py goes on.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlparse
+from collections.abc import Sequence
 
 from ..errors import BadInput, GateRefused
-from ..storage import MANIFEST, SIGNATURE, canonical, digest_file, digest_text, read_json, verify
+from ..storage import MANIFEST, SIGNATURE, canonical, digest_text, read_json, verify
 from ..tracking import server
-from ..tracking.results import scores
 from . import folder, log, models
 from . import provenance as provenances
 from . import signature as signatures
-from .desk import LOG, STANDINGS, Desk, head_of, standing
-from .findings import Audit, Check, approvers, since, what_happened
+from .desk import LOG, STANDINGS, head_of, standing
+from .findings import Audit, Check
 from .places import MLFLOW
 from .registration import registered_facts
 
@@ -70,6 +68,10 @@ def _anchored(made: Audit, check: Check) -> None:
         check.breaks.append(
             f"the log does not hold the head that was kept elsewhere ({seq}:{digest[:12]}): it was put back or rewritten"
         )
+
+
+def _head(records: Sequence[log.Record], seq: int) -> str:
+    return next((record.head for record in records if record.seq == seq), "")
 
 
 def registry(made: Audit, check: Check) -> None:
@@ -165,149 +167,3 @@ def provenance(made: Audit, check: Check) -> None:
     for name, tag in TAGS.items():
         if said_digests.get(name) != version.tags.get(tag):
             check.breaks.append(f"the statement's digest of the {name} is not the version's tag {tag}")
-
-
-def run(made: Audit, check: Check) -> None:
-    from mlflow.exceptions import MlflowException
-
-    desk, run_id = made.desk, made.version.run_id
-    with server.speaking(desk.uri):
-        try:
-            found = desk.client.get_run(run_id)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            raise GateRefused(f"run {run_id} does not exist any more") from None
-    check.detail = f"{found.info.run_name} ({run_id[:8]})"
-    if found.info.lifecycle_stage != "active":
-        check.breaks.append(f"run {run_id} was deleted")
-    made.found["run"] = found
-    digest = found.data.tags.get("raro.config_digest")
-    if digest != made.version.tags.get("raro.config_digest"):
-        check.breaks.append("the run's tag raro.config_digest is not the version's")
-    kept = (made.found.get("facts") or {}).get("evidence", {})
-    said = made.found.get("said", {}).get("evidence", {})
-    if kept != said:
-        check.breaks.append("the log and the provenance name different evidence")
-    made.found["evidence"] = whole = {}
-    for name, expected in sorted((kept or said).items()):
-        path = _artifact(desk, found, name, made.scratch)
-        if path is None:
-            check.breaks.append(f"the run holds no {name} any more")
-        elif digest_file(path) != expected:
-            check.breaks.append(f"{name} of the run was replaced: its sha256 is not the one that was registered")
-        else:
-            whole[name] = path
-
-
-def _artifact(desk: Desk, run: Any, name: str, scratch: Path) -> Path | None:
-    """A file of the run's artifacts, here; None where it is not there."""
-    parts = urlparse(run.info.artifact_uri)
-    if parts.scheme in ("", "file"):
-        path = models.moved(Path(unquote(parts.path)), desk.home) / name
-        return path if path.is_file() else None
-    with server.speaking(desk.uri):
-        if name not in {one.path for one in desk.client.list_artifacts(run.info.run_id, provenances.above(name))}:
-            return None
-        (scratch / "evidence").mkdir(exist_ok=True)
-        return Path(desk.client.download_artifacts(run.info.run_id, name, str(scratch / "evidence")))
-
-
-def _evidence(made: Audit, check: Check, name: str) -> Any:
-    """What an evidence file holds, where it is the registered one."""
-    path = made.found.get("evidence", {}).get(name)
-    if path is None:
-        raise GateRefused(f"{name} cannot be compared: it is missing, or not the one that was registered")
-    return read_json(path)
-
-
-def data(made: Audit, check: Check) -> None:
-    told = _evidence(made, check, "ingest/data.json")
-    made.found["data"] = told
-    check.detail = f"digest {told['digest'][:12]}, " + ", ".join(
-        f"{n:,} {split}" for split, n in told.get("splits", {}).items()
-    )
-    if told["digest"] != made.version.tags.get("raro.data_digest"):
-        check.breaks.append("the data manifest is not that of the version's tag raro.data_digest")
-
-
-def config(made: Audit, check: Check) -> None:
-    told = _evidence(made, check, "config.json")
-    digest = digest_text(canonical(told))  # of the text as it was recorded: a later release may know more keys
-    made.found["config"] = told
-    check.detail = f"{told.get('name')}, seed {told.get('seed')}, digest {digest[:12]}"
-    if digest != made.version.tags.get("raro.config_digest"):
-        check.breaks.append("the configuration is not that of the version's tag raro.config_digest")
-    if (said := made.found.get("said")) and said["config"] != told:
-        check.breaks.append("the provenance states another configuration")
-
-
-def evaluation(made: Audit, check: Check) -> None:
-    told = _evidence(made, check, "evaluation.json")
-    made.found["evaluation"] = told
-    measured, ran = scores(told), made.found["run"]
-    candidate = told.get("sampled", {}).get("candidate", [float("nan")])[0]
-    check.detail = f"{told.get('n')} problems of {told.get('benchmark')}, sampled {100 * candidate:.1f} %"
-    for where, metrics in (("the run", ran.data.metrics), ("the logged model", _model_metrics(made))):
-        if off := sorted(name for name, value in measured.items() if metrics is not None and metrics.get(name) != value):
-            check.breaks.append(f"{where}'s metric {off[0]} is not what was evaluated ({len(off)} differ)")
-    judged = [r for r in made.records if (r.action, r.version) == ("evaluated", made.number)]
-    if not judged:
-        check.breaks.append("the log has no evaluation of this version")
-    elif judged[-1].body["metrics"] != digest_text(canonical(measured)) or judged[-1].body["sampled"] != told.get(
-        "sampled", {}
-    ):
-        check.breaks.append("the log's scores are not those of evaluation.json")
-
-
-def _model_metrics(made: Audit) -> Mapping[str, float] | None:
-    model_id = made.version.tags.get("raro.model_id")
-    if not model_id:
-        return None
-    from mlflow.exceptions import MlflowException
-
-    with server.speaking(made.desk.uri):
-        try:
-            return {metric.key: metric.value for metric in made.desk.client.get_logged_model(model_id).metrics or ()}
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            raise GateRefused(f"the logged model {model_id} does not exist any more") from None
-
-
-def decision(made: Audit, check: Check) -> None:
-    told = _evidence(made, check, "decide/decision.json")
-    made.found["decision"] = told
-    mine = [record for record in made.records if record.version == made.number]
-    check.detail = f"{told['decision']}; {what_happened(mine)}"
-    if told["decision"] != made.version.tags.get("raro.decision"):
-        check.breaks.append("decision.json is not what the version's tag raro.decision says")
-    if not any(record.action in ("held", "promoted") for record in mine):
-        check.breaks.append("the log has no decision on this version")
-    for record in mine:
-        if record.action == "rolled back" and not _was_champion(
-            [one for one in made.records if one.seq < record.seq], record.version
-        ):
-            check.breaks.append(f"record {record.seq} rolls back to a version that was never champion")
-        if record.action == "promoted":
-            check.breaks += _unapproved(made, record, told["decision"])
-
-
-def _unapproved(made: Audit, promoted: log.Record, decision: str) -> list[str]:
-    """What a promotion lacks."""
-    before = [one for one in made.records if one.seq < promoted.seq]
-    people = approvers(since(before, made.number), made.number, made.version.tags.get("raro.root", ""))
-    needed = made.desk.policy.approvals
-    if len(people) < needed:
-        return [f"record {promoted.seq} promotes with {len(people)} approvals, {needed} are needed"]
-    if not people and decision != "promote":
-        return [f"record {promoted.seq} promotes what was held, and nobody approved"]
-    return []
-
-
-def _head(records: Sequence[log.Record], seq: int) -> str:
-    return next((record.head for record in records if record.seq == seq), "")
-
-
-def _was_champion(records: Sequence[log.Record], number: str) -> bool:
-    return any(record.action == "promoted" and record.version == number for record in records)

@@ -24,7 +24,8 @@ from .bases import base_uri
 FILE = "provenance.json"
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
-BUILD = "https://github.com/raro-pipelines/retraining@v1"
+BUILDER = "https://github.com/raro-pipelines/retraining"
+BUILD = f"{BUILDER}@v1"
 EVIDENCE = ("config.json", "evaluation.json", "ingest/data.json", "decide/decision.json")
 """What an audit reads again, relative to the run's folder and to the MLflow run's artifacts."""
 
@@ -80,7 +81,7 @@ def statement(
                 "resolvedDependencies": dependencies,
             },
             "runDetails": {
-                "builder": {"id": f"raro-pipelines@{__version__}"},
+                "builder": {"id": BUILDER, "version": {"raro-pipelines": __version__}},
                 "metadata": {"invocationId": run_id, **_times(run)},
                 "byproducts": [
                     {"name": name, "uri": f"runs:/{run_id}/{name}", "digest": {"sha256": digest}}
