@@ -15,7 +15,6 @@ _TAGS = re.compile(r"</?\s*(?:think|verdict)\s*>", re.IGNORECASE)
 _PLAIN = str.maketrans(
     {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": "-", "\u2212": "-", "\u00a0": " "}
 )
-_UNEVEN = ("  ", " \n", "\n ", "\n\n\n", "\t", "\x85", "\u1680")  # without these, all blanks being plain, no line changes
 _INVISIBLE = re.compile("[\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -31,7 +30,7 @@ def normalise(text: str) -> str:
     if "\n" not in text:
         return " ".join(text.split())
     text = text.strip()
-    if not any(uneven in text for uneven in _UNEVEN):
+    if not _uneven(text):
         return text
     lines, fenced = [], False
     for line in text.split("\n"):
@@ -40,6 +39,12 @@ def normalise(text: str) -> str:
         lines.append(line.expandtabs(4).rstrip() if fenced and not fence else single)
         fenced ^= fence
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
+
+
+def _uneven(text: str) -> bool:
+    """Whether a line may change: without these, all blanks being plain, none does."""
+    plain = text.isascii() or not ("\x85" in text or "\u1680" in text)
+    return not plain or "  " in text or " \n" in text or "\n " in text or "\n\n\n" in text or "\t" in text
 
 
 def _bare(text: str) -> str:

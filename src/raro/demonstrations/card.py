@@ -12,7 +12,6 @@ import unicodedata
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,8 @@ from .splits import SPLITS
 
 FILE = "data.json"
 WORDS = 256  # buckets of the vocabulary, a byte each: enough to see it change, too few to read a word from them
+REMEMBERED = 2**15  # words: most are among the frequent ones; some megabytes
+COUNTED = 2**16  # words that are counted at once
 LOOKED_AT = 400  # characters of each text whose words are counted
 SAMPLES = 10
 LIBRARIES = (
@@ -49,9 +50,17 @@ def buckets(one: Demonstration) -> bytes:
     return bytes(map(_bucket, f"{one.question[:LOOKED_AT]}\n{one.answer[:LOOKED_AT]}".casefold().split()))
 
 
-@lru_cache(maxsize=2**15)  # most words are among the frequent ones; some megabytes
-def _bucket(word: str) -> int:
-    return zlib.crc32(word.encode()) % WORDS
+class _Buckets(dict[str, int]):
+    """The bucket of each word; of so many words as it has room for it remembers it."""
+
+    def __missing__(self, word: str) -> int:
+        bucket = zlib.crc32(word.encode()) % WORDS
+        if len(self) < REMEMBERED:
+            self[word] = bucket
+        return bucket
+
+
+_bucket = _Buckets().__getitem__
 
 
 class Card:
@@ -66,6 +75,7 @@ class Card:
         self.personal: Counter[str] = Counter()
         self.benchmarks: list[dict[str, Any]] = []
         self._vocabulary: Counter[int] = Counter()
+        self._words = bytearray()  # not yet counted
         self.kept_of: Counter[str] = Counter()
         self._samples: list[tuple[int, Demonstration]] = []
         self._lengths: dict[str, Counter[int]] = {"question": Counter(), "answer": Counter()}
@@ -82,7 +92,9 @@ class Card:
         digest = sha256("\0".join(parts).encode()).digest()  # normalised text has no \0
         self._digests.add(digest)
         self.kept_of[demonstration.source.rpartition("#")[0]] += 1
-        self._vocabulary.update(words)
+        self._words += words
+        if len(self._words) >= COUNTED:
+            self._count()
         if split == "train":
             self._sample(int.from_bytes(digest, "big"), demonstration)
 
@@ -95,9 +107,14 @@ class Card:
             bisect.insort(self._samples, entry, key=lambda one: one[0])
             self._samples.pop()
 
+    def _count(self) -> None:
+        self._vocabulary.update(self._words)
+        self._words.clear()
+
     @property
     def vocabulary(self) -> list[int]:
         """How often the words of each bucket were seen."""
+        self._count()
         return [self._vocabulary[bucket] for bucket in range(WORDS)]
 
     @property
