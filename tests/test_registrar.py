@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -104,8 +105,9 @@ def test_show_tells_the_story_and_draws_the_page(world, capsys, tmp_path):
     page = (tmp_path / "page.html").read_text()
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "")
-    for part in ("Whole", "Demonstrations", "the figures hold", "signed by Ada", "50.0"):
+    for part in ("Whole", "Demonstrations", "the figures hold", "signed by Ada", "50.0", "Read again on"):
         assert part in page
+    assert page.count(">Demonstrations</text>") == 2, "drawn for a wide window and for a narrow one"
 
 
 def test_a_page_of_a_broken_version_escapes_what_others_wrote(world, tmp_path, capsys):
@@ -160,6 +162,35 @@ def test_an_archive_is_verified_offline_without_raro(exported, world):
     assert log.read(Folder(world.log), "tiny")[0][-1].head in said
     assert "python3 verify.py" in (exported / "README.md").read_text()
     assert "✓ signature" in (exported / "audit.txt").read_text()
+
+
+def by_hand(folder: Path) -> list[tuple[int, str]]:
+    """(exit code, what it said) of each command of the procedure, as its README has it."""
+    text = (folder / "README.md").read_text()
+    blocks = [line[7:] for line in text.splitlines() if line.startswith(" " * 7)]
+    script = "\n".join(blocks)
+    commands = re.findall(r"python3 - <<'END'\n.*?\nEND|^[^\n]+$", script, re.DOTALL | re.MULTILINE)
+    told = [re.search(f"`({tool} [^`]*)`", text)[1] for tool in ("model_signing", "openssl")]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = []
+    for command in [*commands, told[0].replace("NAME", "1-pipeline"), told[1].replace("NAME", "1-pipeline")]:
+        ran = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True, env={"PATH": path})
+        done.append((ran.returncode, ran.stdout + ran.stderr))
+    return done
+
+
+def test_the_procedure_holds_as_it_is_written(exported, world):
+    root, head = world.desk.version("1").tags["raro.root"], world.desk.anchor()
+    files, digest, roots, log_said, evidence, signature, record = by_hand(exported)
+    assert [one[0] for one in (files, digest, roots, log_said, evidence, signature, record)] == [0] * 7
+    assert "model/model.safetensors.index.json: OK" in files[1] and "FAILED" not in files[1]
+    assert digest[1].split()[0] == root and {name for name in roots[1].split() if root in name}
+    assert log_said[1].splitlines()[-1] == f"head {head}"
+    assert evidence[1].count(": OK") == 4
+    byte_in(exported / "model" / "tokenizer.json")
+    byte_in(exported / "evidence" / "ingest" / "data.json")
+    rewrite(exported / "log.jsonl", "the figures hold", "the figures HOLD")
+    assert [one[0] != 0 for one in by_hand(exported)[:6]] == [True, False, False, True, True, True]
 
 
 def rewrite(path: Path, old: str, new: str) -> None:

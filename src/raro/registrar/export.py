@@ -6,6 +6,7 @@ import io
 import json
 import os
 import tarfile
+from datetime import UTC, datetime
 from pathlib import Path
 
 from .. import __version__
@@ -64,7 +65,7 @@ def _texts(made: Audit, left_out: list[str]) -> dict[str, str]:
             fields=", ".join(offline.SIGNED),
             kind=offline.RECORD,
             without=", without the weights" if left_out else "",
-            head_time=made.records[-1].time[:10] if made.records else "",
+            written=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         )
     )
     texts = {
