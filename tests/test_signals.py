@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from raro.study import alarms, signals
+from raro.config import load
+from raro.study import alarms, gallery, signals
 from raro.tracking.events import Events
 
 
@@ -67,3 +68,21 @@ def test_guards_are_replayed_over_a_runs_events(tmp_path, capsys):
     found = alarms.replayed(tmp_path)
     assert [(a["guard"], a["step"], a["since"]) for a in found["alarms"]] == [("tie", 8, 6)] and found["truth_then"] == 1.0
     assert alarms.main([str(tmp_path)]) == 0 and json.loads(capsys.readouterr().out)["steps"] == 12
+
+
+def test_the_gallery_says_what_was_changed_where_a_guard_spoke_and_draws_it(tmp_path):
+    run = tmp_path / "too-fast" / "seed-0"
+    run.mkdir(parents=True)
+    (run / "config.json").write_text(load("countdown-mini", ["raro.learning_rate=5e-3"]).canonical())
+    told = Events(run, "train")
+    for step in range(1, 41):
+        values = {"critic/kl": 0.0 if step < 11 else 0.9, "critic/tie": 0.3, "critic/accuracy": 0.6, "policy/reward": 0.4}
+        told.metrics(step, values | ({"dev/sampled": 0.4 - step / 200} if step % 10 == 0 else {}))
+    assert gallery.main([str(tmp_path / "out"), str(run)]) == 0
+    found = json.loads((tmp_path / "out.json").read_text())["runs"]["too-fast"]
+    assert found["changed"] == ["raro.learning_rate: 0.005 (0.0005)"]
+    assert [(a["guard"], a["step"]) for a in found["alarms"]] == [("drift", 12)] and found["truth_then"] == 1
+    assert found["curves"]["dev/sampled"] == [[step, round(0.4 - step / 200, 4)] for step in (10, 20, 30, 40)]
+    page = (tmp_path / "out.html").read_text()
+    assert "<h2>too-fast</h2>" in page and page.count("<svg") == 4 and "Step 12, <b>drift</b>" in page and "100&nbsp;%" in page
+    assert gallery.main([str(tmp_path / "out")]) == 2 and gallery.main([]) == 2

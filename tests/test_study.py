@@ -13,12 +13,14 @@ import pytest
 from raro.config import load
 from raro.errors import BadInput
 from raro.methods import METHODS
-from raro.study import plan, run, table
+from raro.study import page, plan, run, table
 
 SMALL = """
 config: countdown-mini
 seeds: [0, 1]
 budget: raro
+axes:
+  questions a step: {sft: 8, raro: 4}
 set:
   resources.processes: 1
   warmstart.steps: 1
@@ -86,10 +88,12 @@ def test_one_table_of_all_arms(study):
 def test_the_page_shows_every_arm_and_needs_nothing_beside_it(study):
     _, output, _ = study
     content = json.loads((output / "table.json").read_text())
-    page = (output / "table.html").read_text()
+    shown = (output / "table.html").read_text()
     for name, interval in content["intervals"].items():
-        assert f"<th>{name}</th>" in page and f"{100 * interval['sampled'][0]:.1f}" in page
-    assert page.count("<svg") >= 2 and "http" not in page.replace("http-equiv", "")
+        assert f"<th>{name}</th>" in shown and f"{100 * interval['sampled'][0]:.1f}" in shown
+    assert (
+        shown.count("<svg") >= 4 and "Accuracy by questions a step" in shown and "http" not in shown.replace("http-equiv", "")
+    )
 
 
 def test_tournaments_are_pooled_over_seeds(study, capsys):
@@ -191,12 +195,28 @@ def test_the_selected_snapshot_is_the_model(study):
         ("arms: {a: {}}\nbudget: b", "budget 'b' is no arm"),
         ("arms: {a: {seeds: [x]}}", "not whole numbers"),
         ("arms: [", "not valid YAML"),
+        ("arms: {a: {}}\naxes: {size: {b: 3}}", "axis 'size' names no arm: 'b'"),
+        ("arms: {a: {}}\naxes: {size: {a: big}}", "axis 'size' is not a number"),
+        ("arms: {a: {}}\naxes: [size]", "axis 'axes' is not a number"),
     ],
 )
 def test_a_bad_study_is_refused_in_one_line(text, line, tmp_path):
     (tmp_path / "bad.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(BadInput, match=line):
         plan.read(str(tmp_path / "bad.yaml"))
+
+
+def test_an_axis_is_drawn_for_each_budget_in_the_order_of_its_numbers(tmp_path):
+    text = "budgets: [1000000, 2000000]\naxes: {tokens: {long: 104, short: 52}}\narms: {long: {}, short: {}, other: {}}"
+    (tmp_path / "s.yaml").write_text(text, encoding="utf-8")
+    axes = table._axes(plan.read(str(tmp_path / "s.yaml")))
+    assert [(a["axis"], a["budget"], a["places"]) for a in axes] == [
+        ("tokens", 1_000_000, [[52, "short, 1 M"], [104, "long, 1 M"]]),
+        ("tokens", 2_000_000, [[52, "short, 2 M"], [104, "long, 2 M"]]),
+    ]
+    measured = {arm: {way: [0.3, 0.2, 0.4] for way in ("sampled", "greedy")} for _, arm in axes[0]["places"]}
+    panel = page._along(axes[0], measured)
+    assert panel["title"] == "Accuracy by tokens, 1 M rollout tokens" and panel["chart"].count("<svg") == 1
 
 
 def test_arms_and_seeds_can_be_narrowed():

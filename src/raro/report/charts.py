@@ -45,13 +45,15 @@ _DASHES = {"solid": "-", "dashed": (0, (4, 2)), "dotted": (0, (1, 1.6))}
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One line of a chart. colour: of NAMES. exact: a setting, not a measurement, so that nothing is smoothed."""
+    """One line of a chart. colour: of NAMES. exact: a setting, not a measurement, so that nothing is smoothed. spread: (x, low,
+    high), intervals to be drawn."""
 
     label: str
     points: Points
     colour: str
     style: str = "solid"
     exact: bool = False
+    spread: Sequence[tuple[float, float, float]] = ()
 
     @property
     def mean(self) -> list[tuple[float, float]]:
@@ -80,6 +82,8 @@ def curves(
             if len(points) > 12 and len(lines) < 4 and not line.exact:
                 axes.plot(*_axes(points), color=_COLOUR[line.colour], linewidth=0.7, alpha=0.28)
             axes.plot(*_axes(mean), linewidth=1.9, **ink, **(_DOTS if len(points) <= 12 else {}))
+            for x, low, high in line.spread:
+                axes.plot([x, x], [low, high], color=_COLOUR[line.colour], linewidth=3.2, alpha=0.35, clip_on=False)
         if level is not None:
             axes.axhline(level, color=_COLOUR["ink"], linewidth=0.9, zorder=1.5)
         if kind == "share":
@@ -184,7 +188,8 @@ def _figure(
 
 def _share_axis(axes: Axes, lines: Sequence[Line], level: float | None) -> None:
     """From 0 to a round number of percent above everything drawn."""
-    highest = max([value for line in lines for _, value in line.points] + [level or 0.0, 0.01])
+    drawn = [line.points for line in lines] + [[(x, high) for x, _, high in line.spread] for line in lines]
+    highest = max([value for points in drawn for _, value in points] + [level or 0.0, 0.01])
     upper = next((top for top in (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8) if highest <= top), 1.0)
     axes.set_ylim(-0.02 * upper, 1.02 * upper)
     axes.set_yticks([0, upper / 2, upper])

@@ -164,8 +164,8 @@ class Raro:
 @dataclass(frozen=True, kw_only=True)
 class Guards:
     """When training is going wrong, seen without a verifier, and what is done then. Thresholds marked M lie outside all that
-    20 healthy runs of the miniature showed, 5 of them RARO's, and inside what provoked collapses did
-    (docs/collapse-gallery.md)."""
+    45 runs of the miniature showed that learnt or stayed as they were, 20 of them RARO's, and inside what provoked collapses
+    did (docs/collapse-gallery.md)."""
 
     actions: dict[GuardName, GuardAction] = doc(
         {},

@@ -48,6 +48,7 @@ def shown(content: Mapping[str, Any], curves: Mapping[str, Any]) -> dict[str, An
         "rows": rows,
         "lead": " / ".join(dict.fromkeys(leads.values())),
         "accuracy": [_scores(content["intervals"], order, leads, way) for way in WAYS],
+        "axes": [_along(axis, content["intervals"]) for axis in content.get("axes", [])],
         "progress": [panel for way in WAYS if (panel := _progress(curves, way))],
     }
 
@@ -56,6 +57,17 @@ def _scores(intervals: Intervals, order: Sequence[str], leads: Mapping[str, str]
     rows = [(name, *intervals[name][way], "accent" if name == leads[name] else "soft") for name in order]
     high = max(row[3] for row in rows)
     return charts.intervals(rows, title=f"Accuracy, {WAYS[way]}", limits=(0, min(1.0, 1.05 * high)))
+
+
+def _along(axis: Mapping[str, Any], intervals: Intervals) -> dict[str, Any]:
+    """Accuracy of both ways against what an axis varies, with its intervals."""
+    lines = []
+    for way, colour in zip(WAYS, COLOURS, strict=False):
+        found = [(place, *intervals[arm][way]) for place, arm in axis["places"]]
+        points, spread = [(x, mean) for x, mean, _, _ in found], [(x, low, high) for x, _, low, high in found]
+        lines.append(charts.Line(label=WAYS[way], points=points, colour=colour, exact=True, spread=spread))
+    title = f"Accuracy by {axis['axis']}" + (f", {axis['budget'] / 1e6:g} M rollout tokens" if axis["budget"] else "")
+    return {"title": title, "keys": charts.legend(lines, "share"), "chart": charts.curves(lines, title=title, kind="share")}
 
 
 def _progress(curves: Mapping[str, Any], way: str) -> dict[str, Any] | None:

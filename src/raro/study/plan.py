@@ -9,6 +9,8 @@ arms:
   raro: {}
   rlvr: {method: rlvr}
   other: {base.uri: /models/other, seeds: [0]}      an arm may name seeds of its own
+axes:                           accuracy is drawn against these numbers, each that of an arm
+  "parameters, millions": {raro: 0.16, other: 0.8}
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from ..config import Config, load
 from ..errors import BadInput
 
 PREFIX = "study-"
-KEYS = {"config", "seeds", "budget", "budgets", "set", "arms"}
+KEYS = {"config", "seeds", "budget", "budgets", "set", "arms", "axes"}
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,14 @@ class Arm:
 
 @dataclass(frozen=True)
 class Study:
-    """arms: in the order of the table. budget: name of the arm whose spent tokens the others get; None: each its own steps."""
+    """arms: in the order of the table. budget: name of the arm whose spent tokens the others get; None: each its own steps.
+    axes: {what is varied: {arm's name without its budget: its number}}, for drawing; no part of the digest."""
 
     name: str
     config: str
     arms: tuple[Arm, ...]
     budget: str | None
+    axes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def lead(self, arm: Arm) -> Arm:
         """The arm that `arm` is compared with: the one that sets the budget, else the first; of the same budget."""
@@ -130,7 +134,8 @@ def _study(name: str, data: Any) -> Study:
         own = dict(changes or {})
         told = common | {k: v for k, v in own.items() if k != "seeds"}, tuple(own.get("seeds", seeds))
         arms += [Arm(_budgeted(arm, b), told[0] | {"raro.tokens": b}, told[1], b) for b in budgets] or [Arm(arm, *told)]
-    study = Study(name, data.get("config", "countdown-mini"), tuple(arms), data.get("budget"))
+    study = Study(name, data.get("config", "countdown-mini"), tuple(arms), data.get("budget"), data.get("axes") or {})
+    _check_axes(study)
     if study.budget and study.budget not in data["arms"]:
         raise BadInput(f"study '{name}': budget '{study.budget}' is no arm", "name one of its arms")
     for arm in study.arms:
@@ -138,3 +143,13 @@ def _study(name: str, data: Any) -> Study:
             raise BadInput(f"study '{name}': the seeds of '{arm.name}' are not whole numbers", "write for example [0, 1, 2]")
         study.configured(arm, arm.seeds[0])
     return study
+
+
+def _check_axes(study: Study) -> None:
+    """Raises BadInput where an axis names no arm, or no number."""
+    known = {arm.role for arm in study.arms}
+    for axis, places in study.axes.items() if isinstance(study.axes, Mapping) else [("axes", study.axes)]:
+        if not isinstance(places, Mapping) or not all(type(place) in (int, float) for place in places.values()):
+            raise BadInput(f"study '{study.name}': axis '{axis}' is not a number for each arm", "write for example {raro: 104}")
+        if unknown := [arm for arm in places if arm not in known]:
+            raise BadInput(f"study '{study.name}': axis '{axis}' names no arm: '{unknown[0]}'", f"it has: {', '.join(known)}")

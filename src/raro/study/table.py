@@ -59,6 +59,7 @@ def collect(study: Study, jobs: Sequence[Job]) -> dict[str, Any]:
         "study": study.name,
         "study_digest": study.digest,
         "leads": leads,
+        "axes": _axes(study),
         "n_test": len(_items(leading, "greedy", "base")),
         "seeds": seeds[first.name],
         "arms": {name: found | {"seeds": seeds[name]} for name, found in means.items()},
@@ -74,6 +75,17 @@ def collect(study: Study, jobs: Sequence[Job]) -> dict[str, Any]:
         "training": {arm.name: [_training(job) for job in jobs if job.arm == arm] for arm in study.arms},
         "digests": _digests(jobs),
     }
+
+
+def _axes(study: Study) -> list[dict[str, Any]]:
+    """[{"axis", "budget", "places": [[number, arm], ...]}] in the order of the numbers, of each budget."""
+    found = []
+    for axis, places in study.axes.items():
+        for budget in dict.fromkeys(arm.budget for arm in study.arms):
+            here = [[places[arm.role], arm.name] for arm in study.arms if arm.budget == budget and arm.role in places]
+            if len(here) > 1:
+                found.append({"axis": axis, "budget": budget, "places": sorted(here)})
+    return found
 
 
 def _items(job: Job, way: str, role: str) -> list[float]:

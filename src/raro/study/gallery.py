@@ -1,0 +1,121 @@
+"""The collapse gallery's curves: runs that were made to go wrong, what each changed, and where the guards spoke.
+
+    python -m raro.study.gallery results/collapses RUN...
+
+Writes results/collapses.json and results/collapses.html, one file that needs nothing beside it, from the runs' events. A run is
+called by the folder above it, as `raro study` lays them out (ARM/seed-0).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..config import load
+from ..report import charts
+from ..report.template import rendered
+from ..steps.harness import CONFIG
+from ..storage import read_json, write_atomic
+from ..tracking import events
+from . import alarms
+
+ACCURACY = "Sampled accuracy, dev"
+PANELS = {
+    ACCURACY: (("dev/sampled", "accuracy", "accent"),),
+    "The critic": (("critic/accuracy", "accuracy on fresh pairs", "critic"), ("critic/tie", "ties", "tie"),
+                   ("health/accuracy", "health", "other")),
+    "KL to the warm start, nats a token": (("policy/kl", "policy", "policy"), ("critic/kl", "critic", "critic")),
+    "The policy": (("policy/reward", "reward", "policy"), ("policy/truncated", "cut off", "malformed"),
+                   ("game/older", "older snapshots' answers beside its own", "other")),
+}  # fmt: skip
+"""Title: (figure, how it is called, its colour)."""
+ASIDE = ("snapshots", "tokens")
+"""Settings that do not make a run go wrong."""
+EARLY, EVERY = 25, 5
+"""Every step until the first of these, then one in so many."""
+
+
+def of(run: Path) -> dict[str, Any]:
+    """{"changed", "steps", "alarms", "truth_then", "curves": {figure: [[step, value], ...]}} of one run. changed: settings in
+    which its game departs from the packaged configuration, whose own stand in brackets."""
+    config = read_json(run / CONFIG)
+    usual = dataclasses.asdict(load(config["name"]).raro)
+    changed = [
+        f"raro.{name}: {json.dumps(value)} ({json.dumps(usual[name])})"
+        for name, value in config["raro"].items()
+        if name in usual and name not in ASIDE and value != usual[name]
+    ]
+    return {"changed": changed, **alarms.replayed(run), "curves": _curves(run)}
+
+
+def _curves(run: Path) -> dict[str, list[list[float]]]:
+    by_step = {e["step"]: e["values"] for e in events.read(run)[0] if e["stage"] == "train" and e["kind"] == "metrics"}
+    names = [name for panel in PANELS.values() for name, *_ in panel]
+    found: dict[str, list[list[float]]] = {}
+    for step, values in sorted(by_step.items()):
+        for name in names:
+            if name in values and (step <= EARLY or step % EVERY == 0):
+                found.setdefault(name, []).append([step, round(values[name], 4)])
+    return found
+
+
+def shown(runs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """[{"name", "changed", "alarms", "truth_then", "panels"}] for the page."""
+    return [
+        {
+            "name": name,
+            "changed": found["changed"],
+            "alarms": _first_of_each(found["alarms"]),
+            "truth_then": found["truth_then"],
+            "panels": [panel for title in PANELS if (panel := _panel(title, found))],
+        }
+        for name, found in runs.items()
+    ]
+
+
+def _first_of_each(raised: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Each guard's first alarm."""
+    first = {alarm["guard"]: alarm for alarm in reversed(raised)}
+    return sorted(first.values(), key=lambda alarm: alarm["step"])
+
+
+def _panel(title: str, found: Mapping[str, Any]) -> dict[str, Any] | None:
+    known = [(label, found["curves"][name], colour) for name, label, colour in PANELS[title] if name in found["curves"]]
+    if not known:
+        return None
+    exact = title == ACCURACY  # seldom looked at, and not to be smoothed
+    lines = [charts.Line(label=label, points=points, colour=colour, exact=exact) for label, points, colour in known]
+    kind = "number" if "nats" in title else "share"
+    first = min(found["alarms"], key=lambda alarm: alarm["step"], default=None)
+    mark = (first["step"], first["guard"]) if first else None
+    drawn = charts.curves(lines, title=title, kind=kind, mark=mark)
+    return {"title": title, "keys": charts.legend(lines, kind), "chart": drawn}
+
+
+def write(target: Path, runs: Sequence[Path], command: str) -> None:
+    """Writes TARGET.json and TARGET.html."""
+    found = {run.parent.name: of(run) for run in runs}
+    content = {"command": command, "runs": found}
+    write_atomic(target.with_suffix(".json"), json.dumps(content, separators=(",", ":")))
+    page = {"command": command, "runs": shown(found)}
+    write_atomic(target.with_suffix(".html"), rendered("raro.report", "gallery.html", page))
+
+
+def main(arguments: Sequence[str]) -> int:
+    target, *runs = arguments or ("",)
+    missing = [name for name in runs if not (Path(name) / events.FILE).is_file()]
+    if missing or not runs:
+        what = f"'{missing[0]}' holds no run" if missing else "no run was named"
+        print(f"raro: {what}\n  remedy: python -m raro.study.gallery TARGET RUN...", file=sys.stderr)
+        return 2
+    names = " ".join("/".join(Path(run).parts[-2:]) for run in runs)
+    write(Path(target), [Path(run) for run in runs], f"python -m raro.study.gallery {target} {names}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
