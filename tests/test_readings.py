@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from raro.report.readings import readings
+from raro.report.tracked import tracked
 
 HEALTHY = {
     "critic/tie": 0.15, "policy/malformed": 0.0, "policy/truncated": 0.02, "policy/kl": 0.1, "critic/kl": 0.1,
@@ -58,3 +59,21 @@ def test_what_goes_wrong_stands_first(name, value, tone):
 
 def test_what_was_not_measured_is_left_out():
     assert readings(SimpleNamespace(config={}, series=lambda stage: {}, train={}, evaluation={})) == []
+
+
+def looked_at(**series):
+    return SimpleNamespace(series=lambda stage: series, train={"selection": {"chosen": 61}})
+
+
+def test_a_signal_that_knows_the_truth_is_told_from_one_that_does_not():
+    looks = [(step, 0.1 + 0.004 * step - (0.3 if step == 100 else 0.0)) for step in range(10, 101, 10)]
+    knows = [(step, -value) for step, value in looks]
+    every = [(step, float(step % 3)) for step in range(1, 101)]
+    gate = [(step, float(step > 25)) for step in range(1, 101)]
+    given = {"dev/sampled": looks, "critic/kl": knows, "critic/tie": every, "policy/kl": [(s, 0.2) for s, _ in every]}
+    found = tracked(looked_at(**given, **{"game/gate_open": gate, "policy/tokens": [(50, 30.0)]}))
+    rows = {row["signal"]: row["correlation"] for row in found["rows"]}
+    assert found["looks"] == 8 and found["rows"][0]["signal"] == "KL of the critic" and rows["KL of the critic"] == "-1.00"
+    assert set(rows) == {"KL of the critic", "share of ties", "the step's number"} and float(rows["the step's number"]) < 0.7
+    assert found["cost"] == "12.0"  # of steps 60, chosen, and 90
+    assert tracked(looked_at(**{"dev/sampled": looks[:5]})) is None and tracked(looked_at()) is None

@@ -138,6 +138,20 @@ def bradley_terry(points: np.ndarray, resamples: int = 2000, seed: int = 0, roun
     return [(float(m), float(a), float(b)) for m, a, b in zip(logs[0], low, high, strict=True)]
 
 
+def spearman(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
+    """Rank correlation, ties at their mean rank; None where one of the two does not vary."""
+    a, b = _ranks(ours), _ranks(theirs)
+    if a.std() == 0 or b.std() == 0:
+        return None
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def _ranks(values: Sequence[float]) -> np.ndarray:
+    _, place, count = np.unique(np.asarray(values, dtype=np.float64), return_inverse=True, return_counts=True)
+    ends = np.cumsum(count)
+    return (ends - (count - 1) / 2)[place]
+
+
 def _finite(scores: Sequence[float]) -> np.ndarray:
     values = np.asarray(scores, dtype=np.float64)
     if not np.isfinite(values).all():

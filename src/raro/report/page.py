@@ -26,6 +26,7 @@ from .reading import Record, percent, span
 from .readings import readings
 from .stages import NAMES, PLACES, duration
 from .template import embedded, rendered
+from .tracked import tracked
 
 FILE = "report.html"
 STATUS = {"waiting": "not reached", "running": "not finished", "done": "done", "kept": "kept from before", "failed": "failed"}
@@ -68,6 +69,7 @@ def content(record: Record) -> dict[str, Any]:
         "items": items(record),
         "panels": panels(record),
         "readings": readings(record),
+        "tracked": tracked(record),
         "alarms": record.train.get("alarms") or [],
         "critics": on_errors(record),
         "selection": selection(record),

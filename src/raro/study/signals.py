@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ..benchmarks.statistics import spearman
 from ..errors import BadInput
 from ..storage import read_json, write_json
 
@@ -30,20 +31,6 @@ FIGURES = {
 }
 WORST, LAST, STEP = "worst frozen critic", "the last critic", "the step's number"
 Signals = dict[str, list[float]]
-
-
-def spearman(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
-    """Rank correlation, ties at their mean rank; None where one of the two does not vary."""
-    a, b = _ranks(ours), _ranks(theirs)
-    if a.std() == 0 or b.std() == 0:
-        return None
-    return float(np.corrcoef(a, b)[0, 1])
-
-
-def _ranks(values: Sequence[float]) -> np.ndarray:
-    _, place, count = np.unique(np.asarray(values, dtype=np.float64), return_inverse=True, return_counts=True)
-    ends = np.cumsum(count)
-    return (ends - (count - 1) / 2)[place]
 
 
 def of_run(
