@@ -19,8 +19,6 @@ SMALL = """
 config: countdown-mini
 seeds: [0, 1]
 budget: raro
-axes:
-  questions a step: {sft: 8, raro: 4}
 set:
   resources.processes: 1
   warmstart.steps: 1
@@ -59,7 +57,7 @@ def studied(output: Path, source: Path, *more: str) -> str:
 def study(tmp_path_factory) -> tuple[Path, Path, str]:
     """(the study's file, its output, what it printed)."""
     folder = tmp_path_factory.mktemp("study")
-    (folder / "small.yaml").write_text(SMALL, encoding="utf-8")
+    (folder / "small.yaml").write_text(SMALL + "axes:\n  questions a step: {sft: 8, raro: 4}\n", encoding="utf-8")
     return folder / "small.yaml", folder / "out", studied(folder / "out", folder / "small.yaml")
 
 
