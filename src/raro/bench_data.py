@@ -55,8 +55,7 @@ print(json.dumps({"rows": card.rows, "seconds": seconds, "reader": cpu[0], "othe
 def main(sizes: str, processes: int) -> dict[str, Any]:
     """Runs every format at every size and prints a table; returns what the last line holds. sizes: whole numbers, by commas.
     processes: as resources.ingest_processes. Raises BadInput."""
-    from rich.console import Console
-    from rich.progress import track
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
     from rich.table import Table
 
     if not re.fullmatch(r"[1-9]\d{0,8}(,[1-9]\d{0,8})*", sizes):
@@ -67,19 +66,24 @@ def main(sizes: str, processes: int) -> dict[str, Any]:
     kinds = {"jsonl": {}, "parquet": {}, "xml": {"reader": "stackexchange"}, "all screens": SCREENS}
     table = Table("what", "rows", "rows/s", "cores, rows/s", "cores, MB/s", "seconds of CPU", "peak memory, MiB")
     result: dict[str, Any] = {"processes": processes, "cores": cores(), "machine": platform.machine()}
-    with tempfile.TemporaryDirectory(prefix="raro-bench-") as place:
-        work = [(kind, count) for kind in kinds for count in counts]
-        for kind, count in track(work, "reading and screening"):
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with tempfile.TemporaryDirectory(prefix="raro-bench-") as place, Progress(*columns) as progress:
+        task = progress.add_task("", total=len(kinds) * len(counts))
+        for kind, count in itertools.product(kinds, counts):
+            progress.update(task, description=f"{kind}, {count:,} rows: being made")
             path = _made(Path(place), kind, count)
+            progress.update(task, description=f"{kind}, {count:,} rows: read and screened")
             told = _measured({"source": str(path), **kinds[kind]}, Path(place), processes)
             figures = _figures(told, path.stat().st_size / 1e6, processes)
             result.setdefault(kind, {})[str(count)] = figures
             table.add_row(kind, f"{count:,}", *(f"{value:,}" for value in figures.values()))
+            progress.console.print(f"{kind}, {count:,} rows: {json.dumps(figures)}", soft_wrap=True)  # should a later one fail
+            progress.advance(task)
             path.unlink()
     for kind in kinds:
         peaks = [result[kind][str(count)]["peak_mib"] for count in (counts[0], counts[-1])]
         result[kind]["memory_growth"] = round(peaks[1] / max(1, peaks[0]), 2)
-    Console().print(table)
+    progress.console.print(table)
     print(json.dumps(result))
     return result
 
