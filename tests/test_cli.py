@@ -75,9 +75,9 @@ def test_each_command_explains_itself(name, capsys):
     assert left.value.code == 0 and name in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("step", ["preflight", "ingest", "warmstart", "train", "evaluate"])
-def test_a_step_is_importable_without_pipeline_and_tracking(step):
-    assert not {"kfp", "mlflow", "boto3"} & imported(f"import raro.steps.{step}, raro.steps.harness, raro.cli")
+@pytest.mark.parametrize("step", ["preflight", "ingest", "warmstart", "train", "evaluate", "decide", "finish"])
+def test_a_step_is_importable_without_pipeline_tracking_and_torch(step):
+    assert not {"kfp", "mlflow", "boto3", "torch"} & imported(f"import raro.steps.{step}, raro.steps.harness, raro.cli")
 
 
 def test_the_game_needs_no_torch():
@@ -97,7 +97,7 @@ def test_the_game_needs_no_torch():
         (["run", "--set", "raro.steps=many"], "'raro.steps' must be a whole number, not 'many'"),
         (["run", "--set", "raro.steps=2.5"], "'raro.steps' must be a whole number"),
         (["run", "--set", "raro.steps=-1"], "'raro.steps' must be at least 1"),
-        (["run", "--set", "rollout.engine=magic"], "must be one of slots, plain"),
+        (["run", "--set", "rollout.engine=magic"], "must be one of slots, plain, vllm"),
         (["run", "--set", "raro"], "is not key=value"),
         (["run", "nosuch"], "config 'nosuch' does not exist"),
         (["run", "no/such.yaml"], "'no/such.yaml' does not exist"),

@@ -170,6 +170,10 @@ def parse(data: Mapping[str, Any] | str) -> Config:
         raise BadInput("raro.lambda_pol and raro.lambda_crit are both 0", "give at least one role a weight")
     if 0 < config.raro.gate < config.raro.gate_shut:
         raise BadInput("raro.gate_shut is above raro.gate, so the gate could never stay open", "lower raro.gate_shut")
+    if config.rollout.engine == "vllm" and config.base.lora_rank:
+        raise BadInput(
+            "rollout.engine is vllm, which is handed whole models, and base.lora_rank is set", "set one of them back"
+        )
     if config.demonstrations.dev_share + config.demonstrations.test_share >= 1:
         raise BadInput("demonstrations.dev_share and test_share leave nothing to train on", "lower them")
     return config

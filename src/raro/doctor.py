@@ -32,7 +32,12 @@ TOOLS = {  # what is asked of each: that it is there is not yet that it works
     "podman": (["podman", "info", "--format", "{{.Version.Version}}"], "building images"),
     "kubectl": (["kubectl", "version", "--request-timeout=3s"], "a cluster"),
 }
-SETTINGS = {"MLFLOW_TRACKING_URI": "a tracking server", "AWS_ACCESS_KEY_ID": "S3", "HF_TOKEN": "private models"}
+SETTINGS = {
+    "MLFLOW_TRACKING_URI": "a tracking server",
+    "AWS_ACCESS_KEY_ID": "S3",
+    "HF_TOKEN": "private models",
+    "RARO_VLLM": "rollouts by vLLM",
+}
 
 
 @dataclass(frozen=True)

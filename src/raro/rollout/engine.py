@@ -19,7 +19,7 @@ from ..records import Completion, Prompt, Sampling
 
 
 class Engine(Protocol):
-    """What a rollout engine offers. Two live here: `SlotEngine` (fast) and `PlainEngine` (its slow, obvious twin)."""
+    """What a rollout engine offers: `SlotEngine` (fast), `PlainEngine` (its slow, obvious twin), `VllmEngine` (a server)."""
 
     def generate(self, prompts: Sequence[Prompt], n: int, sampling: Sampling, progress=None) -> list[list[Completion]]:
         """n completions for each prompt, in the prompts' order. progress: called with (finished, all) completions."""
@@ -36,8 +36,16 @@ class Engine(Protocol):
 
 def uniforms(prompt: Prompt, sample: int, sampling: Sampling) -> np.ndarray:
     """The noise of one completion: max_new_tokens numbers in [0, 1), float32."""
-    key = [sampling.seed, sampling.step, zlib.crc32(prompt.role.encode()), prompt.group, sample]
-    return np.random.default_rng(key).random(sampling.max_new_tokens, dtype=np.float32)
+    return np.random.default_rng(_key(prompt, sample, sampling)).random(sampling.max_new_tokens, dtype=np.float32)
+
+
+def seed(prompt: Prompt, sample: int, sampling: Sampling) -> int:
+    """A seed for one completion, in 32 bits, where an engine draws its own noise."""
+    return int(np.random.SeedSequence(_key(prompt, sample, sampling)).generate_state(1)[0])
+
+
+def _key(prompt: Prompt, sample: int, sampling: Sampling) -> list[int]:
+    return [sampling.seed, sampling.step, zlib.crc32(prompt.role.encode()), prompt.group, sample]
 
 
 def choose(logits: Tensor, noise: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from .mirrored import MirroredEngine
 from .plain import PlainEngine
 from .sharded import ShardedEngine
 from .slots import SlotEngine
+from .vllm import VllmEngine
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,15 @@ class Speaker:
         return self._engines[wanted]
 
     def _engine(self, config: Config, processes: int) -> Engine:
-        kind = {"slots": SlotEngine, "plain": PlainEngine}[config.rollout.engine]
-
         def make(model: torch.nn.Module) -> Engine:
-            return kind(model, self.end_ids, self.pad_id, config.rollout.slots)
+            kind = PlainEngine if rollout.engine == "plain" else SlotEngine
+            return kind(model, self.end_ids, self.pad_id, rollout.slots)
 
-        engine = make(self.model) if config.base.dtype == "float32" else MirroredEngine(self.model, make)
+        rollout, dtype = config.rollout, config.base.dtype
+        if rollout.engine == "vllm":
+            engine = VllmEngine(self.model, self.end_ids, self.pad_id, rollout.slots, dtype, rollout.vllm_memory)
+        else:
+            engine = make(self.model) if dtype == "float32" else MirroredEngine(self.model, make)
         return ShardedEngine(engine, torch.distributed.get_rank(), processes) if processes > 1 else engine
 
 
@@ -84,7 +89,9 @@ def device_of(config: Config) -> torch.device:
     wanted = config.resources.device
     if wanted == "cuda" and not torch.cuda.is_available():
         raise BadInput("resources.device is cuda, and this machine has no GPU that torch can use", "set resources.device=auto")
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))  # of this process, among those that train together
 
 
 def keep_freed_memory() -> None:

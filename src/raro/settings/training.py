@@ -247,7 +247,12 @@ class Probes:
 class Rollout:
     """How both roles write."""
 
-    engine: Literal["slots", "plain"] = doc("slots", "slots: our slot engine; plain: transformers' generate, its slow twin")
+    engine: Literal["slots", "plain", "vllm"] = doc(
+        "slots", "slots: our slot engine; plain: transformers' generate, its slow twin; vllm: a vLLM server (docs/cluster.md)"
+    )
+    vllm_memory: float = doc(
+        0.4, "share of the GPU's memory (of the machine's, on a CPU) that the vLLM server may hold (O)", low=0.01, high=0.95
+    )
     slots: int = doc(256, "sequences decoded at once (M: memory permitting, more is faster)", low=1)
     temperature: float = doc(1.0, "of both roles' samples (O)", low=0, high=10)
     critic_temperature: float = doc(0.0, "of the critic's, where it differs; 0: the same (O)", low=0, high=10)
