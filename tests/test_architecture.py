@@ -22,6 +22,7 @@ FLOORS = [
     {"steps", "models"},
     {
         "cli",
+        "commands",
         "study",
         "init",
         "doctor",
