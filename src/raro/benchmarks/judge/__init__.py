@@ -7,9 +7,10 @@ tells known-good pairs apart, and whatever goes wrong with it ends in one line, 
 from __future__ import annotations
 
 from .address import check
-from .asking import Juror, Unusable, opened
+from .asking import Juror, opened
 from .criteria import check_rubrics, ticked
 from .judging import judged
+from .source import Unusable
 from .wording import described
 
 __all__ = ["Juror", "Unusable", "check", "check_rubrics", "described", "judged", "opened", "ticked"]

@@ -15,7 +15,7 @@ from typing import Any
 from ...config import Judge
 from ...storage import first_line
 from .address import context_of, key_of
-from .asking import Keep, Spent, Unusable
+from .source import Keep, Spent, Unusable
 from .wording import Request, pair, read
 
 LONGEST = 2**20

@@ -14,7 +14,8 @@ from ...game.rewards import EVEN, win
 from ...records import Demonstration
 from ..statistics import mean_interval, paired_where_both
 from . import known, wording
-from .asking import Juror, Progress, Unusable, opened
+from .asking import Juror, Progress, opened
+from .source import Unusable
 
 Scores = dict[str, dict[int, float]]
 """By arm, by the item's place."""

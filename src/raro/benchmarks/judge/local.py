@@ -9,7 +9,7 @@ from ...errors import BadInput
 from ...records import Sampling
 from ...rollout.models import open_model
 from ...storage import fetch, manifest
-from .asking import Keep, Spent, Unusable
+from .source import Keep, Spent, Unusable
 from .wording import Request, read
 
 STEP = 2**31 + 3
