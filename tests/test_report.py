@@ -95,7 +95,8 @@ def test_the_page_answers_in_the_order_a_person_asks(finished):
     assert outcome.startswith("The candidate became champion: sampled, it solves 38.4 % of 2,000 unseen problems")
     assert "base 14.7 %" in outcome and "warm start 15.1 %" in outcome
     assert sections[:4] == ["The gate", "Accuracy", "Evidence besides the score", "Items"]
-    assert sections[4:] == ["Training", "Readings without a verifier", "Judged pairs", "Data", "Stages", "Provenance"]
+    assert sections[4:7] == ["Training", "Readings without a verifier", "What the blind signals knew"]
+    assert sections[7:] == ["Judged pairs", "Data", "Stages", "Provenance"]
     for told in (
         "36.4 to 40.4",
         "+21.3 to +26.1",
