@@ -269,3 +269,8 @@ def test_four_numbers_by_one_command(tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
     content = json.loads((tmp_path / "table.json").read_text())
     assert {"base", "raro", "similarity"} <= set(content["arms"]) and content["n_test"] == 30
+
+
+def test_every_arm_of_a_page_has_a_colour_in_its_key():
+    style = (Path(page.__file__).parents[1] / "report" / "style.css").read_text(encoding="utf-8")
+    assert all(f".c-{colour} {{" in style for colour in page.COLOURS)
