@@ -656,9 +656,10 @@ def test_without_mlflow_there_is_no_champion_to_meet(tmp_path, monkeypatch):
 
 
 def test_nothing_new_is_the_champion_s_own_data_configuration_and_base(tmp_path):
+    from raro.registry.models import champion
     from raro.steps import decide, register
     from raro.steps.harness import Step
-    from raro.steps.ingest import _champion, _nothing_new
+    from raro.steps.ingest import _nothing_new
 
     base, path = tmp_path / "base", write_jsonl(tmp_path / "a.jsonl", many(80))
     base.mkdir()
@@ -695,10 +696,10 @@ def test_nothing_new_is_the_champion_s_own_data_configuration_and_base(tmp_path)
         ingest(first, tmp_path / "runs" / "3")
     assert not (tmp_path / "runs" / "3" / "ingest").exists()
     write_jsonl(path, many(81))
-    assert _nothing_new(_champion(first, again), first, same["digest"], again)
-    assert not _nothing_new(_champion(first, again), config.parse(told | {"seed": 1}), same["digest"], again)
+    assert _nothing_new(champion(first, again), first, same["digest"], again)
+    assert not _nothing_new(champion(first, again), config.parse(told | {"seed": 1}), same["digest"], again)
     (base / "config.json").write_text('{"other": "weights"}')
-    assert not _nothing_new(_champion(first, again), first, same["digest"], again)
+    assert not _nothing_new(champion(first, again), first, same["digest"], again)
 
 
 @pytest.mark.check
