@@ -6,7 +6,6 @@ after so many rows that starting them is little beside the work, and what is on 
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
 import pickle
@@ -21,13 +20,16 @@ from types import TracebackType
 
 from ..config import Demonstrations, ShowText
 from ..errors import ServiceFailed
+from ..memory import keep_freed
 from .examine import Examined, Examiner, Refused
 from .readers import Row
 
 ALONE = 4096  # rows examined here before other processes are started: some seconds' work, starting them takes one
 BATCH, BYTES = 64, 2**20  # rows, and bytes of rows, that are handed over at once
 AHEAD = 3  # batches on their way for each process
-MALLOPT = {-3: 2**23, -1: 2**24}  # glibc's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD, bytes
+KEPT = 2**23, 2**24
+"""Thresholds of freed memory that is kept, bytes. Each post's HTML is a tree that is built and freed at once: with glibc's own
+thresholds each asks the system for its pages anew, an eighth of all the CPU time."""
 
 Results = list[Examined | Refused]
 
@@ -39,7 +41,7 @@ class Workers:
     remembers. Raises what `Examiner` does."""
 
     def __init__(self, settings: Demonstrations, show_text: ShowText, forgotten: frozenset[bytes], processes: int):
-        _keep_freed_memory()
+        keep_freed(*KEPT)
         self.examiner = Examiner(settings, show_text, forgotten)
         self._given, self._processes, self._left = (settings, show_text, forgotten), processes, ALONE
         self._pool: ProcessPoolExecutor | None = None
@@ -111,17 +113,9 @@ def _killed() -> ServiceFailed:
 
 def _begin(settings: Demonstrations, show_text: ShowText, forgotten: frozenset[bytes]) -> None:
     global _examiner
-    _keep_freed_memory()
+    keep_freed(*KEPT)
     _examiner = Examiner(settings, show_text, forgotten)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _keep_freed_memory() -> None:
-    """Tells glibc, where there is one, to keep some megabytes of what is freed. Each post's HTML is a tree that is built and
-    freed at once: with glibc's own thresholds each asks the system for its pages anew, an eighth of all the CPU time."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    for option, value in MALLOPT.items() if mallopt else ():
-        mallopt(option, value)
 
 
 def _end_with_parent() -> None:

@@ -20,7 +20,7 @@ from ..config import Config
 from ..game import advantages
 from ..learning.checkpoints import Part
 from ..learning.losses import Loss, on_policy, policy_gradient
-from ..learning.update import Learner, Stream
+from ..learning.update import Learner, Optimisation, Stream
 from ..records import Completion, Demonstration, Prompt, Sample, Sampling
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
@@ -218,6 +218,18 @@ class Method:
             temperature = rollout.critic_temperature or rollout.temperature
             return Sampling(temperature, rollout.critic_tokens, self.config.seed, step)
         return Sampling(rollout.temperature, rollout.policy_tokens, self.config.seed, step)
+
+
+def optimisation_of(config: Config) -> Optimisation:
+    """How the settings ask for updates of the loop."""
+    return Optimisation(
+        learning_rate=config.raro.learning_rate,
+        weight_decay=config.raro.weight_decay,
+        max_grad_norm=config.raro.max_grad_norm,
+        batch_tokens=config.resources.batch_tokens,
+        layout=config.resources.packing,
+        half=config.base.dtype == "bfloat16",
+    )
 
 
 def passed(before: float, now: float, marks: int) -> bool:

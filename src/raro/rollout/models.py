@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +12,7 @@ import torch
 
 from ..config import Config
 from ..errors import BadInput
+from ..memory import keep_freed
 from ..records import Completion, Prompt
 from ..text import END_THINK, THINK, split_thought
 from .engine import Engine
@@ -94,16 +93,6 @@ def device_of(config: Config) -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))  # of this process, among those that train together
 
 
-def keep_freed_memory() -> None:
-    """Lets glibc keep what torch frees on a CPU, instead of giving every tensor's pages back and asking for them again: a
-    third of a small model's time went to the kernel. Elsewhere it does nothing."""
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        mmap_threshold, trim_threshold, top_pad = -3, -1, -2  # names of malloc.h: M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD
-        libc.mallopt(mmap_threshold, 32 * 2**20)
-        libc.mallopt(trim_threshold, 2**30)
-        libc.mallopt(top_pad, 64 * 2**20)
-
-
 def open_model(folder: Path, config: Config) -> Speaker:
     """The model and tokenizer of a folder in Hugging Face layout: safetensors only, no code from the folder, no network.
 
@@ -121,7 +110,8 @@ def open_model(folder: Path, config: Config) -> Speaker:
         )
     torch.set_num_threads(config.resources.threads)
     if device_of(config).type == "cpu":
-        keep_freed_memory()
+        # a third of a small model's time went to the kernel, for every tensor's pages
+        keep_freed(mmap_threshold=32 * 2**20, trim_threshold=2**30, top_pad=64 * 2**20)
     model, loading = AutoModelForCausalLM.from_pretrained(
         folder,
         dtype=torch.float32,

@@ -222,7 +222,8 @@ def _learner(speaker: Speaker, config: Config) -> tuple[Learner, Any]:
     """The speaker's model with its optimiser, and a copy of it as reference where something is measured to it or judged by it;
     and its adapters, None where all weights learn."""
     from ..learning.adapters import attach
-    from ..learning.update import Learner, Optimisation
+    from ..learning.update import Learner
+    from ..methods.method import optimisation_of
 
     settings = config.raro
     held = settings.gate > 0 and settings.kl_held > 0
@@ -230,15 +231,7 @@ def _learner(speaker: Speaker, config: Config) -> tuple[Learner, Any]:
     reference = copy.deepcopy(speaker.model).requires_grad_(False).eval() if anchored else None
     rank = config.base.lora_rank
     adapters = attach(speaker.model, rank, config.base.lora_alpha, config.seed) if rank else None
-    optimisation = Optimisation(
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        batch_tokens=config.resources.batch_tokens,
-        layout=config.resources.packing,
-        half=config.base.dtype == "bfloat16",
-    )
-    return Learner(speaker.model, reference, optimisation, speaker.pad_id), adapters
+    return Learner(speaker.model, reference, optimisation_of(config), speaker.pad_id), adapters
 
 
 def look(speaker: Speaker, dev: list, config: Config, thinking: bool) -> dict[str, float]:

@@ -22,12 +22,12 @@ from ..tracking import events
 
 def replayed(run: Path, settings: Guards | None = None) -> dict[str, Any]:
     """The alarms of one run's training, under these settings."""
-    by_step = {e["step"]: e["values"] for e in events.read(run)[0] if e["stage"] == "train" and e["kind"] == "metrics"}
+    by_step = events.trained(run)
     watch = Watch(settings or Guards())
-    for step, figures in sorted(by_step.items()):
+    for step, figures in by_step.items():
         watch.observe(step, figures)
     alarms = [{key: alarm[key] for key in ("guard", "step", "since", "why")} for alarm in watch.alarms]
-    truth = [(step, values["dev/sampled"]) for step, values in sorted(by_step.items()) if "dev/sampled" in values]
+    truth = [(step, values["dev/sampled"]) for step, values in by_step.items() if "dev/sampled" in values]
     before = [value for step, value in truth if alarms and step <= alarms[0]["step"]]
     then = before[-1] / max(before) if before and max(before) > 0 else None
     return {"run": f"{run.parent.name}/{run.name}", "steps": len(by_step), "alarms": alarms, "truth_then": then}

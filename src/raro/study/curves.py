@@ -26,10 +26,9 @@ def collect(jobs: Sequence[Job]) -> dict[str, dict[str, dict[str, list[list[floa
 
 
 def of(folder: Path) -> dict[str, list[list[float]]]:
-    """The curves of one run. A step done twice (a run resumed from its checkpoint) counts as last done."""
-    by_step = {e["step"]: e["values"] for e in events.read(folder)[0] if e["stage"] == "train" and e["kind"] == "metrics"}
+    """The curves of one run."""
     curves: dict[str, list[list[float]]] = {}
-    for step, values in sorted(by_step.items()):
+    for step, values in events.trained(folder).items():
         for name in FIGURES:
             if name in values and (name.startswith("dev/") or step % EVERY == 0):
                 curves.setdefault(name, []).append([step, round(values[name], 4)])

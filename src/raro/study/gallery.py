@@ -53,10 +53,9 @@ def of(run: Path) -> dict[str, Any]:
 
 
 def _curves(run: Path) -> dict[str, list[list[float]]]:
-    by_step = {e["step"]: e["values"] for e in events.read(run)[0] if e["stage"] == "train" and e["kind"] == "metrics"}
     names = [name for panel in PANELS.values() for name, *_ in panel]
     found: dict[str, list[list[float]]] = {}
-    for step, values in sorted(by_step.items()):
+    for step, values in events.trained(run).items():
         for name in names:
             if name in values and (step <= EARLY or step % EVERY == 0):
                 found.setdefault(name, []).append([step, round(values[name], 4)])

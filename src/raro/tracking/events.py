@@ -95,6 +95,12 @@ def read(run: str | Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
     return [event for line in whole.splitlines() if (event := _parse(line))], offset + len(whole)
 
 
+def trained(run: str | Path) -> dict[int, dict[str, float]]:
+    """The figures of training by step, in order. A step done twice (a run resumed from its checkpoint) counts as last done."""
+    by_step = {e["step"]: e["values"] for e in read(run)[0] if e["stage"] == "train" and e["kind"] == "metrics"}
+    return dict(sorted(by_step.items()))
+
+
 def _parse(line: bytes) -> dict[str, Any] | None:
     try:
         event = json.loads(line)
