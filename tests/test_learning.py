@@ -271,7 +271,7 @@ def test_adapters_learn_alone_resume_exactly_and_merge(blank, tmp_path):
 
 
 def test_weights_of_another_model_are_refused(blank):
-    from raro.rollout.scoring import put
+    from raro.rollout.weights import put
 
     with pytest.raises(ValueError, match="no parameter 'other'"):
         put(blank.model, {"other": torch.zeros(1)})

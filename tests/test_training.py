@@ -97,9 +97,11 @@ def test_what_training_leaves_behind(whole):
     assert any((before[name] != after[name]).any() for name in before)
 
 
-def test_two_processes_are_one(whole, tmp_path):
-    """Same samples and replay as one process, parameters within 1e-5 of it, relatively."""
-    folder = prepared(tmp_path / "run", **{"resources.processes": 2})
+@pytest.mark.parametrize("sharding", ["none", "full"])
+def test_two_processes_are_one(whole, tmp_path, sharding):
+    """Same samples and replay as one process, parameters within 1e-5 of it, relatively; each with the whole model or a part of
+    it."""
+    folder = prepared(tmp_path / "run", **{"resources.processes": 2, "resources.sharding": sharding})
     finish(folder)
     assert read_json(folder / "train" / "train.json")["processes"] == 2
     ours, theirs = metrics(folder), metrics(whole)

@@ -3,13 +3,16 @@ pickled.
 
 A checkpoint is a folder `step-NNNNNN`, written under another name and renamed when whole, so that a killed run leaves either a
 whole checkpoint or none. The digests that it belongs to (config, data, base) lie inside and are compared on resume.
+
+Where several processes train, all of them save, since one may hold only a part of a weight, and the first one writes; what is
+written is the same however many they are.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -20,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import BadInput
-from ..rollout.scoring import put
+from ..rollout.weights import gathered, part, put
 
 Part = tuple[torch.nn.Module, torch.optim.Optimizer | None]
 """A model, and its optimiser where it has one."""
@@ -45,15 +48,19 @@ def save(
     identity: Mapping,
     keep: int,
     beside: Mapping[str, Part] = MappingProxyType({}),
+    writes: bool = True,
 ) -> Path:
     """Writes checkpoint `step` under `folder`, atomically, and deletes all but the newest `keep`. beside: what else moves
-    during training, by name."""
+    during training, by name. writes: whether this process is the one that does."""
     final = folder / f"step-{step:06d}"
     partial = folder / f".step-{step:06d}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    for name, part in _files(model, optimiser, beside).items():
-        _write(partial, name, *part)
+    if writes:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    for name, one in _files(model, optimiser, beside).items():
+        _write(partial, name, *one, writes)
+    if not writes:
+        return final
     body = {"step": step, "identity": dict(identity), "state": dict(state)}
     (partial / "state.json").write_text(json.dumps(body), encoding="utf-8")
     shutil.rmtree(final, ignore_errors=True)
@@ -63,11 +70,14 @@ def save(
     return final
 
 
-def save_weights(folder: Path, step: int, model: torch.nn.Module) -> None:
+def save_weights(folder: Path, step: int, model: torch.nn.Module, writes: bool = True) -> None:
     """Writes the weights alone to `folder/weights-NNNNNN.safetensors`, atomically: one snapshot among which to choose later."""
+    weights = gathered(_weights(model), writes)
+    if not writes:
+        return
     partial = folder / f".weights-{step:06d}.partial"
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(_weights(model), partial)
+    save_file(weights, partial)
     partial.rename(folder / f"weights-{step:06d}.safetensors")
 
 
@@ -96,10 +106,10 @@ def newest(folder: Path, identity: Mapping[str, str]) -> Checkpoint | None:
     return Checkpoint(body["step"], found[-1], body["state"], body["identity"])
 
 
-def _weights(model: torch.nn.Module) -> dict[str, Tensor]:
-    """What learns; all of a model of which nothing does."""
+def _weights(model: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """What learns, by name; all of a model of which nothing does."""
     learns = any(parameter.requires_grad for parameter in model.parameters())
-    return {n: p.detach().contiguous() for n, p in model.named_parameters() if p.requires_grad or not learns}
+    return ((name, p) for name, p in model.named_parameters() if p.requires_grad or not learns)
 
 
 def restore(
@@ -109,25 +119,29 @@ def restore(
     beside: Mapping[str, Part] = MappingProxyType({}),
 ) -> None:
     """Puts weights and optimiser back exactly as they were, and what stood beside them."""
-    for name, part in _files(model, optimiser, beside).items():
-        _read(checkpoint.folder, name, *part)
+    for name, one in _files(model, optimiser, beside).items():
+        _read(checkpoint.folder, name, *one)
 
 
 def _files(model: torch.nn.Module, optimiser: torch.optim.Optimizer, beside: Mapping[str, Part]) -> dict[str, Part]:
     """What lies in a checkpoint, by the name of its files: the model's own have none."""
-    return {"": (model, optimiser)} | {f"{name}-": part for name, part in beside.items()}
+    return {"": (model, optimiser)} | {f"{name}-": one for name, one in beside.items()}
 
 
-def _write(folder: Path, prefix: str, model: torch.nn.Module, optimiser: torch.optim.Optimizer | None) -> None:
-    save_file(_weights(model), folder / f"{prefix}weights.safetensors")
-    if optimiser is not None:
-        names = {id(p): name for name, p in model.named_parameters()}
-        moments = {
-            f"{names[id(parameter)]}|{key}": value.detach().contiguous()
-            for parameter, values in optimiser.state.items()
-            for key, value in values.items()
-        }
-        save_file(moments, folder / f"{prefix}optimiser.safetensors")
+def _write(folder: Path, prefix: str, model: torch.nn.Module, optimiser: torch.optim.Optimizer | None, writes: bool) -> None:
+    """One file after another: of what is spread, only one is whole at a time."""
+    files = {"weights": _weights(model)} | ({} if optimiser is None else {"optimiser": _moments(model, optimiser)})
+    for name, tensors in files.items():
+        whole = gathered(tensors, writes)
+        if writes:
+            save_file(whole, folder / f"{prefix}{name}.safetensors")
+
+
+def _moments(model: torch.nn.Module, optimiser: torch.optim.Optimizer) -> Iterator[tuple[str, Tensor]]:
+    """What the optimiser keeps of each parameter, as PARAMETER|WHAT."""
+    for name, parameter in model.named_parameters():
+        for key, value in optimiser.state.get(parameter, {}).items():
+            yield f"{name}|{key}", value
 
 
 def _read(folder: Path, prefix: str, model: torch.nn.Module, optimiser: torch.optim.Optimizer | None) -> None:
@@ -142,4 +156,7 @@ def _read(folder: Path, prefix: str, model: torch.nn.Module, optimiser: torch.op
         optimiser.state.clear()  # it may have moments that it had not then
     for name, parameter in model.named_parameters():
         if name in by_parameter:
-            optimiser.state[parameter] = {moment: v.to(parameter.device) for moment, v in by_parameter[name].items()}
+            optimiser.state[parameter] = {
+                moment: part(value, parameter) if value.shape == parameter.shape else value.to(parameter.device)
+                for moment, value in by_parameter[name].items()
+            }

@@ -4,7 +4,8 @@ loss = sum over streams s of  coefficient_s / normaliser_s * sum over s's tokens
 
 The learner never learns what a stream is. Each stream is normalised by itself, so that one with more tokens does not drown
 another; normaliser_s is a constant (samples x budget: no length bias, Dr. GRPO, arXiv 2503.20783) or the stream's tokens.
-Processes share the samples out and sum their gradients, so any number of them makes the same update.
+Processes share the samples out and sum their gradients, so any number of them makes the same update. Each has the whole model,
+or, once it is `spread`, a part of it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from accelerate import Accelerator
@@ -24,6 +26,7 @@ from ..errors import RaroError
 from ..records import Sample
 from ..rollout.rows import Layout, Rows, lay_out
 from ..rollout.scoring import token_logprobs
+from ..rollout.weights import whole
 from .losses import Loss, kl_to_reference
 
 
@@ -96,10 +99,20 @@ class Learner:
     def __init__(self, model: torch.nn.Module, reference: torch.nn.Module | None, settings: Optimisation, pad_id: int):
         self.accelerator = Accelerator(cpu=next(model.parameters()).device.type == "cpu")
         self.model, self.reference, self.settings, self.pad_id = model, reference, settings, pad_id
-        decayed = [p for p in model.parameters() if p.requires_grad and p.dim() >= 2]
-        others = [p for p in model.parameters() if p.requires_grad and p.dim() < 2]
-        groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        self.optimiser = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.95), fused=True)
+        self.optimiser = _optimiser(model, settings)
+        self.is_spread = False
+        self._scored, self._anchor = partial(token_logprobs, model), partial(token_logprobs, reference)
+
+    def spread(self) -> None:
+        """From now on each process holds a part of the model, of its reference, and of what the optimiser keeps (FSDP2). To be
+        called by all of them before the first update, once every copy of the whole model is made."""
+        from .spread import Spread
+
+        del self.optimiser  # it holds the whole parameters
+        self._scored = Spread(self.model)
+        if self.reference is not None:
+            self._anchor = Spread(self.reference)
+        self.optimiser, self.is_spread = _optimiser(self.model, self.settings), True
 
     def twin(self) -> Learner:
         """A learner of the same settings on a copy of the model, with an optimiser of its own; the reference is shared."""
@@ -116,7 +129,7 @@ class Learner:
         """
         started = time.perf_counter()
         figures = self._backward(samples, streams, loss)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm or math.inf)
+        norm = whole(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm or math.inf))
         if not torch.isfinite(norm):
             self.optimiser.zero_grad(set_to_none=True)
             raise NotFinite("the gradient is not finite", "lower the learning rate; the last checkpoint is good")
@@ -138,7 +151,7 @@ class Learner:
         the machine's memory and not the accelerator's. The weights and the optimiser stay as they are."""
         self._backward(samples, streams, loss)
         trained = [p for p in self.model.parameters() if p.requires_grad]
-        flat = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten().cpu() for p in trained]
+        flat = [whole(torch.zeros_like(p) if p.grad is None else p.grad).flatten().cpu() for p in trained]
         self.optimiser.zero_grad(set_to_none=True)
         return flat
 
@@ -154,17 +167,23 @@ class Learner:
             [(s.prompt_ids, s.completion_ids) for s in mine], self.settings.batch_tokens, self.pad_id, self.settings.layout
         )
         weights = _Weights.of(mine, streams, normaliser, self.accelerator.device)
+        anchored = self.reference is not None and any(stream.kl for stream in streams.values())
+        idle = self._behind(len(layout))
         for rows in layout:
-            self._accumulate(rows.to(self.accelerator.device), mine, weights, loss, figures)
+            self._accumulate(rows.to(self.accelerator.device), mine, weights, loss, anchored, figures)
+        for _ in range(idle):
+            self._keep_pace(anchored)
         figures["batches"] = float(len(layout))
         self._sum_over_processes(figures, streams)
         return figures
 
-    def _accumulate(self, rows: Rows, samples: Sequence[Sample], weights: _Weights, loss: Loss, figures: dict) -> None:
-        """Adds one micro-batch's gradient, and its figures."""
+    def _accumulate(
+        self, rows: Rows, samples: Sequence[Sample], weights: _Weights, loss: Loss, anchored: bool, figures: dict
+    ) -> None:
+        """Adds one micro-batch's gradient, and its figures. anchored: some stream is held to the reference."""
         temperature = weights.temperature[rows.owner]
         with self._arithmetic():
-            logprobs, entropy = token_logprobs(self.model, rows, temperature)
+            logprobs, entropy = self._scored(rows, temperature)
         rollout = logprobs.detach()
         if weights.off_policy:
             given = [samples[o].rollout_logprobs[p] for o, p in zip(rows.owner.tolist(), rows.place.tolist(), strict=True)]
@@ -172,9 +191,9 @@ class Learner:
         losses = loss(logprobs, rollout, weights.advantage[rows.owner])
         beta = weights.beta[rows.owner]
         kl = torch.zeros_like(losses)
-        if self.reference is not None and bool((beta > 0).any()):
+        if anchored and (self.is_spread or bool((beta > 0).any())):
             with torch.no_grad(), self._arithmetic():
-                reference, _ = token_logprobs(self.reference, rows, temperature)
+                reference, _ = self._anchor(rows, temperature)
             kl = kl_to_reference(logprobs, reference)
             losses = losses + beta * kl
         total = (weights.share[rows.owner] * losses).sum()
@@ -187,6 +206,24 @@ class Learner:
             figures[f"n:{stream}"] += int(inside.sum())
             figures[f"entropy:{stream}"] += float(entropy[inside].sum())
             figures[f"kl:{stream}"] += float(kl.detach()[inside].sum())
+
+    def _behind(self, batches: int) -> int:
+        """How many micro-batches fewer than the process with the most this one has, where all of them must put the layers of a
+        spread model together; else 0."""
+        if not self.is_spread:
+            return 0
+        return int(self.accelerator.gather(torch.tensor([batches], device=self.accelerator.device)).max()) - batches
+
+    def _keep_pace(self, anchored: bool) -> None:
+        """Goes through a spread model with one token that counts for nothing."""
+        (rows,) = lay_out([((self.pad_id,), (self.pad_id,))], self.settings.batch_tokens, self.pad_id)
+        rows = rows.to(self.accelerator.device)
+        with self._arithmetic():
+            logprobs, _ = self._scored(rows)
+        if anchored:
+            with torch.no_grad(), self._arithmetic():
+                self._anchor(rows)
+        self.accelerator.backward(0.0 * logprobs.sum())
 
     def _arithmetic(self) -> torch.autocast:
         return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.settings.half)
@@ -201,18 +238,26 @@ class Learner:
         return [s for s in samples if turn[s.prompt_ids] % self.accelerator.num_processes == self.accelerator.process_index]
 
     def _sum_over_processes(self, figures: dict[str, float], streams: Mapping[str, Stream]) -> None:
-        """Sums gradients and figures; a parameter without a gradient on one process counts as zeros there. One message for
-        all."""
+        """Sums figures, and gradients where they are not summed already; a parameter without a gradient on one process counts
+        as zeros there. One message for all."""
         if self.accelerator.num_processes == 1:
             return
-        trained = [p for p in self.model.parameters() if p.requires_grad]
+        trained = [] if self.is_spread else [p for p in self.model.parameters() if p.requires_grad]
         names = ["loss", "tokens", *sorted(f"{kind}:{stream}" for kind in ("n", "entropy", "kl") for stream in streams)]
         gradients = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in trained]
         told = torch.tensor([float(figures[name]) for name in names], device=self.accelerator.device)
-        summed = self.accelerator.reduce(torch.cat([*gradients, told.to(gradients[0].dtype)]), reduction="sum")
+        summed = self.accelerator.reduce(torch.cat([*gradients, told]), reduction="sum")
         figures.update(zip(names, summed[-len(names) :].tolist(), strict=True))
         for parameter, part in zip(trained, summed[: -len(names)].split([p.numel() for p in trained]), strict=True):
             parameter.grad = part.view_as(parameter)
+
+
+def _optimiser(model: torch.nn.Module, settings: Optimisation) -> torch.optim.AdamW:
+    """AdamW on what learns; matrices decay, vectors do not."""
+    decayed = [p for p in model.parameters() if p.requires_grad and p.dim() >= 2]
+    others = [p for p in model.parameters() if p.requires_grad and p.dim() < 2]
+    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.95), fused=True)
 
 
 def _normalisers(samples: Sequence[Sample], streams: Mapping[str, Stream]) -> dict[str, float]:

@@ -1,7 +1,5 @@
-"""An engine that computes in bfloat16 for a model whose weights are kept in float32.
-
-Updates of 1e-6 vanish in bfloat16, so the weights that learn stay in float32; what samples and scores is a copy of them in half
-the size, brought up to date before each call.
+"""An engine on a copy of the model that learns, brought up to date before each call: in bfloat16 where the weights that learn
+are kept in float32, since updates of 1e-6 vanish in bfloat16; whole where they are spread over the processes.
 """
 
 from __future__ import annotations
@@ -14,15 +12,15 @@ from torch import Tensor
 
 from ..records import Completion, Prompt, Sampling
 from .engine import Engine
-from .scoring import put
+from .weights import put, whole
 
 
 class MirroredEngine:
-    """Wraps the engine that `make` builds on the copy. model: the weights that learn."""
+    """Wraps the engine that `make` builds on the copy. model: the weights that learn, not yet spread. dtype: the copy's."""
 
-    def __init__(self, model: torch.nn.Module, make: Callable[[torch.nn.Module], Engine]):
+    def __init__(self, model: torch.nn.Module, make: Callable[[torch.nn.Module], Engine], dtype: torch.dtype = torch.bfloat16):
         self.source = model
-        self.copy = copy.deepcopy(model).requires_grad_(False).to(torch.bfloat16)
+        self.copy = copy.deepcopy(model).requires_grad_(False).to(dtype)
         self.engine = make(self.copy)
 
     def generate(
@@ -46,4 +44,4 @@ class MirroredEngine:
     @torch.no_grad()
     def _refresh(self) -> None:
         for mine, theirs in zip(self.copy.parameters(), self.source.parameters(), strict=True):
-            mine.copy_(theirs)
+            mine.copy_(whole(theirs))

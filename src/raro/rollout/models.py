@@ -21,6 +21,7 @@ from .plain import PlainEngine
 from .sharded import ShardedEngine
 from .slots import SlotEngine
 from .vllm import VllmEngine
+from .weights import unspread
 
 
 @dataclass(frozen=True)
@@ -72,15 +73,21 @@ class Speaker:
 
     def _engine(self, config: Config, processes: int) -> Engine:
         def make(model: torch.nn.Module) -> Engine:
+            if rollout.engine == "vllm":
+                return VllmEngine(model, self.end_ids, self.pad_id, rollout.slots, dtype, rollout.vllm_memory)
             kind = PlainEngine if rollout.engine == "plain" else SlotEngine
             return kind(model, self.end_ids, self.pad_id, rollout.slots)
 
         rollout, dtype = config.rollout, config.base.dtype
-        if rollout.engine == "vllm":
-            engine = VllmEngine(self.model, self.end_ids, self.pad_id, rollout.slots, dtype, rollout.vllm_memory)
-        else:
-            engine = make(self.model) if dtype == "float32" else MirroredEngine(self.model, make)
+        copied = is_spread(config) or (dtype == "bfloat16" and rollout.engine != "vllm")
+        engine = MirroredEngine(self.model, make, getattr(torch, dtype)) if copied else make(self.model)
         return ShardedEngine(engine, torch.distributed.get_rank(), processes) if processes > 1 else engine
+
+
+def is_spread(config: Config) -> bool:
+    """Whether the weights that learn are spread over the processes of this training."""
+    several = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
+    return several and config.resources.sharding == "full"
 
 
 def device_of(config: Config) -> torch.device:
@@ -147,8 +154,10 @@ def open_model(folder: Path, config: Config) -> Speaker:
     return Speaker(model.to(device_of(config)), tokenizer, tuple(ends), pad)
 
 
-def save_model(speaker: Speaker, folder: Path, dtype: str = "float32") -> None:
+def save_model(speaker: Speaker, folder: Path, dtype: str = "float32", writes: bool = True) -> None:
     """Writes weights (safetensors, of this dtype), configuration, tokenizer and chat template in flat Hugging Face layout.
-    The speaker's model is of that dtype afterwards."""
-    speaker.model.to(getattr(torch, dtype)).save_pretrained(folder)
-    speaker.tokenizer.save_pretrained(folder)
+    The speaker's model is of that dtype afterwards. writes: whether this process is the one that does, of several."""
+    model = unspread(speaker.model, writes)
+    if writes:
+        model.to(getattr(torch, dtype)).save_pretrained(folder)
+        speaker.tokenizer.save_pretrained(folder)

@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..records import Prompt
 from .rows import Layout, Rows, lay_out
+from .weights import put
 
 CHUNK = 2**27
 """Logits (tokens x vocabulary) above which they are computed in chunks: 512 MiB in float32."""
@@ -93,13 +94,3 @@ class Scoring:
         """Takes other weights of the same shape, by the parameters' names; tied ones come once, and those of a
         frozen base under adapters not at all."""
         put(self.model, weights)
-
-
-@torch.no_grad()
-def put(model: torch.nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Copies weights into the model's parameters of the same names. Raises ValueError for a name that it lacks."""
-    known = dict(model.named_parameters())
-    if unknown := sorted(set(weights) - set(known)):
-        raise ValueError(f"the model has no parameter '{unknown[0]}'")
-    for name, value in weights.items():
-        known[name].copy_(value)

@@ -25,16 +25,14 @@ class ShardedEngine:
         self, prompts: Sequence[Prompt], n: int, sampling: Sampling, progress: Callable[[int, int], None] | None = None
     ) -> list[list[Completion]]:
         """n completions for each prompt, in the prompts' order, on every process."""
-        own = prompts[self.rank :: self.processes]
-        return self._woven(self.engine.generate(own, n, sampling, progress) if own else [], len(prompts))
+        return self._woven(self.engine.generate(prompts[self.rank :: self.processes], n, sampling, progress), len(prompts))
 
     def score(
         self, prompts: Sequence[Prompt], completions: Sequence[tuple[int, ...]], temperature: float = 1.0
     ) -> list[list[float]]:
         """Log-probabilities of each completion's tokens, in the given order, on every process."""
         share = slice(self.rank, None, self.processes)
-        own = self.engine.score(prompts[share], completions[share], temperature) if prompts[share] else []
-        return self._woven(own, len(prompts))
+        return self._woven(self.engine.score(prompts[share], completions[share], temperature), len(prompts))
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Each process loads the same weights."""

@@ -60,6 +60,11 @@ class Resources:
 
     device: Literal["auto", "cpu", "cuda"] = doc("auto", "auto: a GPU where there is one")
     processes: int = doc(1, "processes that train together; each takes a GPU, or `threads` cores (M)", low=1)
+    sharding: Literal["none", "full"] = doc(
+        "none",
+        "full: each process holds a part of the weights, gradients and moments (FSDP2), for models too large for one GPU; what "
+        "samples is whole on each, in base.dtype",
+    )
     threads: int = doc(1, "torch threads per process on a CPU (M: two threads beside another busy process collapse)", low=1)
     ingest_processes: int = doc(
         0, "processes that examine demonstrations; 1: the step's own alone; 0: one for each core, 4 at most (M)", low=0, high=64

@@ -126,7 +126,7 @@ def train(config: Config, play: Play) -> None:
     from ..learning.update import NotFinite
     from ..methods import method_of
     from ..methods.method import passed
-    from ..rollout.models import open_model, save_model
+    from ..rollout.models import is_spread, open_model, save_model
     from .guarding import Guarding
 
     settings, folder = config.raro, Path(play.run) / "checkpoints"
@@ -139,6 +139,8 @@ def train(config: Config, play: Play) -> None:
         snapshots=lambda: checkpoints.snapshots(folder),
         held_out=dev,
     )
+    if is_spread(config):
+        learner.spread()
     events = Events(play.run, "train")
     first, spent = 0, 0.0
     if found := checkpoints.newest(folder, play.identity):
@@ -160,9 +162,9 @@ def train(config: Config, play: Play) -> None:
     def save() -> None:
         state = {"game": game.state(), "seconds": time.perf_counter() - started, "guards": guarding.state()}
         parts = speaker.model, learner.optimiser, state, play.identity
-        checkpoints.save(folder, done, *parts, max(settings.keep_checkpoints, guarding.keep), game.beside())
+        checkpoints.save(folder, done, *parts, max(settings.keep_checkpoints, guarding.keep), game.beside(), writes)
 
-    if writes and not found and guarding.goes_back:
+    if not found and guarding.goes_back:
         save()
     while (before := game.progress(done)) < 1 and not (guarding.stopped or game.finished):
         begun = time.perf_counter()
@@ -181,25 +183,21 @@ def train(config: Config, play: Play) -> None:
             events.progress(done, max(done, round(done / progress)), "steps")
             if shown and passed(before, progress, SHOWN):
                 transcripts.add(shown.rows(rows, TEXTS))
-            if passed(before, progress, settings.snapshots):
-                checkpoints.save_weights(folder, done, speaker.model)
-            if done % settings.checkpoint_every == 0 or progress >= 1:
-                save()
+        if passed(before, progress, settings.snapshots):
+            checkpoints.save_weights(folder, done, speaker.model, writes)
+        if done % settings.checkpoint_every == 0 or progress >= 1:
+            save()
         if passed(before, progress, settings.snapshots):
             together()  # the next step may draw this snapshot, in every process
         if (now := guarding.after(done, figures)) < done:
             done = now
-            if writes:
-                save()
+            save()
     together()
     tell = (lambda d, n: events.progress(d, n, "choosing the candidate")) if writes else None
     selection = game.select(checkpoints.snapshots(folder), dev, tell)
+    made = speaker if adapters is None else replace(speaker, model=merge(adapters))
+    save_model(made, Path(play.folder) / "model", config.base.dtype, writes)
     if writes:
-        save_model(
-            speaker if adapters is None else replace(speaker, model=merge(adapters)),
-            Path(play.folder) / "model",
-            config.base.dtype,
-        )
         transcripts.copy(Path(play.folder) / TRANSCRIPTS)
         summary = {
             "method": config.method,
