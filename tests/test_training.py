@@ -113,6 +113,25 @@ def test_two_processes_are_one(whole, tmp_path, sharding):
         assert (ours[name] - theirs[name]).norm() <= 1e-5 * theirs[name].norm() + 1e-8, name
 
 
+@pytest.mark.check
+def test_a_killed_run_of_spread_weights_goes_on_as_if_it_never_was(tmp_path):
+    """Two processes, each with its part of the weights, in half precision and with recomputed activations."""
+    more = {"resources.processes": 2, "resources.sharding": "full", "base.dtype": "bfloat16"}
+    more |= {"resources.gradient_checkpointing": True, "raro.steps": 4, "evaluation.track_every": 0}
+    runs = [prepared(tmp_path / name, **more) for name in ("never", "killed")]
+    finish(runs[0])
+    process = start(runs[1])
+    while 3 not in metrics(runs[1]) and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    process.wait()
+    assert [path.name for path in checkpoints.existing(runs[1] / "checkpoints")] == ["step-000002"]
+    finish(runs[1])
+    ours, theirs = (load_file(run / "train" / "model" / "model.safetensors") for run in runs)
+    assert ours.keys() == theirs.keys() and all((ours[name] == theirs[name]).all() for name in ours)
+    assert metrics(runs[0]) == metrics(runs[1])
+
+
 def test_adapters_in_half_precision_make_a_model_like_any_other(tmp_path):
     """LoRA and bfloat16 through the step itself: what comes out is a plain folder of the base's dtype, and it has learnt."""
     import torch
