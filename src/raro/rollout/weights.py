@@ -52,7 +52,7 @@ def gathered(named: Iterable[tuple[str, Tensor]], keep: bool = True) -> dict[str
 
 
 def unspread(model: torch.nn.Module, keep: bool = True) -> torch.nn.Module:
-    """A model that is not spread as it is; of one that is, a whole copy to be saved, in the machine's memory, and without values
+    """A model that is not spread as it is; of one that is, a whole copy to be saved, in the machine's memory, without values
     for a process that does not `keep` it. Nothing is computed with the copy."""
     if not any(map(is_spread, model.parameters())):
         return model
