@@ -237,7 +237,8 @@ def test_a_mirrored_engine_samples_from_the_weights_of_now(blank):
         assert logprobs == pytest.approx(completion.logprobs, abs=0.05)
     found.update(samples("a"), {"a": Stream()}, on_policy, 0.1)
     assert engine.generate(prompts, 2, Sampling(1.0, 12, 0, 0)) != first
-    assert next(engine.copy.parameters()).dtype == torch.bfloat16
+    assert {p.dtype for p in engine.copy.parameters()} == {torch.bfloat16}
+    assert {b.dtype for b in engine.copy.buffers()} == {torch.float32}, "rotary frequencies have no bits to spare"
     engine.load({name: torch.zeros_like(p) for name, p in found.model.named_parameters()})
     assert not next(found.model.parameters()).any()
 

@@ -198,6 +198,13 @@ def test_logits_in_chunks_give_the_same_gradient(blank, monkeypatch):
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(*gradients, strict=True))
 
 
+@pytest.mark.parametrize("engine", [SlotEngine, PlainEngine])
+def test_nothing_asked_is_nothing_written(engine, blank):
+    """A process gets nothing where fewer prompts are asked than processes train."""
+    asked = engine(blank.model, ENDS, 0, 4)
+    assert asked.generate([], 2, Sampling(1, 4, 0, 0)) == asked.score([], [], 1.0) == []
+
+
 def test_a_prompt_without_tokens_is_refused(blank):
     with pytest.raises(ValueError, match="without tokens"):
         SlotEngine(blank.model, ENDS, 0).generate([Prompt((), "policy", 0)], 1, Sampling(1, 4, 0, 0))

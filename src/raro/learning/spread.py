@@ -28,8 +28,9 @@ class Spread(torch.nn.Module):
         self.model = model
         mesh = init_device_mesh(next(model.parameters()).device.type, (dist.get_world_size(),))
         layers = [module for module in model.modules() if type(module).__name__ in (model._no_split_modules or ())]
-        for module in (*layers, self):
-            fully_shard(module, mesh=mesh)
+        learns = any(parameter.requires_grad for parameter in model.parameters())
+        for module in (*reversed(layers), self):  # those within others first
+            fully_shard(module, mesh=mesh, reshard_after_forward=None if learns else True)
             module.set_gradient_divide_factor(1.0)  # the sum, not the mean
             module.set_force_sum_reduction_for_comms(True)  # gloo can do nothing else
         warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")  # nobody writes into it

@@ -16,18 +16,22 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, InitProcessGroupKwargs
 from torch import Tensor
 
 from ..errors import RaroError
 from ..records import Sample
 from ..rollout.rows import Layout, Rows, lay_out
 from ..rollout.scoring import token_logprobs
-from ..rollout.weights import whole
+from ..rollout.weights import own, whole
 from .losses import Loss, kl_to_reference
+
+PATIENCE = timedelta(hours=2)
+"""How long a process waits for the others: one of them writes a checkpoint, or starts a server, while they do."""
 
 
 class NotFinite(RaroError):
@@ -97,7 +101,8 @@ class Learner:
     """A model, its optimiser, and the frozen reference that KL is measured to (None where no stream asks for it)."""
 
     def __init__(self, model: torch.nn.Module, reference: torch.nn.Module | None, settings: Optimisation, pad_id: int):
-        self.accelerator = Accelerator(cpu=next(model.parameters()).device.type == "cpu")
+        patient = InitProcessGroupKwargs(timeout=PATIENCE)
+        self.accelerator = Accelerator(cpu=next(model.parameters()).device.type == "cpu", kwargs_handlers=[patient])
         self.model, self.reference, self.settings, self.pad_id = model, reference, settings, pad_id
         self.optimiser = _optimiser(model, settings)
         self.is_spread = False
@@ -147,13 +152,21 @@ class Learner:
         return result | {"grad_norm": float(norm), "tokens_per_second": figures["tokens"] / seconds, "padding": padding}
 
     def gradient(self, samples: Sequence[Sample], streams: Mapping[str, Stream], loss: Loss) -> list[Tensor]:
-        """The gradient that an update on these samples would take, before clipping: flat, one tensor per trained parameter, in
-        the machine's memory and not the accelerator's. The weights and the optimiser stay as they are."""
+        """The gradient that an update on these samples would take, before clipping: flat, one tensor per trained parameter, of
+        which this process holds a part where the model is spread; in the machine's memory and not the accelerator's. The
+        weights and the optimiser stay as they are."""
         self._backward(samples, streams, loss)
         trained = [p for p in self.model.parameters() if p.requires_grad]
-        flat = [whole(torch.zeros_like(p) if p.grad is None else p.grad).flatten().cpu() for p in trained]
+        flat = [own(torch.zeros_like(p) if p.grad is None else p.grad).flatten().cpu() for p in trained]
         self.optimiser.zero_grad(set_to_none=True)
         return flat
+
+    def dot(self, one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
+        """The inner product of two gradients, of all their parts."""
+        product = sum(float(torch.dot(a, b)) for a, b in zip(one, other, strict=True))
+        if not self.is_spread:
+            return product
+        return float(self.accelerator.reduce(torch.tensor(product, device=self.accelerator.device), reduction="sum"))
 
     def _backward(self, samples: Sequence[Sample], streams: Mapping[str, Stream], loss: Loss) -> defaultdict[str, float]:
         """Leaves the samples' gradient in the model, summed over the processes. Returns sums of figures."""
@@ -226,7 +239,8 @@ class Learner:
         self.accelerator.backward(0.0 * logprobs.sum())
 
     def _arithmetic(self) -> torch.autocast:
-        return torch.autocast(self.accelerator.device.type, torch.bfloat16, enabled=self.settings.half)
+        device, spread = self.accelerator.device.type, self.is_spread  # whose weights must not stay in a cache, whole
+        return torch.autocast(device, torch.bfloat16, enabled=self.settings.half, cache_enabled=not spread)
 
     def _share(self, samples: Sequence[Sample]) -> list[Sample]:
         """This process's samples: whole prompts, dealt out in turn, so that samples that share one stay together."""

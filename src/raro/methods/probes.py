@@ -13,9 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from ..config import Config
 from ..game.rewards import EVEN
 from ..learning.losses import Loss
@@ -84,10 +81,10 @@ class Probes:
         started = time.perf_counter()
         some = {name: self._some(samples, name, stream, step) for name, stream in streams.items()}
         gradients = {name: learner.gradient(own, streams, loss) for name, own in some.items() if own}
-        norms = {f"{name}/grad_norm": math.sqrt(_dot(gradient, gradient)) for name, gradient in gradients.items()}
+        norms = {f"{name}/grad_norm": math.sqrt(learner.dot(gradient, gradient)) for name, gradient in gradients.items()}
         cosine = {}
         if len(norms) == 2 and (product := math.prod(norms.values())):
-            cosine["learn/role_cosine"] = _dot(*gradients.values()) / product
+            cosine["learn/role_cosine"] = learner.dot(*gradients.values()) / product
         self.seconds += time.perf_counter() - started
         return norms | cosine
 
@@ -103,10 +100,6 @@ class Probes:
             range(len(own)), min(len(own), self.config.probes.gradient_samples)
         )
         return [own[i] for i in sorted(drawn)]
-
-
-def _dot(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
-    return sum(float(torch.dot(a, b)) for a, b in zip(one, other, strict=True))
 
 
 def _due(every: int, step: int) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from ..records import Completion, Prompt, Sampling
 from .engine import Engine
@@ -20,7 +21,8 @@ class MirroredEngine:
 
     def __init__(self, model: torch.nn.Module, make: Callable[[torch.nn.Module], Engine], dtype: torch.dtype = torch.bfloat16):
         self.source = model
-        self.copy = copy.deepcopy(model).requires_grad_(False).to(dtype)
+        copies = {id(p): Parameter(p.detach().to(dtype, copy=True), requires_grad=False) for p in model.parameters()}
+        self.copy = copy.deepcopy(model, copies)  # all but the weights as it is: rotary frequencies have no bits to spare
         self.engine = make(self.copy)
 
     def generate(

@@ -87,6 +87,8 @@ class SlotEngine(Scoring):
         self, prompts: Sequence[Prompt], n: int, sampling: Sampling, progress: Callable[[int, int], None] | None = None
     ) -> list[list[Completion]]:
         """n completions for each prompt, in the prompts' order. Raises ValueError on an empty prompt."""
+        if not prompts:
+            return []
         if any(len(prompt.ids) < 1 for prompt in prompts):
             raise ValueError("a prompt without tokens cannot be continued")
         training = self.model.training

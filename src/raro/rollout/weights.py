@@ -21,6 +21,11 @@ def whole(tensor: Tensor) -> Tensor:
     return tensor.full_tensor() if is_spread(tensor) else tensor
 
 
+def own(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor that is spread; any other as it is."""
+    return tensor.to_local() if is_spread(tensor) else tensor
+
+
 def part(value: Tensor, like: Tensor) -> Tensor:
     """This process's part of a whole tensor that every process has, spread as `like` is, on its device."""
     value = value.to(like.device)
