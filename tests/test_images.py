@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -72,6 +73,26 @@ def test_the_requirements_are_the_projects():
     lines = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     names = {re.match(r"[\w.-]+", line)[0] for line in lines}
     assert {"torch", "kfp", "kfp-kubernetes", "mlflow", "boto3"} <= names and "trl" not in names
+
+
+def test_each_image_is_built_on_its_base_and_torchs_index_is_for_the_cpu_alone(tmp_path):
+    """docker/build.sh, with scripts in the place of the engine and of the lock."""
+    for name, script in {"engine": 'echo "$@"', "python": 'echo "$4@sha256:0"'}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    places = {
+        "ENGINE": str(tmp_path / "engine"),
+        "PYTHON": str(tmp_path / "python"),
+        "TORCH_CPU_INDEX": "https://i.example.org",
+    }
+    command = ["sh", str(ROOT / "docker" / "build.sh")]
+    said = subprocess.run(command, env={**os.environ, **places}, capture_output=True, text=True, check=True).stdout.splitlines()
+    found = {re.search(r"-t ([\w-]+):", line)[1]: line for line in said}
+    assert set(found) == {"raro-cpu", "raro-cuda", "raro-tracking", "raro-vllm"}
+    for name, line in found.items():
+        assert ("TORCH_INDEX=https://i.example.org" in line) == (name == "raro-cpu")
+        base = "VLLM_IMAGE=vllm@sha256:0" if name == "raro-vllm" else "PYTHON_IMAGE=python@sha256:0"
+        assert base in line and ("--target" in line) == (name != "raro-vllm")
 
 
 @pytest.mark.check

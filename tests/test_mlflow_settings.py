@@ -24,6 +24,7 @@ import yaml
 from servers import free_port
 
 ROOT = Path(__file__).parents[1]
+LOCKED = ("--network", "host", "--read-only", "--cap-drop", "ALL", "--user", "65532:65532", "--tmpfs", "/tmp:mode=1777")
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 pytestmark = [
     pytest.mark.check,
@@ -65,24 +66,30 @@ def initial_sql() -> str:
 
 
 @contextmanager
-def deployed(place: Path, port: int = 0, **more: str) -> Iterator[str]:
+def deployed(place: Path, port: int = 0, image: str = "", **more: str) -> Iterator[str]:
     """MLflow's server as it is deployed, on a PostgreSQL of its own; yields its address once it answers. port: 5000 where it is
-    to be reached by name, 0 for any. more: variables in the place of what the deployment takes from secrets and config maps."""
+    to be reached by name, 0 for any. image: runs it in a container of this one, with podman. more: variables in the place of
+    what the deployment takes from secrets and config maps."""
     settings, _, deployment, _ = manifest("mlflow.yaml")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
-    (place / "basic_auth.ini").write_text(settings["data"]["basic_auth.ini"])
-    given = {variable["name"]: f"the-{variable['name'].lower()}" for variable in container["env"]}
-    given |= {"NAMESPACE": "raro", "POD_IP": "127.0.0.2", "MLFLOW_AUTH_CONFIG_PATH": str(place / "basic_auth.ini"), **more}
+    auth = place / "basic_auth.ini"
+    auth.write_text(settings["data"]["basic_auth.ini"])
+    given = {variable["name"]: variable.get("value", f"the-{variable['name'].lower()}") for variable in container["env"]}
+    given |= {"NAMESPACE": "raro", "POD_IP": "127.0.0.2", **more}
     port = port or free_port()
     arguments = [re.sub(r"\$\((\w+)\)", lambda found: given[found[1]], word) for word in container["args"]]
     arguments = [{"--port=5000": f"--port={port}", "--workers=2": "--workers=1"}.get(word, word) for word in arguments]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     with postgres() as database, open(place / "log", "wb") as log:
+        given |= database
+        if image:
+            command = ["podman", "run", "--rm", *LOCKED, "--volume", f"{auth}:{given['MLFLOW_AUTH_CONFIG_PATH']}:ro"]
+            command += [part for key, value in given.items() for part in ("--env", f"{key}={value}")] + [image]
+        else:
+            command, given = [sys.executable, "-m", "mlflow"], {**environment, **given, "MLFLOW_AUTH_CONFIG_PATH": str(auth)}
         process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", *arguments],
-            env={**environment, **given, **database},
-            cwd=place, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
+            [*command, *arguments], env={**os.environ, **given}, cwd=place, stdout=log, stderr=log, start_new_session=True
+        )
         try:
             deadline = time.monotonic() + 400
             while ask(f"http://127.0.0.1:{port}/health", host="localhost") != 200:
