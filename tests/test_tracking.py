@@ -329,14 +329,16 @@ except BadInput as error:
     ]
 
 
-def test_a_short_step_does_not_pay_for_opening_a_store_of_this_machine(tmp_path):
+@pytest.mark.parametrize("uri", ["", "http://127.0.0.1:9"])
+def test_a_short_step_does_not_pay_for_mlflows_client(tmp_path, uri):
+    """Its records are left to the next that is longer, or to the end of the run."""
     run = tmp_path / "run"
     play(run)
     code = f"""
 import sys
-from raro.config import Config
+from raro.config import parse
 from raro.tracking import runs
-assert runs.sync(Config(), {str(run)!r}) is None
+assert runs.sync(parse({{"tracking": {{"uri": {uri!r}}}}}), {str(run)!r}) is None
 assert "mlflow" not in sys.modules
 """
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
