@@ -10,10 +10,12 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 CPU, CUDA, TRACKING = (f"localhost/raro-{target}:test" for target in ("cpu", "cuda", "tracking"))
 USER = "65532:65532"
+PATIENCE = 600  # seconds; a busy machine takes more than a minute to start a container
 STORE = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
 LOCKED_DOWN = {
     "entrypoint": ["/usr/bin/env"],  # kfp's runner gives a command and leaves the image's `raro` before it; a pod's replaces it
@@ -154,8 +156,10 @@ def in_containers(place: Path, given: Mapping[str, str], meter: Meter) -> tuple[
     os.environ["RARO_IMAGE"] = CPU
     from kfp import local
 
+    import docker
     from raro.pipelines.retraining import retraining
 
+    docker.from_env = partial(docker.DockerClient.from_env, timeout=PATIENCE)  # kfp's runner gives each answer a minute
     config = configured(given, "countdown-mini")
     place.mkdir()
     placed = LOCKED_DOWN | {"cgroup_parent": f"/{meter.name}"}

@@ -86,8 +86,9 @@ def mounts(scratch: Path) -> list[str]:
     return [part for pair in pairs for part in ("--volume", pair)]
 
 
-def build(scratch: Path, target: str) -> None:
-    """A target of the Dockerfile."""
+def build(scratch: Path, target: str, alone: bool = False) -> None:
+    """A target of the Dockerfile. alone: no other shares its layers, and none is kept, for each of a gigabyte takes a while to
+    digest."""
     revision = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
     ).stdout.strip()
@@ -190,7 +191,7 @@ def make(scratch: Path, args: argparse.Namespace) -> None:
         print(f"base: {time.monotonic() - began:.0f} s", flush=True)
     for target in () if args.built else ("cpu",) if args.fast else ("cpu", "cuda", "tracking"):
         began = time.monotonic()
-        build(scratch, target)
+        build(scratch, target, alone=args.fast)
         print(f"{target}: built in {time.monotonic() - began:.0f} s", flush=True)
     look()
     if not args.fast:
