@@ -106,8 +106,8 @@ def _due(pending: Sequence[dict[str, Any]]) -> bool:
     if not pending:
         return False
     over = any(event["stage"] == "finish" and event["kind"] in ENDINGS for event in pending)
-    at_hand = "mlflow" in sys.modules or "MLFLOW_RUN_ID" in os.environ
-    return over or at_hand or pending[-1]["time"] - pending[0]["time"] >= DUE_AFTER
+    at_hand = "mlflow" in sys.modules or os.environ.get("MLFLOW_RUN_ID")
+    return bool(over or at_hand) or pending[-1]["time"] - pending[0]["time"] >= DUE_AFTER
 
 
 def _open(config: Config, run: Path, state: State) -> Tracked:
