@@ -39,13 +39,17 @@ class HealthSet:
         """Each item's answer made worse; None where nothing could be done to it."""
         return [made and made[1] for made in worse_answers(self.items, self.config.seed)]
 
+    def accuracy(self, speaker: Speaker, engine: Engine) -> float | None:
+        """What the expert's answer gets beside itself made worse, both orders, a tie or an unreadable verdict counting half, so
+        that chance is one half whatever the share of ties. Likeliest verdicts. None of nothing to ask."""
+        said = verdicts(speaker, engine, self.items, self.worse, self.config)
+        return 1 - sum(map(win, said)) / len(said) if said else None
+
     def look(self, speaker: Speaker, engine: Engine) -> dict[str, float]:
-        """health/accuracy: what the expert's answer gets beside itself made worse, both orders, a tie or an unreadable verdict
-        counting half, so that chance is one half whatever the share of ties. health/tie: share of ties beside itself; left out
-        before a critic that sees one answer alone, or may not say tie. Likeliest verdicts. Empty of nothing to ask."""
-        found = {}
-        if said := verdicts(speaker, engine, self.items, self.worse, self.config):
-            found["health/accuracy"] = 1 - sum(map(win, said)) / len(said)
+        """health/accuracy: as above. health/tie: share of ties beside itself; left out before a critic that sees one answer
+        alone, or may not say tie. Empty of nothing to ask."""
+        knows = self.accuracy(speaker, engine)
+        found = {} if knows is None else {"health/accuracy": knows}
         if self.items and self.config.raro.tie and self.config.raro.critic == "relativistic":
             same = verdicts(speaker, engine, self.items, [item.answer for item in self.items], self.config)
             found["health/tie"] = same.count("tie") / len(same)

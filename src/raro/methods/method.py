@@ -24,7 +24,7 @@ from ..learning.update import Learner, Optimisation, Stream
 from ..records import Completion, Demonstration, Prompt, Sample, Sampling
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
-from .selection import Selection
+from .selection import Selection, Snapshots, Tick
 
 FIGURES = ("tokens", "tokens_per_second", "loss", "grad_norm", "padding")
 """What the learner tells of an update as a whole; shown as learn/NAME."""
@@ -192,9 +192,10 @@ class Method:
         return Stream(coefficient=coefficient, kl=kl, budget=budget, temperature=sampling.temperature)
 
     def select(
-        self, snapshots: Sequence[tuple[int, Path]], held_out: Sequence[Demonstration], progress: Callable | None = None
+        self, snapshots: Snapshots, held_out: Sequence[Demonstration], progress: Tick = None, alarmed: int | None = None
     ) -> Selection | None:
-        """Chooses the candidate among (step, file of weights) and leaves the model with it. None: the last step's it is."""
+        """Chooses the candidate among the snapshots and leaves the model with it. alarmed: the step since when the
+        first alarm was raised. None: the last step's it is."""
         return None
 
     def engine_on(self, model: torch.nn.Module) -> Engine:

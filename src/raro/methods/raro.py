@@ -21,7 +21,7 @@ import copy
 import dataclasses
 import itertools
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,7 +39,7 @@ from .figures import critic_figures, policy_figures, said_of_rollouts
 from .judgements import Judgement
 from .method import Answer, Method, passed
 from .probes import Probes
-from .selection import Selection, select, within
+from .selection import Selection, Snapshots, Tick, select, within
 
 
 @dataclass
@@ -262,7 +262,7 @@ class Raro(Method):
         return rows
 
     def select(
-        self, snapshots: Sequence[tuple[int, Path]], held_out: Sequence[Demonstration], progress: Callable | None = None
+        self, snapshots: Snapshots, held_out: Sequence[Demonstration], progress: Tick = None, alarmed: int | None = None
     ) -> Selection | None:
         """The snapshot that its worst frozen critic likes best, of those since the gate opened and within the KL
         budget. With a critic of its own the last step's, since the snapshots hold no critic."""
@@ -272,7 +272,8 @@ class Raro(Method):
         known = [(step, path) for step, path in snapshots if step > opened]
         kl = {one["step"]: one["kl"] for one in self.probes.older if one["kl"] is not None}
         known = within(known, kl, self.config.raro.kl_budget)
-        return select(self.speaker, known, held_out, self.config, progress=progress) if held_out and len(known) > 1 else None
+        some = bool(held_out) and len(known) > 1
+        return select(self.speaker, known, held_out, self.config, progress=progress, alarmed=alarmed) if some else None
 
     def beside(self) -> dict[str, checkpoints.Part]:
         return {} if self.own is None else {"critic": (self.own.model, self.own.optimiser)}

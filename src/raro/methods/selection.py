@@ -4,12 +4,16 @@ The last step may have drifted, and the current critic flatters the policy it gr
 held-out questions, each of several frozen critics judges these answers beside the experts', in both orders, and a snapshot is
 as good as the critic that likes it least says (a minimax choice, after the duality gap of arXiv 1811.05512). Nothing here knows
 which answer is right.
+
+A critic that ties, or guesses, whatever it sees tells nothing. So the latest critics that know an expert's answer from the same
+made worse (methods/health.py) are asked, and none that is at chance there (`guards.chance`). Where all are, nobody can judge:
+the candidate is the last snapshot from before the first alarm, or, if there was none, the last of all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from safetensors.torch import load_file
@@ -18,36 +22,53 @@ from ..config import Config
 from ..records import Demonstration
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
+from .health import HealthSet
 from .matrix import Answers, Matrix, duality_gaps, points, ratings, written
+
+Snapshots = Sequence[tuple[int, Path]]
+"""(step, file of weights), the oldest first."""
+Tick = Callable[[int, int], None] | None
+"""Is told how much of how much is done."""
 
 
 @dataclass(frozen=True)
 class Selection:
     """win_rates[i][j]: the share of held-out questions that snapshot i's answers win before the critic of snapshot judges[j], a
     tie and an unreadable verdict counting half, a malformed answer nothing. Steps count from 1. matrix: of all snapshots'
-    critics, on fewer questions; None where it is not asked for."""
+    critics, on fewer questions; None where it is not asked for. unfit: (step, health) of the critics that would have judged
+    and are at chance. instead: by what the candidate was chosen where nobody could judge; empty where the critics chose."""
 
     steps: list[int]
     judges: list[int]
     win_rates: list[list[float]]
     chosen: int
     matrix: Matrix | None = None
+    unfit: list[tuple[int, float]] = field(default_factory=list)
+    instead: str = ""
+
+    @property
+    def warning(self) -> str:
+        """What a person should know of it, one sentence; empty for nothing."""
+        told = f"critics at chance on their health set did not judge: {_listed(self.unfit)}" if self.unfit else ""
+        return f"{told}; the candidate is {self.instead}" if self.instead else told
 
 
 def select(
     speaker: Speaker,
-    snapshots: Sequence[tuple[int, Path]],
+    snapshots: Snapshots,
     held_out: Sequence[Demonstration],
     config: Config,
     judges: int = 3,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Tick = None,
+    alarmed: int | None = None,
 ) -> Selection:
-    """Chooses among (step, file of weights). judges: how many of them, the latest, serve as frozen critics. The speaker's model
-    is left with the chosen weights."""
+    """Chooses among them. judges: how many of them, the latest that are fit to judge, serve as frozen
+    critics. alarmed: the step since when the first alarm was raised. The speaker's model is left with the chosen weights."""
     engine = speaker.engine(config)
+    fit, unfit = _judges(speaker, engine, snapshots, held_out, config, judges)
     n = min(config.probes.matrix_items, len(held_out))
-    first = 0 if n else max(0, len(snapshots) - judges)  # the oldest critic that is asked
-    total, done = len(snapshots) * (1 + len(snapshots) - first), 0
+    asked = {at: len(held_out) if at in fit else n for at in range(len(snapshots)) if at in fit or n}
+    total, done = len(snapshots) * (1 + len(asked)), 0
 
     def tick() -> None:
         nonlocal done
@@ -60,21 +81,57 @@ def select(
         engine.load(load_file(path))
         answers.append(written(speaker, engine, held_out, config))
         tick()
-    columns = []  # what each snapshot's answers got before a critic, by item
-    for at, (_, path) in enumerate(snapshots[first:], first):
-        asked = len(held_out) if at >= len(snapshots) - judges else n
-        engine.load(load_file(path))
-        column = []
+    columns = {}  # what each snapshot's answers got before a critic, by item
+    for at, items in asked.items():
+        engine.load(load_file(snapshots[at][1]))
+        columns[at] = []
         for given in answers:
-            column.append(points(speaker, engine, held_out[:asked], given[:asked], config))
+            columns[at].append(points(speaker, engine, held_out[:items], given[:items], config))
             tick()
-        columns.append(column)
     steps = [step for step, _ in snapshots]
-    matrix = _matrix(speaker, engine, held_out[:n], [given[:n] for given in answers], columns, steps, config) if n else None
-    rows = [[_mean(got) for got in row] for row in zip(*columns[-judges:], strict=True)]
-    best = max(range(len(rows)), key=lambda i: (min(rows[i]), i))
+    some = [given[:n] for given in answers]
+    matrix = _matrix(speaker, engine, held_out[:n], some, list(columns.values()), steps, config) if n else None
+    rows = [[_mean(columns[at][i]) for at in fit] for i in range(len(snapshots))]
+    best, instead = (max(range(len(rows)), key=lambda i: (min(rows[i]), i)), "") if fit else _unjudged(steps, alarmed)
     engine.load(load_file(snapshots[best][1]))
-    return Selection(steps, steps[-judges:], rows, steps[best], matrix)
+    return Selection(steps, [steps[at] for at in fit], rows, steps[best], matrix, unfit, instead)
+
+
+def _judges(
+    speaker: Speaker,
+    engine: Engine,
+    snapshots: Snapshots,
+    held_out: Sequence[Demonstration],
+    config: Config,
+    wanted: int,
+) -> tuple[list[int], list[tuple[int, float]]]:
+    """Places of the latest critics that are not at chance, in order; (step, health) of those passed over. One whose health
+    cannot be told, since nothing can be done to the experts' answers, may judge."""
+    health, fit, unfit = HealthSet(config, held_out), [], []
+    for at in reversed(range(len(snapshots))):
+        if len(fit) == wanted:
+            break
+        engine.load(load_file(snapshots[at][1]))
+        knows = health.accuracy(speaker, engine)
+        if knows is None or knows >= config.guards.chance:
+            fit.insert(0, at)
+        else:
+            unfit.insert(0, (snapshots[at][0], knows))
+    return fit, unfit
+
+
+def _unjudged(steps: Sequence[int], alarmed: int | None) -> tuple[int, str]:
+    """The place of the snapshot that is taken where no critic can judge, and why that one."""
+    if alarmed is None:
+        return len(steps) - 1, "the last snapshot: no critic could judge, and no alarm was raised"
+    before = [i for i, step in enumerate(steps) if step < alarmed]
+    if not before:
+        return 0, f"the first snapshot: no critic could judge, and all are from after the first alarm, for step {alarmed}"
+    return before[-1], f"the last snapshot before the first alarm, for step {alarmed}: no critic could judge"
+
+
+def _listed(unfit: Sequence[tuple[int, float]]) -> str:
+    return ", ".join(f"step {step} ({health:.2f})" for step, health in unfit)
 
 
 def _matrix(
@@ -97,7 +154,7 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def within(snapshots: Sequence[tuple[int, Path]], kl: Mapping[int, float], budget: float) -> list[tuple[int, Path]]:
+def within(snapshots: Snapshots, kl: Mapping[int, float], budget: float) -> Snapshots:
     """The snapshots whose policy has gone no further from the warm start than the budget, nats a token; where all have, the one
     that has gone least. kl: by step; a snapshot of which it is not known is within. budget: 0 for none."""
     if not budget or not snapshots:

@@ -11,16 +11,16 @@ SHARES = ("accuracy", "greedy_accuracy", "expert", "policy", "tie", "malformed")
 
 
 def selection(record: Record) -> dict[str, Any] | None:
-    """{"judges", "rows": [{"step", "rates", "worst", "chosen"}]}: how the candidate was chosen; None where it was the
-    last step's."""
+    """{"judges", "warning", "rows": [{"step", "rates", "worst", "chosen"}]}: how the candidate was chosen, and who could not
+    judge; None where it was the last step's."""
     found = record.train.get("selection")
     if not found:
         return None
     rows = [
-        {"step": step, "rates": rates, "worst": min(rates), "chosen": step == found["chosen"]}
+        {"step": step, "rates": rates, "worst": min(rates, default=None), "chosen": step == found["chosen"]}
         for step, rates in zip(found["steps"], found["win_rates"], strict=True)
     ]
-    return {"judges": found["judges"], "rows": rows}
+    return {"judges": found["judges"], "warning": found.get("warning", ""), "rows": rows}
 
 
 def matrix(record: Record) -> dict[str, Any] | None:

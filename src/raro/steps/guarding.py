@@ -70,6 +70,11 @@ class Guarding:
     def _back_for(self) -> set[GuardName]:
         return {name for name, action in self.settings.actions.items() if action in ("roll_back", "stop")}
 
+    @property
+    def alarmed(self) -> int | None:
+        """The step since when the first alarm was raised; None: there was none."""
+        return self.watch.alarms[0]["since"] if self.watch.alarms else None
+
     def state(self) -> dict[str, Any]:
         """For the checkpoint, plain JSON."""
         watch = self.watch

@@ -194,10 +194,12 @@ def train(config: Config, play: Play) -> None:
             save()
     together()
     tell = (lambda d, n: events.progress(d, n, "choosing the candidate")) if writes else None
-    selection = game.select(checkpoints.snapshots(folder), dev, tell)
+    selection = game.select(checkpoints.snapshots(folder), dev, tell, guarding.alarmed)
     made = speaker if adapters is None else replace(speaker, model=merge(adapters))
     save_model(made, Path(play.folder) / "model", config.base.dtype, writes)
     if writes:
+        if selection and selection.warning:
+            events.note(f"choosing the candidate: {selection.warning}", "warning")
         transcripts.copy(Path(play.folder) / TRANSCRIPTS)
         summary = {
             "method": config.method,
@@ -205,7 +207,7 @@ def train(config: Config, play: Play) -> None:
             "tokens": game.written,
             "seconds": time.perf_counter() - started,
             "selected_step": selection.chosen if selection else done,
-            "selection": dataclasses.asdict(selection) if selection else None,
+            "selection": dataclasses.asdict(selection) | {"warning": selection.warning} if selection else None,
             "gate_opened": game.state().get("gate", {}).get("step_opened"),
             "alarms": guarding.watch.alarms,
             "stopped_early": game.finished,

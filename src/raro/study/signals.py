@@ -39,7 +39,9 @@ def of_run(
     """Each signal at the run's snapshots, and the truth there. A training figure is the mean of its last two points so far."""
     steps = [step for step in selection["steps"] if step in accuracy]
     rates = [rates for step, rates in zip(selection["steps"], selection["win_rates"], strict=True) if step in accuracy]
-    found: Signals = {WORST: [min(r) for r in rates], LAST: [r[-1] for r in rates], STEP: [float(s) for s in steps]}
+    found: Signals = {STEP: [float(s) for s in steps]}
+    if all(rates):  # else no critic could judge
+        found |= {WORST: [min(r) for r in rates], LAST: [r[-1] for r in rates]}
     for name, label in FIGURES.items():
         points = curves.get(name, [])
         if all(any(at <= step for at, _ in points) for step in steps):
