@@ -85,4 +85,11 @@ def test_the_gallery_says_what_was_changed_where_a_guard_spoke_and_draws_it(tmp_
     assert found["curves"]["dev/sampled"] == [[step, round(0.4 - step / 200, 4)] for step in (10, 20, 30, 40)]
     page = (tmp_path / "out.html").read_text()
     assert "<h2>too-fast</h2>" in page and page.count("<svg") == 4 and "Step 12, <b>drift</b>" in page and "100&nbsp;%" in page
+    other = tmp_path / "slower" / "seed-1"
+    other.mkdir(parents=True)
+    (other / "config.json").write_text(load("countdown-mini", ["raro.learning_rate=1e-4", "seed=1"]).canonical())
+    Events(other, "train").metrics(1, {"critic/kl": 0.0})
+    assert gallery.main([str(tmp_path / "out"), str(other)]) == 0
+    kept = json.loads((tmp_path / "out.json").read_text())["runs"]
+    assert kept["too-fast"] == found and list(kept) == ["too-fast", "slower, seed 1"]
     assert gallery.main([str(tmp_path / "out")]) == 2 and gallery.main([]) == 2

@@ -3,7 +3,8 @@
     python -m raro.study.gallery results/collapses RUN...
 
 Writes results/collapses.json and results/collapses.html, one file that needs nothing beside it, from the runs' events. A run is
-called by the folder above it, as `raro study` lays them out (ARM/seed-0).
+called by the folder above it, as `raro study` lays them out (ARM/seed-0), and by its seed where that is not 0. Runs that
+results/collapses.json holds and that are not named stay as they are.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ PANELS = {
                    ("health/accuracy", "health", "other")),
     "KL to the warm start, nats a token": (("policy/kl", "policy", "policy"), ("critic/kl", "critic", "critic")),
     "The policy": (("policy/reward", "reward", "policy"), ("policy/truncated", "cut off", "malformed"),
-                   ("game/older", "older snapshots' answers beside its own", "other")),
+                   ("game/older", "older snapshots' answers beside its own", "other"),
+                   ("game/retest", "worth of best paid answers, asked again", "tie")),
 }  # fmt: skip
 """Title: (figure, how it is called, its colour)."""
 ASIDE = ("snapshots", "tokens")
@@ -95,11 +97,18 @@ def _panel(title: str, found: Mapping[str, Any]) -> dict[str, Any] | None:
     return {"title": title, "keys": charts.legend(lines, kind), "chart": drawn}
 
 
+def _called(run: Path) -> str:
+    """The arm, and the seed where it is another than 0."""
+    seed = read_json(run / CONFIG)["seed"]
+    return f"{run.parent.name}, seed {seed}" if seed else run.parent.name
+
+
 def write(target: Path, runs: Sequence[Path], command: str) -> None:
-    """Writes TARGET.json and TARGET.html."""
-    found = {run.parent.name: of(run) for run in runs}
+    """Writes TARGET.json and TARGET.html; a run that TARGET.json already holds is replaced, or stays."""
+    path = target.with_suffix(".json")
+    found = (read_json(path)["runs"] if path.exists() else {}) | {_called(run): of(run) for run in runs}
     content = {"command": command, "runs": found}
-    write_atomic(target.with_suffix(".json"), json.dumps(content, separators=(",", ":")))
+    write_atomic(path, json.dumps(content, separators=(",", ":")))
     page = {"command": command, "runs": shown(found)}
     write_atomic(target.with_suffix(".html"), rendered("raro.report", "gallery.html", page))
 
