@@ -10,7 +10,7 @@ import pytest
 
 from raro.config import Guards, load
 from raro.errors import BadInput
-from raro.game.guards import Watch
+from raro.game.guards import TRIALS, Watch
 from raro.learning.update import NotFinite
 from raro.steps import run_step
 from raro.storage import read_json
@@ -130,6 +130,13 @@ def test_a_policy_that_only_loses_is_seen_though_its_critic_is_sound(tmp_path):
     assert told["stopped_by_guard"] == "losing" and "earns less than when it began to play" in warnings[0]
 
 
+def test_a_model_that_learns_a_few_answers_by_heart_has_nothing_left_to_choose_from(tmp_path):
+    """Supervised, on some twenty answers, all of them at every step."""
+    few = {"method": "sft", "demonstrations.max_rows": 60, "raro.questions": 24, "raro.learning_rate": 3e-3, "raro.steps": 40}
+    told, warnings = trained(tmp_path, **few, **{"warmstart.steps": 0, "guards.actions": {"entropy": "stop"}})
+    assert told["stopped_by_guard"] == "entropy" and "entropy" in warnings[0] and told["steps"] < 40
+
+
 def test_a_kl_that_rises_at_once_is_seen_and_one_that_takes_its_time_is_not():
     slow, fast = Watch(Guards()), Watch(Guards())
     for step in range(1, 31):
@@ -155,10 +162,37 @@ def test_a_watch_that_is_restored_goes_on_as_it_was():
     assert [second.observe(i, values) for i, values in enumerate(figures) if i >= 15] == told[15:] and any(told[15:])
 
 
-def test_an_alarm_is_told_once_and_again_after_it_was_over():
+def test_an_alarm_is_told_once_and_again_after_it_was_over_and_not_while_its_figure_swings():
     watch = Watch(Guards(window=1))
     told = [bool(watch.observe(i, {"critic/tie": tie})) for i, tie in enumerate((0.9, 0.9, 0.1, 0.9), 1)]
     assert told == [True, False, False, True]
+    for name, limit in (("critic/tie", 0.6), ("health/accuracy", 0.75), ("critic/kl", 1.0)):
+        watch, wrong = Watch(Guards(window=1)), limit * (0.99 if name.startswith("health") else 1.01)
+        told = [bool(watch.observe(i, {name: value})) for i, value in enumerate((wrong, limit, wrong, limit, wrong), 1)]
+        assert told == [True, False, False, False, False]
+
+
+LOT = {"raro.questions": 24, "raro.verdicts": 1, "probes.health_every": 0, "probes.gradients_every": 0}
+
+
+def test_a_policy_that_is_paid_by_lot_is_seen_though_its_critic_is_sound(tmp_path):
+    lot = {"raro.control": "shuffled", "raro.steps": 12, "probes.retest_every": 1}
+    told, warnings = trained(tmp_path, **LOT, **lot, **{"guards.actions": {"lottery": "stop"}})
+    assert told["stopped_by_guard"] == "lottery" and told["alarms"][0]["since"] <= 3 and "by lot it is .5" in warnings[0]
+
+
+@pytest.mark.check
+def test_a_policy_that_is_paid_for_what_it_says_is_not(tmp_path):
+    told, _ = trained(tmp_path, **LOT, **{"raro.steps": 8, "raro.rollouts": 8})
+    looks = [(values["game/retest"], values["game/retested"]) for values in events.trained(tmp_path).values()]
+    assert told["alarms"] == [] and len(looks) == 8 and sum(n for _, n in looks) >= TRIALS
+
+
+def test_a_lottery_is_told_by_enough_comparisons_and_since_the_first_of_them():
+    few, many = Watch(Guards()), Watch(Guards())
+    assert not any(few.observe(i, {"game/retest": 0.5, "game/retested": 7.0}) for i in range(1, 20))
+    found = [alarm for i in range(1, 20) for alarm in many.observe(i, {"game/retest": 0.5 + i % 2 / 10, "game/retested": 40.0})]
+    assert [(a.guard, a.step, a.since) for a in found] == [("lottery", 4, 1)]
 
 
 def test_entropy_fooled_and_chance_are_seen_and_one_odd_step_is_not():

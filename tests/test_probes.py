@@ -3,6 +3,8 @@ and neither of them moves a weight."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -13,7 +15,8 @@ from raro.learning.losses import on_policy
 from raro.learning.update import Learner, Optimisation, Stream
 from raro.methods.health import HealthSet
 from raro.methods.probes import Probes
-from raro.records import Sample
+from raro.methods.retest import extremes, groups, kept
+from raro.records import Pair, Sample
 from raro.rollout.models import open_model
 from raro.steps import run_step
 from raro.storage import fetch
@@ -86,7 +89,8 @@ def test_a_run_with_probes_has_the_weights_of_one_without_and_logs_them(tmp_path
     """The weights of the last checkpoint, bit by bit, and the optimiser's moments with them."""
     files = []
     for name, every in (("without", 0), ("with", 1)):
-        config = load("countdown-mini", [*SMALL, f"probes.health_every={every}", f"probes.gradients_every={every}"])
+        looks = [f"probes.{name}_every={every}" for name in ("health", "gradients", "retest")]
+        config = load("countdown-mini", [*SMALL, *looks])
         for step in ("ingest", "warmstart", "train"):
             run_step(step, config, tmp_path / name)
         (checkpoint,) = existing(tmp_path / name / "checkpoints")
@@ -94,3 +98,22 @@ def test_a_run_with_probes_has_the_weights_of_one_without_and_logs_them(tmp_path
     assert set(files[0]) == {"weights.safetensors", "optimiser.safetensors"} and files[0] == files[1]
     logged = [e["values"] for e in events.read(tmp_path / "with")[0] if e["stage"] == "train" and e["kind"] == "metrics"]
     assert all({"health/accuracy", "health/tie", "learn/role_cosine", "time/probes"} <= set(values) for values in logged)
+    assert any("game/retest" in values for values in logged)
+
+
+def test_the_critic_is_asked_again_about_the_best_and_the_worst_paid_of_each_question():
+    """Of what was judged and paid: not of a malformed answer, a replayed one, nor where all earn or say the same."""
+
+    def pair(i, text, age=0):
+        return Pair("q", "expert", text, True, age, i)
+
+    judged = [[SimpleNamespace(pair=pair(i, text))] for i, text in ((0, "a"), (1, "b"), (2, "c"), (4, "d"), (5, "e"), (8, "f"))]
+    judged.append([SimpleNamespace(pair=pair(-1, "old", age=3))])
+    earned = [0.2, 0.9, 0.1, 0.0, 0.5, 0.5, None, 0.5, 0.7]
+    found = groups(judged, [0, 1, 2, 3, 4, 5, 6, 4, 8], earned, 3)
+    assert [[(p.policy, pay) for p, pay in group] for group in found] == [
+        [("a", 0.2), ("b", 0.9), ("c", 0.1)], [("d", 0.5), ("e", 0.5)], [("d", 0.5), ("f", 0.7)],
+    ]  # fmt: skip
+    assert [[p.policy for p in extremes(group)] for group in found] == [["b", "c"], [], ["f", "d"]]
+    assert kept([0.3, -0.1, 0.0]) == pytest.approx(0.75) and kept([0.0, 0.0]) is None and kept([]) is None
+    assert extremes([]) == () and extremes([(pair(0, "a"), 0.1), (pair(1, "a"), 0.9)]) == ()

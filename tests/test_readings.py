@@ -13,7 +13,7 @@ HEALTHY = {
     "critic/tie": 0.15, "policy/malformed": 0.0, "policy/truncated": 0.02, "policy/kl": 0.1, "critic/kl": 0.1,
     "policy/entropy": 0.29, "critic/accuracy": 0.79, "critic/accuracy_first": 0.8, "critic/accuracy_second": 0.77,
     "critic/accuracy_replay": 0.85, "policy/zero_advantage": 0.05, "health/accuracy": 0.96, "health/tie": 0.95,
-    "learn/role_cosine": -0.01, "policy/reward": 0.3,
+    "learn/role_cosine": -0.01, "policy/reward": 0.3, "game/retest": 0.9,
 }  # fmt: skip
 
 
@@ -36,7 +36,7 @@ def record(gap: float = 0.05, length: float = 0.55, fresh: float = 0.6, exploite
 
 def test_a_healthy_run_is_green():
     rows = readings(record())
-    assert len(rows) == 17 and {row["tone"] for row in rows} == {"green"}
+    assert len(rows) == 18 and {row["tone"] for row in rows} == {"green"}
     assert all(row["how"].endswith(".") and row["source"] for row in rows)
 
 
@@ -50,6 +50,7 @@ def test_a_healthy_run_is_green():
         ("policy__zero_advantage", 1.0, "red"), ("health__accuracy", 0.6, "red"), ("health__accuracy", 0.8, "amber"),
         ("health__tie", 0.1, "red"), ("learn__role_cosine", -0.3, "amber"), ("gap", 0.4, "red"), ("length", 0.7, "amber"),
         ("policy__reward", 0.2, "red"), ("policy__reward", 0.285, "amber"), ("fresh", 0.95, "red"), ("exploited", 0.3, "red"),
+        ("game__retest", 0.45, "red"), ("game__retest", 0.7, "amber"),
     ],
 )  # fmt: skip
 def test_what_goes_wrong_stands_first(name, value, tone):

@@ -20,6 +20,11 @@ RISE = 5
 """Values over which the rise of a KL is taken."""
 LONG = 10
 """Values in the median of the policy's reward, which varies more from step to step than what `losing` looks for (M)."""
+TRIALS = 150
+"""Questions, of the latest looks, that `lottery` is told by (O)."""
+EASE = 0.2
+"""By this share of its threshold a figure must have come back before its guard speaks again: one that swings around it is told
+once (O)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +42,8 @@ class Alarm:
 @dataclass
 class Watch:
     """All guards of one run. recent: each figure's last values, (step, value). raised: guards whose alarm stands; it is told
-    once, and again after the figure was well between. start: the first medians of the policy's entropy and reward. waited:
-    whether the policy was held at the gate. rollbacks: how often the run was rolled back."""
+    once, and again after the figure was well in between, by EASE. start: the first medians of the policy's entropy and reward.
+    waited: whether the policy was held at the gate. rollbacks: how often the run was rolled back."""
 
     settings: Guards
     recent: dict[str, deque[tuple[int, float]]] = field(default_factory=dict)
@@ -58,6 +63,9 @@ class Watch:
         for name in ("entropy", "reward"):
             if name in now:
                 self.start.setdefault(name, now[name])
+        trials = self._trials()
+        now["retest"] = sum(share * n for _, share, n in trials) / sum(n for *_, n in trials) if trials else 1.0
+        full["retest"] = [(step, share) for step, share, _ in trials]
         for role, rise in self._rises(now).items():
             now[f"{role}_rise"], full[f"{role}_rise"] = rise, self.recent[f"{role}_kl"]
         wrong = self._wrong(now)
@@ -66,7 +74,7 @@ class Watch:
             for name, (figure, why) in wrong.items()
             if name not in self.raised and (action := self.action(name)) != "off"
         ]
-        self.raised = list(wrong)
+        self.raised = [name for name in self._wrong(now, EASE) if name in wrong or name in self.raised]
         self.alarms += map(asdict, new)
         return sorted(new, key=lambda a: -GRAVITY.index(a.action))
 
@@ -97,7 +105,16 @@ class Watch:
 
     def _kept(self, name: str) -> int:
         """Values of a figure that are remembered."""
-        return self._width(name) + (RISE if name.endswith("_kl") else 0)
+        return TRIALS if name.startswith("retest") else self._width(name) + (RISE if name.endswith("_kl") else 0)
+
+    def _trials(self) -> list[tuple[int, float, float]]:
+        """(step, share, of how many) of the latest looks that make up TRIALS comparisons; empty of fewer."""
+        looks = [
+            (step, share, n)
+            for (step, share), (_, n) in zip(self.recent.get("retest", ()), self.recent.get("retested", ()), strict=True)
+        ]
+        enough = (k for k in range(1, len(looks) + 1) if sum(n for *_, n in looks[-k:]) >= TRIALS)
+        return looks[-k:] if (k := next(enough, 0)) else []
 
     def _rises(self, now: Mapping[str, float]) -> dict[str, float]:
         """How far each role's KL has risen over the last RISE values, nats a token, from median to median."""
@@ -109,12 +126,14 @@ class Watch:
             if len(values) == self._kept(f"{role}_kl")
         }
 
-    def _wrong(self, now: Mapping[str, float]) -> dict[GuardName, tuple[str, str]]:
-        """{guard: (the figure that tells, why)} of what is going wrong, from the figures' medians."""
+    def _wrong(self, now: Mapping[str, float], ease: float = 0.0) -> dict[GuardName, tuple[str, str]]:
+        """{guard: (the figure that tells, why)} of what is going wrong, from the figures' medians. ease: a share of each
+        threshold by which a figure must be better than it."""
         s, found = self.settings, {}
+        less, more = 1 - ease, 1 + ease
 
         def above(name: GuardName, figure: str, limit: float, words: str) -> None:
-            if now.get(figure, 0.0) > limit:
+            if now.get(figure, 0.0) > less * limit:
                 found.setdefault(name, (figure, f"{words}: {now[figure]:.2f}, above {limit:g}"))
 
         above("flood", "policy", s.flood, "share of the policy's rollouts that are malformed or cut off")
@@ -125,16 +144,19 @@ class Watch:
         above("drift", "critic_kl", s.drift_critic, "KL of the critic to the warm start, nats a token")
         for role in ("policy", "critic"):
             above("drift", f"{role}_rise", s.drift_rise, f"rise of the {role}'s KL within {RISE} steps, nats a token")
-        if "entropy" in now and now["entropy"] < s.entropy * (start := self.start["entropy"]):
+        if "entropy" in now and now["entropy"] < more * s.entropy * (start := self.start["entropy"]):
             why = f"the policy's entropy: {now['entropy']:.3f} nats a token, under {s.entropy:g} of {start:.3f}"
             found["entropy"] = "entropy", why
-        if "reward" in now and now["reward"] < (start := self.start["reward"]) - s.losing:
+        if "reward" in now and now["reward"] < (start := self.start["reward"]) - less * s.losing:
             why = f"the policy earns less than when it began to play: {now['reward']:.2f}, then {start:.2f}"
             found["losing"] = "reward", why
-        if now.get("accuracy", 1.0) < s.fooled:
+        if now.get("retest", 1.0) < more * s.lottery:
+            why = "of what best and worst paid answers are worth apart, the part that is again the best paid's"
+            found["lottery"] = "retest", f"{why}: {now['retest']:.2f}, under {s.lottery:g}; by lot it is .5"
+        if now.get("accuracy", 1.0) < more * s.fooled:
             why = f"the critic prefers the policy to the experts: its accuracy is {now['accuracy']:.2f}"
             found["fooled"] = "accuracy", why
-        if now.get("chance", 1.0) < s.chance:
+        if now.get("chance", 1.0) < more * s.chance:
             why = f"the critic on its health set, experts beside themselves made worse: {now['chance']:.2f}, under {s.chance:g}"
             found["chance"] = "chance", why
         return found
@@ -155,6 +177,8 @@ def _watched(figures: Mapping[str, float], waited: bool) -> dict[str, float]:
             ("entropy", "policy/entropy"),
             ("chance", "health/accuracy"),
             ("older", "game/older"),
+            ("retest", "game/retest"),
+            ("retested", "game/retested"),
         )
         if name in figures
     }

@@ -21,7 +21,12 @@ from ..records import Demonstration, Sample
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
 from .health import HealthSet
+from .judgements import Judgement
 from .matrix import against, written
+from .retest import groups, kept, retested
+
+RETESTS = 8
+"""Looks in a row at what the policy is paid, from where it starts to play: what goes wrong there goes wrong at once (O)."""
 
 
 @dataclass
@@ -46,6 +51,29 @@ class Probes:
         found = self.health_set.look(self.speaker, critic)
         self.seconds += time.perf_counter() - started
         return found
+
+    def retest(
+        self,
+        critic: Engine,
+        judged: Sequence[Sequence[Judgement]],
+        judged_as: Sequence[int],
+        earned: Sequence[float | None],
+        step: int,
+        opened: int | None,
+    ) -> dict[str, float]:
+        """game/retest: of what the best and the worst paid answers are worth apart when the critic is asked again, the part
+        that goes to the best paid (methods/retest.py), a lottery at one half; game/retested: over how many questions. opened:
+        the step after which the policy began to play; None: with the first. Called where it plays; empty where no look is due,
+        or nothing to compare."""
+        every, played = self.config.probes.retest_every, step - (-1 if opened is None else opened)
+        if not every or (played > RETESTS and not _due(every, step)):
+            return {}
+        started = time.perf_counter()
+        paid = groups(judged, judged_as, earned, self.config.raro.rollouts)
+        found = retested(self.speaker, critic, paid, self.config, step)
+        self.seconds += time.perf_counter() - started
+        share = kept(found)
+        return {} if share is None else {"game/retest": share, "game/retested": float(len(found))}
 
     def look_back(self, policy: Engine, critic: Engine, step: int, kl: float | None) -> dict[str, float]:
         """game/older: what the best of the older snapshots' answers gets beside the present policy's, to the same held-out

@@ -98,6 +98,8 @@ class Raro(Method):
             "critic": self.stream("critic", damped, settings.kl_crit),
         }
         probed = {} if self.own else self.probes.angle(self.learner, samples, streams, self.loss(), step)
+        if playing:
+            probed |= self.probes.retest(self.critic, judged, self.judged_as(answers), earned, step, self.gate.step_opened)
         learned = self.learn(samples, streams, step)
         probed |= self.probes.health(self.critic, step)
         if playing and passed(before, self.progress(step + 1), settings.snapshots):

@@ -120,6 +120,15 @@ def signals(s: Guards) -> list[Signal]:
             below=True,
         ),
         Signal(
+            "Worth of best paid answers, asked again",
+            "The critic is asked a second time: near .5 the policy is paid by lot, whatever it says.",
+            one("game/retest"),
+            (1 + s.lottery) / 2,
+            s.lottery,
+            "guards.lottery",
+            below=True,
+        ),
+        Signal(
             "Entropy, as a share of its start",
             "A policy that always says the same has nothing left to choose from.",
             of("policy/entropy", "start:policy/entropy", lambda now, start: now / start if start else 1.0),

@@ -7,7 +7,7 @@ from typing import Literal
 
 from ..typed import doc
 
-GuardName = Literal["finite", "flood", "tie", "drift", "entropy", "fooled", "chance", "cycling", "losing"]
+GuardName = Literal["finite", "flood", "tie", "drift", "entropy", "fooled", "chance", "cycling", "losing", "lottery"]
 
 
 GuardAction = Literal["off", "warn", "damp", "roll_back", "stop"]
@@ -205,6 +205,13 @@ class Guards:
         "not (M: .006 at most in healthy runs, .06 at least where verdicts are shuffled)",
         low=0,
     )
+    lottery: float = doc(
+        0.65,
+        "part of what best and worst paid answers are worth apart that goes to the best paid when the critic is asked again, "
+        "under which the policy is paid by lot, which gives .5 (M: .96 of 24 where a recipe's gate has just opened)",
+        low=0,
+        high=1,
+    )
     damp: float = doc(0.5, "what damping multiplies the learning rate by (O)", low=0.01, high=1)
     rollbacks: int = doc(2, "roll-backs in one run; the next one stops (O)", low=0)
 
@@ -221,6 +228,12 @@ class Probes:
         low=0,
     )
     health_items: int = doc(32, "dev demonstrations of such a look (M: cost)", low=1)
+    retest_every: int = doc(
+        10,
+        "steps between looks at whether the critic, asked again, still puts the best paid answers before the worst paid; and "
+        "each of the first eight in which the policy plays; 0: never (O)",
+        low=0,
+    )
     gradients_every: int = doc(10, "steps between measurements of the angle between both roles' gradients; 0: never (O)", low=0)
     gradient_samples: int = doc(32, "samples of each role for that (M: cost)", low=1)
     older_items: int = doc(
@@ -237,9 +250,10 @@ class Probes:
     )
     exploit_steps: int = doc(
         0,
-        "updates of a critic that evaluate trains afresh against the frozen candidate; 0: none (M: cost)",
+        "updates of a critic that evaluate trains afresh against the frozen candidate; 0: none; 20 are advised (O)",
         low=0,
     )
+    exploit_pairs: int = doc(48, "pairs of such an update (O)", low=2)
     exploit_items: int = doc(400, "test problems for that, half of them to learn from, half to be asked about (O)", low=1)
 
 

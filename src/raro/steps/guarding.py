@@ -13,6 +13,7 @@ from ..config import Config, GuardName
 from ..game.guards import LONG, RISE, Alarm, Watch
 from ..learning import checkpoints
 from ..learning.update import NotFinite
+from ..methods.probes import RETESTS
 from ..tracking.events import Events
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class Guarding:
             steps = max(steps, self.settings.window + RISE)
         if "losing" in self._back_for:
             steps = max(steps, LONG)
+        if "lottery" in self._back_for:
+            steps = max(steps, RETESTS)
         return 1 + max(self.settings.window, math.ceil(steps / settings.checkpoint_every))
 
     @property

@@ -1,0 +1,76 @@
+"""Whether what the policy is paid goes by what it says: the critic is asked again about the best and the worst paid answer.
+
+Of each question's answers that one which earned most and that one which earned least are shown to the same critic again, each
+beside the expert's as before, in the other order, with noise of its own. Where pay goes by the answer, most of what the two
+are worth apart goes to the better paid one again. Where pay is a lottery (a critic that guesses; verdicts that reach the wrong
+rollout) half of it does, whatever the answers and however sound the critic, and less where the order alone decides: the
+reward's retest reliability. Weighed by how far the two are apart, since most answers of a policy that mostly errs are worth
+nothing, and in which order these stand tells nothing. Nothing is learnt from it, and its tokens are not the game's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..benchmarks import asking
+from ..config import Config
+from ..game.rewards import policy_reward
+from ..records import Pair, Sampling
+from ..rollout.engine import Engine
+from ..rollout.models import Speaker
+from . import judgements
+from .judgements import Judgement
+
+Paid = tuple[Pair, float]
+"""An answer beside its expert's, as it was judged, and what it earned."""
+
+
+def retested(speaker: Speaker, critic: Engine, groups: Sequence[Sequence[Paid]], config: Config, step: int) -> list[float]:
+    """For each group of answers to one question in which two earned unlike: what the best paid is worth when the critic is
+    asked again, less what the worst paid is, -1 to 1; 0 where that cannot be read. groups: the judged answers of one question
+    each."""
+    chosen = [pair for group in groups for pair in extremes(group)]
+    shown = [pair if pair.alone else replace(pair, expert_first=not pair.expert_first) for pair in chosen]
+    asked = [asking.critic(speaker, pair, config, "retest", i) for i, pair in enumerate(shown)]
+    temperature = config.rollout.critic_temperature or config.rollout.temperature
+    sampling = Sampling(temperature, config.rollout.critic_tokens, config.seed, step)
+    written = critic.generate(asked, 1, sampling) if asked else []
+    read = [
+        judgements.read(pair, prompt, completion, speaker, config)
+        for pair, prompt, (completion,) in zip(shown, asked, written, strict=True)
+    ]
+    if config.raro.verdict == "expected":
+        read = judgements.weighed(read, speaker, critic, config)
+    worth = [policy_reward([one.chances], config.raro.tau_pol) for one in read]
+    return [0.0 if None in two else two[0] - two[1] for two in zip(worth[::2], worth[1::2], strict=True)]
+
+
+def kept(apart: Sequence[float]) -> float | None:
+    """The part of what best and worst paid answers are worth apart that goes to the best paid, 0 to 1: one half by lot, since
+    each difference may then as well be the other way. None where none differ."""
+    total = sum(map(abs, apart))
+    return sum(max(0.0, one) for one in apart) / total if total else None
+
+
+def groups(
+    judged: Sequence[Sequence[Judgement]], judged_as: Sequence[int], earned: Sequence[float | None], k: int
+) -> list[list[Paid]]:
+    """The answers that were judged and paid, those of a question together. judged_as: for each rollout the one whose pair was
+    judged for it. k: rollouts of a question."""
+    shown = {group[0].pair.rollout_id: group[0].pair for group in judged if group[0].pair.age == 0}
+    own = [(shown.get(i), reward) for i, reward in zip(judged_as, earned, strict=True)]
+    return [[(pair, pay) for pair, pay in own[i : i + k] if pair and pay is not None] for i in range(0, len(own), k)]
+
+
+def extremes(group: Sequence[Paid]) -> tuple[Pair, ...]:
+    """The pairs of the answers that earned most and least, the first of each; none where they earned the same or say the
+    same."""
+    best, worst = max(group, key=_pay, default=None), min(group, key=_pay, default=None)
+    if best is None or best[1] == worst[1] or best[0].policy == worst[0].policy:
+        return ()
+    return best[0], worst[0]
+
+
+def _pay(paid: Paid) -> float:
+    return paid[1]
