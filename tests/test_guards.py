@@ -10,7 +10,7 @@ import pytest
 
 from raro.config import Guards, load
 from raro.errors import BadInput
-from raro.game.guards import TRIALS, Watch
+from raro.game.guards import Watch
 from raro.learning.update import NotFinite
 from raro.steps import run_step
 from raro.storage import read_json
@@ -176,22 +176,16 @@ LOT = {"raro.questions": 24, "raro.verdicts": 1, "probes.health_every": 0, "prob
 
 
 def test_a_policy_that_is_paid_by_lot_is_seen_though_its_critic_is_sound(tmp_path):
-    lot = {"raro.control": "shuffled", "raro.steps": 12, "probes.retest_every": 1}
+    lot = {"raro.control": "shuffled", "raro.steps": 12, "probes.retest_every": 1, "guards.lottery": 0.65}
     told, warnings = trained(tmp_path, **LOT, **lot, **{"guards.actions": {"lottery": "stop"}})
     assert told["stopped_by_guard"] == "lottery" and told["alarms"][0]["since"] <= 3 and "by lot it is .5" in warnings[0]
-
-
-@pytest.mark.check
-def test_a_policy_that_is_paid_for_what_it_says_is_not(tmp_path):
-    told, _ = trained(tmp_path, **LOT, **{"raro.steps": 8, "raro.rollouts": 8})
-    looks = [(values["game/retest"], values["game/retested"]) for values in events.trained(tmp_path).values()]
-    assert told["alarms"] == [] and len(looks) == 8 and sum(n for _, n in looks) >= TRIALS
 
 
 def test_a_lottery_is_told_by_enough_comparisons_and_since_the_first_of_them():
     few, many = Watch(Guards()), Watch(Guards())
     assert not any(few.observe(i, {"game/retest": 0.5, "game/retested": 7.0}) for i in range(1, 20))
-    found = [alarm for i in range(1, 20) for alarm in many.observe(i, {"game/retest": 0.5 + i % 2 / 10, "game/retested": 40.0})]
+    looks = [{"game/retest": 0.46 + i % 2 / 10, "game/retested": 40.0} for i in range(1, 20)]
+    found = [alarm for i, look in enumerate(looks, 1) for alarm in many.observe(i, look)]
     assert [(a.guard, a.step, a.since) for a in found] == [("lottery", 4, 1)]
 
 

@@ -206,9 +206,10 @@ class Guards:
         low=0,
     )
     lottery: float = doc(
-        0.65,
+        0.57,
         "part of what best and worst paid answers are worth apart that goes to the best paid when the critic is asked again, "
-        "under which the policy is paid by lot, which gives .5 (M: .96 of 24 where a recipe's gate has just opened)",
+        "under which the policy is paid by lot, which gives .5 (M: .84 where the recipe's gate has just opened, .61 without a "
+        "gate, whose critic begins near chance)",
         low=0,
         high=1,
     )
