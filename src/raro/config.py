@@ -174,14 +174,14 @@ def parse(data: Mapping[str, Any] | str) -> Config:
         raise BadInput(
             "rollout.engine is vllm, which is handed whole models, and base.lora_rank is set", "set one of them back"
         )
-    alone = {
+    whole = {
         "base.lora_rank": config.base.lora_rank > 0,
         "raro.critic_model=separate": config.raro.critic_model == "separate",
         "method=dpo": config.method == "dpo",
     }
-    if config.resources.sharding == "full" and any(alone.values()):
-        other = next(name for name, asked in alone.items() if asked)
-        raise BadInput(f"resources.sharding is full, which {other} does not go with", "set one of them back")
+    asked = [name for name, wanted in whole.items() if wanted]
+    if config.resources.sharding == "full" and asked:
+        raise BadInput(f"resources.sharding is full, which {asked[0]} does not go with", "set one of them back")
     if config.demonstrations.dev_share + config.demonstrations.test_share >= 1:
         raise BadInput("demonstrations.dev_share and test_share leave nothing to train on", "lower them")
     return config

@@ -105,7 +105,7 @@ class Learner:
         self.accelerator = Accelerator(cpu=next(model.parameters()).device.type == "cpu", kwargs_handlers=[patient])
         self.model, self.reference, self.settings, self.pad_id = model, reference, settings, pad_id
         self.optimiser = _optimiser(model, settings)
-        self.is_spread = False
+        self.is_spread = False  # told, not asked: between forward and backward torch shows whole parameters
         self._scored, self._anchor = partial(token_logprobs, model), partial(token_logprobs, reference)
 
     def spread(self) -> None:

@@ -41,6 +41,23 @@ class Judgement:
     words: dict[Outcome, tuple[int, ...]]
 
 
+def read_all(
+    shown: Sequence[Pair],
+    asked: Sequence[Prompt],
+    written: Sequence[Sequence[Completion]],
+    speaker: Speaker,
+    engine: Engine,
+    config: Config,
+) -> list[Judgement]:
+    """All completions on each pair, those of a pair together, as `raro.verdict` wants them. engine: the critic's that wrote."""
+    found = [
+        read(pair, prompt, completion, speaker, config)
+        for pair, prompt, completions in zip(shown, asked, written, strict=True)
+        for completion in completions
+    ]
+    return weighed(found, speaker, engine, config) if config.raro.verdict == "expected" else found
+
+
 def read(pair: Pair, prompt: Prompt, completion: Completion, speaker: Speaker, config: Config) -> Judgement:
     """A critic's completion as it was said."""
     raw = speaker.text(completion.ids)
@@ -54,12 +71,11 @@ def weighed(judgements: Sequence[Judgement], speaker: Speaker, engine: Engine, c
     """The same with the chances of each word after its thought; what is malformed, or spelt so that no other word fits its
     place, stays as it was said."""
     words = words_of(config)
-    temperature = config.rollout.critic_temperature or config.rollout.temperature
     found = {i: other for i, j in enumerate(judgements) if (other := _other_words(j, speaker, words))}
     asked = [(i, name, ids) for i, other in found.items() for name, ids in other.items()]
     start = {i: _shared(list(other.values())) for i, other in found.items()}
     before = [Prompt((*judgements[i].prompt.ids, *ids[: start[i]]), "", 0) for i, _, ids in asked]
-    told = engine.score(before, [ids[start[i] :] for i, _, ids in asked], temperature)
+    told = engine.score(before, [ids[start[i] :] for i, _, ids in asked], config.rollout.judging_temperature)
     mass: dict[int, dict[Outcome, float]] = {}
     for (i, name, _), logprobs in zip(asked, told, strict=True):
         mass.setdefault(i, {})[name] = math.exp(sum(logprobs))

@@ -216,8 +216,7 @@ class Method:
     def _sampling(self, role: str, step: int) -> Sampling:
         rollout = self.config.rollout
         if role == "critic":
-            temperature = rollout.critic_temperature or rollout.temperature
-            return Sampling(temperature, rollout.critic_tokens, self.config.seed, step)
+            return Sampling(rollout.judging_temperature, rollout.critic_tokens, self.config.seed, step)
         return Sampling(rollout.temperature, rollout.policy_tokens, self.config.seed, step)
 
 

@@ -162,13 +162,7 @@ class Raro(Method):
         config, engine = self.config, engine or self.critic
         asked = [asking.critic(self.speaker, pair, config, role, group) for group, pair in enumerate(shown)]
         written = self.write(asked, config.raro.verdicts, "critic", step, engine)
-        read = [
-            judgements.read(pair, prompt, completion, self.speaker, config)
-            for pair, prompt, completions in zip(shown, asked, written, strict=True)
-            for completion in completions
-        ]
-        if config.raro.verdict == "expected":
-            read = judgements.weighed(read, self.speaker, engine, config)
+        read = judgements.read_all(shown, asked, written, self.speaker, engine, config)
         return [read[i : i + config.raro.verdicts] for i in range(0, len(read), config.raro.verdicts)]
 
     def judge_before_earlier(self, shown: Sequence[Pair], step: int) -> list[list[Judgement]]:

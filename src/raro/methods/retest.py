@@ -33,15 +33,9 @@ def retested(speaker: Speaker, critic: Engine, groups: Sequence[Sequence[Paid]],
     chosen = [pair for group in groups for pair in extremes(group)]
     shown = [pair if pair.alone else replace(pair, expert_first=not pair.expert_first) for pair in chosen]
     asked = [asking.critic(speaker, pair, config, "retest", i) for i, pair in enumerate(shown)]
-    temperature = config.rollout.critic_temperature or config.rollout.temperature
-    sampling = Sampling(temperature, config.rollout.critic_tokens, config.seed, step)
-    written = critic.generate(asked, 1, sampling) if asked else []
-    read = [
-        judgements.read(pair, prompt, completion, speaker, config)
-        for pair, prompt, (completion,) in zip(shown, asked, written, strict=True)
-    ]
-    if config.raro.verdict == "expected":
-        read = judgements.weighed(read, speaker, critic, config)
+    sampling = Sampling(config.rollout.judging_temperature, config.rollout.critic_tokens, config.seed, step)
+    written = critic.generate(asked, 1, sampling)
+    read = judgements.read_all(shown, asked, written, speaker, critic, config)
     worth = [policy_reward([one.chances], config.raro.tau_pol) for one in read]
     return [0.0 if None in two else two[0] - two[1] for two in zip(worth[::2], worth[1::2], strict=True)]
 

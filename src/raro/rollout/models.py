@@ -79,12 +79,12 @@ class Speaker:
             return kind(model, self.end_ids, self.pad_id, rollout.slots)
 
         rollout, dtype = config.rollout, config.base.dtype
-        copied = is_spread(config) or (dtype == "bfloat16" and rollout.engine != "vllm")
+        copied = spreads(config) or (dtype == "bfloat16" and rollout.engine != "vllm")
         engine = MirroredEngine(self.model, make, getattr(torch, dtype)) if copied else make(self.model)
         return ShardedEngine(engine, torch.distributed.get_rank(), processes) if processes > 1 else engine
 
 
-def is_spread(config: Config) -> bool:
+def spreads(config: Config) -> bool:
     """Whether the weights that learn are spread over the processes of this training."""
     several = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
     return several and config.resources.sharding == "full"

@@ -273,3 +273,8 @@ class Rollout:
     critic_temperature: float = doc(0.0, "of the critic's, where it differs; 0: the same (O)", low=0, high=10)
     policy_tokens: int = doc(2048, "budget of a policy rollout (P)", low=1)
     critic_tokens: int = doc(2048, "budget of a critic rollout (P)", low=1)
+
+    @property
+    def judging_temperature(self) -> float:
+        """What the critic is sampled at."""
+        return self.critic_temperature or self.temperature

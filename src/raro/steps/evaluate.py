@@ -170,7 +170,7 @@ def _critics(own: Measured, items: Items, folders: dict[str, Path], config: Conf
     wrong = wrong[: config.evaluation.critic_items]
     if not wrong:
         return {}
-    found, temperature = {}, config.rollout.critic_temperature or config.rollout.temperature
+    found, temperature = {}, config.rollout.judging_temperature
     asked, answers = [item for item, _ in wrong], [answer for _, answer in wrong]
     for done, arm in enumerate(("warmstart", "candidate")):
         step.events.progress(done, 2, "the critics, on the candidate's errors")

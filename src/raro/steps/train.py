@@ -126,7 +126,7 @@ def train(config: Config, play: Play) -> None:
     from ..learning.update import NotFinite
     from ..methods import method_of
     from ..methods.method import passed
-    from ..rollout.models import is_spread, open_model, save_model
+    from ..rollout.models import open_model, save_model, spreads
     from .guarding import Guarding
 
     settings, folder = config.raro, Path(play.run) / "checkpoints"
@@ -139,7 +139,7 @@ def train(config: Config, play: Play) -> None:
         snapshots=lambda: checkpoints.snapshots(folder),
         held_out=dev,
     )
-    if is_spread(config):
+    if spreads(config):
         learner.spread()
     events = Events(play.run, "train")
     first, spent = 0, 0.0
@@ -185,10 +185,9 @@ def train(config: Config, play: Play) -> None:
                 transcripts.add(shown.rows(rows, TEXTS))
         if passed(before, progress, settings.snapshots):
             checkpoints.save_weights(folder, done, speaker.model, writes)
+            together()  # the next step may draw this snapshot, in every process
         if done % settings.checkpoint_every == 0 or progress >= 1:
             save()
-        if passed(before, progress, settings.snapshots):
-            together()  # the next step may draw this snapshot, in every process
         if (now := guarding.after(done, figures)) < done:
             done = now
             save()
