@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +15,7 @@ from raro.learning.checkpoints import existing
 from raro.learning.losses import on_policy
 from raro.learning.update import Learner, Optimisation, Stream
 from raro.methods.health import HealthSet
-from raro.methods.probes import Probes
+from raro.methods.probes import Probes, best_of
 from raro.methods.retest import extremes, groups, kept
 from raro.records import Pair, Sample
 from raro.rollout.models import open_model
@@ -117,3 +118,15 @@ def test_the_critic_is_asked_again_about_the_best_and_the_worst_paid_of_each_que
     assert [[p.policy for p in extremes(group)] for group in found] == [["b", "c"], [], ["f", "d"]]
     assert kept([0.3, -0.1, 0.0]) == pytest.approx(0.75) and kept([0.0, 0.0]) is None and kept([]) is None
     assert extremes([]) == () and extremes([(pair(0, "a"), 0.1), (pair(1, "a"), 0.9)]) == ()
+
+
+def test_the_best_of_many_is_not_taken_for_better_than_it_is():
+    """Even snapshots come out even, though the best of them on the questions that it was chosen by would not; a better one is
+    told."""
+    rng = np.random.default_rng(0)
+    even, skilled = rng.random((400, 8, 16)), rng.random((400, 8, 16))
+    skilled[:, 3] += 0.3
+    assert np.mean([got.mean(axis=1).max() for got in even]) > 0.59
+    assert abs(np.mean([best_of(got.tolist()) for got in even]) - 0.5) < 0.01
+    assert np.mean([best_of(got.tolist()) for got in skilled]) > 0.75
+    assert best_of([[1.0, 0.0, 1.0]]) == pytest.approx(2 / 3) and best_of([[0.5]]) == 0.5

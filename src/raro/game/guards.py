@@ -18,8 +18,6 @@ from ..config import GuardAction, GuardName, Guards
 FINITE: GuardName = "finite"
 RISE = 5
 """Values over which the rise of a KL is taken."""
-LONG = 10
-"""Values in the median of the policy's reward, which varies more from step to step than what `losing` looks for (M)."""
 TRIALS = 150
 """Questions, of the latest looks, that `lottery` is told by (O)."""
 EASE = 0.2
@@ -42,27 +40,25 @@ class Alarm:
 @dataclass
 class Watch:
     """All guards of one run. recent: each figure's last values, (step, value). raised: guards whose alarm stands; it is told
-    once, and again after the figure was well in between, by EASE. start: the first medians of the policy's entropy and reward.
-    waited: whether the policy was held at the gate. rollbacks: how often the run was rolled back."""
+    once, and again after the figure was well in between, by EASE. start: the first median of the policy's entropy. rollbacks:
+    how often the run was rolled back."""
 
     settings: Guards
     recent: dict[str, deque[tuple[int, float]]] = field(default_factory=dict)
     start: dict[str, float] = field(default_factory=dict)
-    waited: bool = False
     raised: list[str] = field(default_factory=list)
     rollbacks: int = 0
     alarms: list[dict] = field(default_factory=list)
 
     def observe(self, step: int, figures: Mapping[str, float]) -> list[Alarm]:
         """Takes one step's figures and returns the alarms that it raises, the gravest action first."""
-        self.waited = self.waited or not figures.get("game/gate_open", 1.0)
-        for name, value in _watched(figures, self.waited).items():
+        for name, value in _watched(figures).items():
             self.recent.setdefault(name, deque(maxlen=self._kept(name))).append((step, value))
-        full = {name: list(values)[-n:] for name, values in self.recent.items() if len(values) >= (n := self._width(name))}
+        n = self.settings.window
+        full = {name: list(values)[-n:] for name, values in self.recent.items() if len(values) >= n}
         now = {name: median(value for _, value in values) for name, values in full.items()}
-        for name in ("entropy", "reward"):
-            if name in now:
-                self.start.setdefault(name, now[name])
+        if "entropy" in now:
+            self.start.setdefault("entropy", now["entropy"])
         trials = self._trials()
         now["retest"] = sum(share * n for _, share, n in trials) / sum(n for *_, n in trials) if trials else 1.0
         full["retest"] = [(step, share) for step, share, _ in trials]
@@ -92,20 +88,16 @@ class Watch:
     def restore(self, state: Mapping) -> None:
         """Goes on from what a checkpoint holds."""
         self.recent = {name: deque(map(tuple, values), maxlen=self._kept(name)) for name, values in state["recent"].items()}
-        self.start, self.waited, self.raised = dict(state["start"]), state["waited"], list(state["raised"])
+        self.start, self.raised = dict(state["start"]), list(state["raised"])
         self.rollbacks, self.alarms = state["rollbacks"], list(state["alarms"])
 
     def forget(self) -> None:
         """Starts to watch anew, after a roll-back."""
         self.recent, self.raised = {}, []
 
-    def _width(self, name: str) -> int:
-        """Values in a figure's median."""
-        return LONG if name == "reward" else self.settings.window
-
     def _kept(self, name: str) -> int:
         """Values of a figure that are remembered."""
-        return TRIALS if name.startswith("retest") else self._width(name) + (RISE if name.endswith("_kl") else 0)
+        return TRIALS if name.startswith("retest") else self.settings.window + (RISE if name.endswith("_kl") else 0)
 
     def _trials(self) -> list[tuple[int, float, float]]:
         """(step, share, of how many) of the latest looks that make up TRIALS comparisons; empty of fewer."""
@@ -139,7 +131,7 @@ class Watch:
         above("flood", "policy", s.flood, "share of the policy's rollouts that are malformed or cut off")
         above("flood", "critic", s.flood, "share of the critic's rollouts that are malformed or cut off")
         above("tie", "tie", s.tie, "share of ties among the verdicts on fresh pairs")
-        above("cycling", "older", s.cycling, "what an older snapshot's answers get beside the present ones")
+        above("cycling", "older", s.cycling, "what the best older snapshot's answers get beside the present ones")
         above("drift", "policy_kl", s.drift_policy, "KL of the policy to the warm start, nats a token")
         above("drift", "critic_kl", s.drift_critic, "KL of the critic to the warm start, nats a token")
         for role in ("policy", "critic"):
@@ -147,9 +139,6 @@ class Watch:
         if "entropy" in now and now["entropy"] < more * s.entropy * (start := self.start["entropy"]):
             why = f"the policy's entropy: {now['entropy']:.3f} nats a token, under {s.entropy:g} of {start:.3f}"
             found["entropy"] = "entropy", why
-        if "reward" in now and now["reward"] < (start := self.start["reward"]) - less * s.losing:
-            why = f"the policy earns less than when it began to play: {now['reward']:.2f}, then {start:.2f}"
-            found["losing"] = "reward", why
         if now.get("retest", 1.0) < more * s.lottery:
             why = "of what best and worst paid answers are worth apart, the part that is again the best paid's"
             found["lottery"] = "retest", f"{why}: {now['retest']:.2f}, under {s.lottery:g}; by lot it is .5"
@@ -165,9 +154,8 @@ class Watch:
 GRAVITY: tuple[GuardAction, ...] = ("off", "warn", "damp", "roll_back", "stop")
 
 
-def _watched(figures: Mapping[str, float], waited: bool) -> dict[str, float]:
-    """What the guards look at, of those of a step's figures that there are. waited: only a policy that was held until the
-    critic knew something has a reward to compare with; before a critic at chance it falls in any game."""
+def _watched(figures: Mapping[str, float]) -> dict[str, float]:
+    """What the guards look at, of those of a step's figures that there are."""
     found = {
         short: figures[name]
         for short, name in (
@@ -189,6 +177,4 @@ def _watched(figures: Mapping[str, float], waited: bool) -> dict[str, float]:
             )
     if figures.get("game/gate_open", 1.0) and "critic/accuracy" in figures:
         found["accuracy"] = figures["critic/accuracy"]
-    if waited and figures.get("game/gate_open") and "policy/reward" in figures:
-        found["reward"] = figures["policy/reward"]
     return found

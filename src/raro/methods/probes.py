@@ -76,19 +76,15 @@ class Probes:
         return {} if share is None else {"game/retest": share, "game/retested": float(len(found))}
 
     def look_back(self, policy: Engine, critic: Engine, step: int, kl: float | None) -> dict[str, float]:
-        """game/older: what the best of the older snapshots' answers gets beside the present policy's, to the same held-out
-        questions, in the present critic's eyes, ties half. Above .5 the policy was better before: it goes in a circle, or
-        down. Called where a snapshot is taken; empty at the first."""
+        """game/older: what the best older snapshot's answers get beside the present policy's, to the same held-out questions,
+        in the present critic's eyes, ties half. Above .5 the policy was better before: it goes in a circle, or down. Called
+        where a snapshot is taken; empty at the first."""
         started = time.perf_counter()
         items = self.held_out[: self.config.probes.older_items]
         answers = written(self.speaker, policy, items, self.config) if items else []
-        rates = [
-            sum(got) / len(items)
-            for one in self.older
-            if items
-            for got in [against(self.speaker, critic, items, one["answers"], answers, self.config)]
-        ]
-        rival = max(rates) if rates else None
+        older = self.older if items else []
+        got = [against(self.speaker, critic, items, one["answers"], answers, self.config) for one in older]
+        rival = best_of(got) if got else None
         self.older.append({"step": step + 1, "kl": kl, "answers": answers, "rival": rival})
         self.seconds += time.perf_counter() - started
         return {} if rival is None else {"game/older": rival}
@@ -128,6 +124,15 @@ class Probes:
             range(len(own)), min(len(own), self.config.probes.gradient_samples)
         )
         return [own[i] for i in sorted(drawn)]
+
+
+def best_of(got: Sequence[Sequence[float]]) -> float:
+    """What the best of several gets a question, 0 to 1: each half of the questions is asked about the one that is best on the
+    other half, since the best of many is best by luck as well on the questions that it was chosen by. got: [which][question],
+    some of each."""
+    halves = slice(0, None, 2), slice(1, None, 2)
+    total = sum(sum(max(got, key=lambda one: sum(one[other]))[half]) for half, other in (halves, halves[::-1]))
+    return total / len(got[0])
 
 
 def _due(every: int, step: int) -> bool:

@@ -12,7 +12,6 @@ from statistics import median
 from typing import Any
 
 from ..config import Guards
-from ..game.guards import LONG
 from .reading import Record
 
 Points = Sequence[tuple[int, float]]
@@ -45,7 +44,7 @@ def readings(record: Record) -> list[dict[str, Any]]:
     series = record.series("train")
     now = {name: median([value for _, value in points[-settings.window :]]) for name, points in series.items()}
     now |= {f"start:{name}": median([v for _, v in points[: settings.window]]) for name, points in series.items()}
-    now |= _since_the_gate(series) | _at_the_end(record)
+    now |= _at_the_end(record)
     rows = []
     for signal in signals(settings):
         if (value := signal.value(now)) is not None:
@@ -53,14 +52,6 @@ def readings(record: Record) -> list[dict[str, Any]]:
             limits = {"amber": f"{signal.amber:g}", "red": f"{signal.red:g}", "below": signal.below, "source": signal.source}
             rows.append(told | limits)
     return sorted(rows, key=lambda row: -TONES.index(row["tone"]))
-
-
-def _since_the_gate(series: Mapping[str, Points]) -> dict[str, float]:
-    """gain: what the policy earns now less what it earned when the gate let it play; nothing of a run without a gate."""
-    opened = [step for step, is_open in series.get("game/gate_open", ()) if is_open]
-    held = any(not is_open for _, is_open in series.get("game/gate_open", ()))
-    earned = [value for step, value in series.get("policy/reward", ()) if held and opened and step >= opened[0]]
-    return {"gain": median(earned[-LONG:]) - median(earned[:LONG])} if len(earned) > LONG else {}
 
 
 def _at_the_end(record: Record) -> dict[str, float]:
@@ -109,15 +100,6 @@ def signals(s: Guards) -> list[Signal]:
             s.drift_critic / 2,
             s.drift_critic,
             "guards.drift_critic",
-        ),
-        Signal(
-            "What the policy earns, less what it did when it began to play",
-            "Below 0 the critic learns and the policy does not: a game that teaches nothing, though all its parts look sound.",
-            one("gain"),
-            0.0,
-            -s.losing,
-            "guards.losing",
-            below=True,
         ),
         Signal(
             "Worth of best paid answers, asked again",

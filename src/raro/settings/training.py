@@ -7,7 +7,7 @@ from typing import Literal
 
 from ..typed import doc
 
-GuardName = Literal["finite", "flood", "tie", "drift", "entropy", "fooled", "chance", "cycling", "losing", "lottery"]
+GuardName = Literal["finite", "flood", "tie", "drift", "entropy", "fooled", "chance", "cycling", "lottery"]
 
 
 GuardAction = Literal["off", "warn", "damp", "roll_back", "stop"]
@@ -198,12 +198,6 @@ class Guards:
         ".64 at most in runs that learn)",
         low=0,
         high=1,
-    )
-    losing: float = doc(
-        0.03,
-        "how much less the policy earns than in its first ten steps after the gate opened: the critic learns, the policy does "
-        "not (M: .006 at most in healthy runs, .06 at least where verdicts are shuffled)",
-        low=0,
     )
     lottery: float = doc(
         0.57,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import Config, GuardName
-from ..game.guards import LONG, RISE, Alarm, Watch
+from ..game.guards import RISE, Alarm, Watch
 from ..learning import checkpoints
 from ..learning.update import NotFinite
 from ..methods.probes import RETESTS
@@ -63,8 +63,6 @@ class Guarding:
         steps = self.settings.window * between
         if "drift" in self._back_for:
             steps = max(steps, self.settings.window + RISE)
-        if "losing" in self._back_for:
-            steps = max(steps, LONG)
         if "lottery" in self._back_for:
             steps = max(steps, RETESTS)
         return 1 + max(self.settings.window, math.ceil(steps / settings.checkpoint_every))
@@ -84,7 +82,6 @@ class Guarding:
         return {
             "recent": {name: list(values) for name, values in watch.recent.items()},
             "start": watch.start,
-            "waited": watch.waited,
             "raised": watch.raised,
             "rollbacks": watch.rollbacks,
             "alarms": watch.alarms,
