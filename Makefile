@@ -7,7 +7,7 @@ UV := 0.13.9
 # pip's own configuration may name a folder of wheels (a CPU build of torch, an air-gapped mirror); uv must be told.
 FIND_LINKS = $(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null)
 
-.PHONY: help setup run test check base bench pipeline images images-lock test-containers results-mini results-scaling study-gpu clean
+.PHONY: help setup run test check base bench pipeline images images-lock test-containers results-mini results-scaling results-several study-gpu clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -53,6 +53,8 @@ $(BASES)/small/model.safetensors: $(STAMP)
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m raro.models.make_countdown_mini --width 32 --model $(@D)
 $(BASES)/tiny/model.safetensors: $(STAMP)
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m raro.models.make_countdown_mini --width 32 --layers 1 --model $(@D)
+$(BASES)/several/model.safetensors: $(STAMP)
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m raro.models.make_countdown_mini --task several --model $(@D) --demonstrations $(BASES)/several.jsonl
 
 results-mini: $(STAMP) $(BASES)/seed-1/model.safetensors $(BASES)/blind/model.safetensors ## the miniature's tables again (two hours on two cores)
 	@$(RARO) study countdown-mini --output runs/study-countdown-mini --table results/countdown-mini
@@ -62,6 +64,9 @@ results-mini: $(STAMP) $(BASES)/seed-1/model.safetensors $(BASES)/blind/model.sa
 results-scaling: $(STAMP) $(BASES)/small/model.safetensors $(BASES)/tiny/model.safetensors ## accuracy against reasoning budget and model size (an hour on two cores)
 	@$(RARO) study scaling --output runs/scaling --table results/scaling
 
+results-several: $(STAMP) $(BASES)/several/model.safetensors ## RARO and its rivals where a question has several right answers (two hours on two cores)
+	@$(RARO) study countdown-several --output runs/study-countdown-several --table results/study-countdown-several
+
 # No environment of its own: on a lent machine with torch and transformers, Python finds the library through links to it.
 GPU_PYTHON ?= python3
 FOUR ?= build/countdown-four
@@ -69,7 +74,7 @@ FOUR_BASE ?= --width 192 --layers 6 --steps 4000 --batch 512 --rate 2e-3
 FOUR_STUDY ?= countdown-four --side-by-side 5 --output runs/study-countdown-four --table results/study-countdown-four
 study-gpu: ## Countdown with four numbers on one GPU: base, demonstrations, study (needs torch and transformers; feed it again to resume)
 	@mkdir -p $(FOUR)/site/raro && ln -sfn $(CURDIR)/src/raro/* $(CURDIR)/configs $(CURDIR)/components $(CURDIR)/pipelines $(FOUR)/site/raro/
-	@test -f $(FOUR)/base/model.safetensors || PYTHONPATH=$(FOUR)/site $(GPU_PYTHON) -P -m raro.models.make_countdown_mini --numbers 4 $(FOUR_BASE) --model $(FOUR)/base --demonstrations $(FOUR)/demonstrations.jsonl
+	@test -f $(FOUR)/base/model.safetensors || PYTHONPATH=$(FOUR)/site $(GPU_PYTHON) -P -m raro.models.make_countdown_mini --task four $(FOUR_BASE) --model $(FOUR)/base --demonstrations $(FOUR)/demonstrations.jsonl
 	@PYTHONPATH=$(FOUR)/site $(GPU_PYTHON) -P -m raro.cli study $(FOUR_STUDY)
 
 bench: $(STAMP) ## speed beside the peers

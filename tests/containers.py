@@ -86,9 +86,8 @@ def mounts(scratch: Path) -> list[str]:
     return [part for pair in pairs for part in ("--volume", pair)]
 
 
-def build(scratch: Path, target: str, alone: bool = False) -> None:
-    """A target of the Dockerfile. alone: no other shares its layers, and none is kept, for each of a gigabyte takes a while to
-    digest."""
+def build(scratch: Path, target: str) -> None:
+    """A target of the Dockerfile."""
     revision = subprocess.run(
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
     ).stdout.strip()
@@ -191,7 +190,7 @@ def make(scratch: Path, args: argparse.Namespace) -> None:
         print(f"base: {time.monotonic() - began:.0f} s", flush=True)
     for target in () if args.built else ("cpu",) if args.fast else ("cpu", "cuda", "tracking"):
         began = time.monotonic()
-        build(scratch, target, alone=args.fast)
+        build(scratch, target)
         print(f"{target}: built in {time.monotonic() - began:.0f} s", flush=True)
     look()
     if not args.fast:

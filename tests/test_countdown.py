@@ -81,7 +81,7 @@ def test_questions_read_back():
 
 
 def test_the_mini_splits_share_no_numbers_and_are_solved():
-    from raro.models.make_countdown_mini import demonstrations, split_problems
+    from raro.models.mini_problems import demonstrations, split_problems
 
     splits = split_problems()
     triples = {name: {p.numbers for p in found} for name, found in splits.items()}

@@ -1,8 +1,9 @@
 """Makes the packaged mini base and its demonstrations again: `make base`. Seeded; about 10 minutes on one core.
 
 The mini base stands in for a pretrained LLM. It is a 156-thousand-parameter Llama-like decoder, trained by language modelling
-on synthetic traces of both roles, imperfect in both. `--numbers 4 --width 192 --layers 6` makes its larger sister for four
-numbers, on a GPU where there is one (`make study-gpu`).
+on synthetic traces of both roles, imperfect in both. `--task four --width 192 --layers 6` makes its larger sister for four
+numbers, on a GPU where there is one (`make study-gpu`); `--task several` a sister of its own size for four numbers and problems
+with several right answers (mini_problems.py).
 
 policy  random attempts at the problem, none with the signs of an earlier one, each worked out and flagged `ok` or `no`,
         until one hits or it gives up; then its last attempt as the answer. The attempts are random, so its search is poor; a
@@ -11,8 +12,7 @@ critic  both answers worked out and flagged in the same way, then a verdict that
         and is drawn at random otherwise: a critic little above chance, or with 0 at chance.
 
 So the base already does arithmetic and compares a value with a target. What is left to learn is to search better, and which
-flags mark an expert. Numbers are split into four disjoint sets: the base's own training, and the demonstrations'
-train, dev and test.
+flags mark an expert.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -29,15 +28,15 @@ from rich.progress import track
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from ..benchmarks.countdown import Attempt, Problem, attempts, chained, evaluate, problems
+from ..benchmarks.countdown import Attempt, Problem, attempts, chained, evaluate
 from ..game.prompts import critic_messages, policy_messages
 from ..learning.losses import cross_entropy
 from ..learning.update import Learner, Optimisation, Stream
 from ..records import Pair, Sample
 from ..rollout.models import Speaker, save_model
 from ..text import END_THINK, THINK
+from .mini_problems import TASKS, THREE, Task, demonstrations, right, split_problems
 
-SHARES = {"base": 0.27, "train": 0.34, "dev": 0.06, "test": 0.33}
 FLAG_NOISE = 0.02
 STOPS = 0.6
 """Probability of giving up after a missed attempt,"""
@@ -51,23 +50,6 @@ does not is fooled by it (measured: without these lessons the policy wrote `( 13
 WORDS = ["=", "(", ")", "+", "-", "*", "/", ".", "ok", "no", "first", "tie", *map(str, range(100))]
 """What may stand in such an answer by mistake."""
 
-
-@dataclass(frozen=True)
-class Task:
-    """Countdown with so many `numbers` from 1 to `largest`. most: attempts of a trace at most. problems: at most so many of a
-    split; one that is not named is taken whole."""
-
-    numbers: int
-    largest: int
-    most: int
-    problems: Mapping[str, int] = field(default_factory=dict)
-
-
-THREE = Task(3, 15, 9)
-"""The miniature's. Nine attempts: one for each pair of signs, and what 104 tokens hold."""
-FOUR = Task(4, 13, 16, {"train": 20_000, "dev": 500, "test": 2_000})
-"""For a GPU. Sixteen attempts at 27 triples of signs, what 208 tokens hold; one attempt in 34 hits."""
-TASKS = {task.numbers: task for task in (THREE, FOUR)}
 
 INSTRUCTIONS = {"policy": "solve", "critic": "judge"}
 TEMPLATE = (
@@ -118,35 +100,6 @@ def blank_model(seed: int, vocabulary: int, width: int = 64, layers: int = 3) ->
         initializer_range=0.05,
     )
     return LlamaForCausalLM(config)
-
-
-def split_problems(task: Task = THREE) -> dict[str, list[Problem]]:
-    """All problems, split by their numbers, so that none of these multisets stands in two splits; of the demonstrations' splits
-    no more than the task wants. The same for every seed of the base: none of them may have met a held-out problem."""
-    by_numbers = problems(task.largest, count=task.numbers)
-    multisets, rng = sorted(by_numbers), random.Random("splits-0")
-    rng.shuffle(multisets)
-    result, start = {}, 0
-    for i, (name, share) in enumerate(SHARES.items()):
-        end = len(multisets) if i == len(SHARES) - 1 else start + round(share * len(multisets))
-        found = [p for numbers in multisets[start:end] for p in by_numbers[numbers]]
-        wanted = task.problems.get(name, len(found))
-        result[name] = rng.sample(found, wanted) if wanted < len(found) else found
-        start = end
-    return result
-
-
-def demonstrations(splits: dict[str, list[Problem]]) -> list[dict[str, str]]:
-    """One row per problem of train, dev and test: the question and one valid answer, drawn at random. No thought."""
-    rng = random.Random("experts-0")
-    rows = []
-    for split in ("train", "dev", "test"):
-        for problem in splits[split]:
-            expert = rng.choice([a for a in attempts(problem.numbers) if a.value == problem.target])
-            group = "-".join(map(str, problem.numbers))
-            rows.append({"question": problem.question, "answer": expert.answer, "group": group, "split": split})
-    rng.shuffle(rows)
-    return rows
 
 
 @dataclass
@@ -227,10 +180,10 @@ class Lessons:
     def critic(self) -> Sample:
         """An expert's and a student's answer worked out and flagged, and a verdict that seldom follows the flags."""
         problem = self.rng.choice(self.problems)
-        expert = self.rng.choice([a for a in attempts(problem.numbers) if a.value == problem.target])
-        answer, worked, right = self.student(problem)
+        expert = self.rng.choice(right(problem))
+        answer, worked, equal = self.student(problem)
         pair = Pair(problem.question, expert.answer, answer, self.rng.random() < 0.5, 0, -1)
-        shown = [(expert.worked, self.flag(True)), (worked, self.flag(right))]
+        shown = [(expert.worked, self.flag(True)), (worked, self.flag(equal))]
         if not pair.expert_first:
             shown.reverse()
         flags = [flag for _, flag in shown]
@@ -266,7 +219,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3500)
     parser.add_argument("--batch", type=int, default=128, help="traces per step")
     parser.add_argument("--rate", type=float, default=3e-3, help="peak learning rate")
-    parser.add_argument("--numbers", type=int, default=3, choices=sorted(TASKS), help="of a problem")
+    parser.add_argument(
+        "--task", default="three", choices=TASKS, help="three numbers, four, or four with several right answers"
+    )
     parser.add_argument("--width", type=int, default=64, help="of the decoder, a multiple of 32")
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--follows", type=float, default=0.1, help="probability that a verdict in a trace follows its flags")
@@ -274,7 +229,7 @@ def main() -> None:
     parser.add_argument("--demonstrations", type=Path, help="where to write them, too (`make base`: beside the package's data)")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    task = TASKS[given.numbers]
+    task = TASKS[given.task]
     splits = split_problems(task)
     if given.demonstrations:
         with given.demonstrations.open("w", encoding="utf-8") as file:
