@@ -41,6 +41,8 @@ def run(config: Config, run: Path, state: str = "") -> dict:
             _remove_nodes(run, step)
         if unheard := notice.tell(config, run, summary):
             step.events.note(unheard, "warning")
+        if failure:
+            write_json(run / FAILURE, failure | {"told": True})  # what tries again from here on is a person: harness.py
         step.outputs |= {key: summary[key] for key in ("state", "decision") if summary[key]}
         return step.outputs
 

@@ -82,8 +82,8 @@ class Step:
 
     def __enter__(self) -> Step:
         claim(self.config, self.run)
-        if failure_of(self.run, self.name):
-            (self.run / FAILURE).unlink()
+        if self.name != "finish" or failure_of(self.run, self.name):  # of an earlier try or launch; finish tells the others'
+            (self.run / FAILURE).unlink(missing_ok=True)
         self.events = Events(self.run, self.name)
         self._started = time.monotonic()
         self._restore_signal = _interrupt_on_sigterm()
@@ -214,9 +214,10 @@ def failure_of(run: Path, stage: str) -> dict[str, Any] | None:
 
 def stop_if_permanent(name: str, config: Config, run: Path) -> None:
     """For a scheduler that starts a step again by itself: raises the step's earlier failure once more where trying again cannot
-    help; Kubeflow cannot tell bad input from a lost node. A person who starts again has perhaps mended the data."""
+    help; Kubeflow cannot tell bad input from a lost node. A person who starts again has perhaps mended the data: what the exit
+    handler has marked as told is behind a scheduler's last try."""
     failure = failure_of(run, name)
-    if failure and failure["permanent"] and failure["config_digest"] == config.digest:
+    if failure and failure["permanent"] and not failure.get("told") and failure["config_digest"] == config.digest:
         kinds = {kind.code: kind for kind in (BadInput, GateRefused, ServiceFailed)}
         raise kinds.get(failure["code"], RaroError)(failure["line"], failure["remedy"])
 
