@@ -13,6 +13,7 @@ from raro.errors import BadInput
 from raro.game.guards import Watch
 from raro.learning.update import NotFinite
 from raro.steps import run_step
+from raro.steps.guarding import Guarding
 from raro.storage import read_json
 from raro.tracking import events
 
@@ -208,6 +209,16 @@ def test_an_alarm_of_a_figure_that_is_seldom_measured_goes_back_to_its_first_val
     watch = Watch(Guards(window=2))
     found = [watch.observe(step, {"health/accuracy": 0.5} if step % 10 == 0 else {}) for step in range(1, 21)]
     assert not any(found[:-1]) and [(a.guard, a.since) for a in found[-1]] == [("chance", 10)]
+
+
+def test_a_checkpoint_from_before_a_lottery_is_still_there():
+    """Past the first steps of play it is told by looks that are ten steps apart."""
+    config = load("countdown-mini", ["guards.actions={lottery: roll_back}"])
+    watch, keep = Watch(config.guards), Guarding(config, None, None, {}, lambda: None, None).keep
+    looks = {step: {"game/retest": 0.9 if step < 60 else 0.3, "game/retested": 22.0} for step in range(10, 121, 10)}
+    found = [alarm for step in range(1, 121) for alarm in watch.observe(step, looks.get(step, {}))]
+    kept = list(range(20, found[0].step + 1, 20))[-keep:]
+    assert found[0].guard == "lottery" and kept[0] < found[0].since
 
 
 def test_a_guard_nobody_knows_is_refused():

@@ -34,23 +34,38 @@ def gradients(found: Learner) -> torch.Tensor:
 
 
 def test_the_gradient_is_the_formula(blank):
-    """Against the sum written out, one sample at a time, with transformers' own forward."""
+    """Against the sum written out, one sample at a time, with transformers' own forward: beta stands beside lambda, and a
+    sample's weight before both, and before what is told of it."""
     batch = samples("a") + samples("b", seed=1)
-    streams = {"a": Stream(coefficient=0.3), "b": Stream(coefficient=0.7, budget=20)}
-    ours = learner(blank)
-    ours.update(batch, streams, on_policy, 0.0)
+    batch = [dataclasses.replace(sample, weight=0.2 + i / 10) for i, sample in enumerate(batch)]
+    streams = {"a": Stream(coefficient=0.3, kl=0.2), "b": Stream(coefficient=0.7, budget=20)}
+    reference = copy.deepcopy(blank.model)
+    torch.manual_seed(1)
+    for parameter in reference.parameters():
+        parameter.data += 0.05 * torch.randn_like(parameter)
+    ours = learner(blank, reference=reference)
+    figures = ours.update(batch, streams, on_policy, 0.0)
     model = copy.deepcopy(blank.model)
-    total = 0.0
+    total, told, counted = 0.0, 0.0, 0.0
     for sample in batch:
         ids = torch.tensor([[*sample.prompt_ids, *sample.completion_ids]])
         logprobs = torch.log_softmax(model(ids).logits[0], -1)
         start = len(sample.prompt_ids)
-        chosen = sum(logprobs[start - 1 + t, token] for t, token in enumerate(sample.completion_ids))
+        places, tokens = torch.arange(start - 1, ids.shape[1] - 1), torch.tensor(sample.completion_ids)
+        chosen = logprobs[places, tokens]
         normaliser = 5 * 20 if sample.stream == "b" else sum(len(s.completion_ids) for s in batch if s.stream == "a")
-        total = total - streams[sample.stream].coefficient / normaliser * sample.advantage * chosen
+        with torch.no_grad():
+            anchor = torch.log_softmax(reference(ids).logits[0], -1)[places, tokens]
+        kl = (anchor - chosen).exp() - 1 - (anchor - chosen)
+        stream = streams[sample.stream]
+        loss = -stream.coefficient * sample.advantage * chosen + stream.kl * kl
+        total = total + sample.weight / normaliser * loss.sum()
+        if sample.stream == "a":
+            told, counted = told + sample.weight * float(kl.sum()), counted + sample.weight * len(tokens)
     total.backward()
     theirs = torch.cat([p.grad.flatten() for p in model.parameters()])
     assert torch.allclose(gradients(ours), theirs, atol=1e-6)
+    assert figures["a/kl"] == pytest.approx(told / counted, rel=1e-4) and "b/kl" not in figures
 
 
 @pytest.mark.parametrize("batch_tokens", [30, 1000])

@@ -98,7 +98,7 @@ def test_rl_logit_pays_for_thoughts_that_make_the_expert_s_answer_likely(speaker
     good, bad = method.rewards([helpful, useless])
     assert 1 >= good > bad >= 0
     prompt = (*helpful.prompt.ids, *speaker.completion(f"{THINK} {helpful.thought} {END_THINK}")[:-1])
-    expert = speaker.completion(DEMONSTRATIONS[0].answer)
+    expert = speaker.thinking(helpful.thought, DEMONSTRATIONS[0].answer)[len(prompt) - len(helpful.prompt.ids) :]
     with torch.inference_mode():
         logits = method.speaker.model(torch.tensor([[*prompt, *expert]])).logits[0].log_softmax(-1)
     values = [logits[len(prompt) - 1 + i, token].item() for i, token in enumerate(expert)]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from raro.benchmarks import countdown, spelling
 from raro.benchmarks.scaling import Given, compare, majority
+from raro.benchmarks.scoring import saying
 from raro.benchmarks.tournament import Rules, best_of, play
 from raro.config import load
 from raro.records import Demonstration
@@ -99,6 +100,20 @@ def test_majority_counts_what_is_the_same_answer():
     assert majority([None, "1 + 2", "3 * 1", "2 + 1"], same) == 1
     assert majority(["b", "a", "a", "b"]) == 0
     assert majority([None, None]) is None and majority([]) is None
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "alike", "other"),
+    [
+        ("deepmath", [r"$\frac{1}{2}$", r"\boxed{\frac{1}{2}}", r"\(\dfrac{1}{2}\)"], "7"),
+        ("diagnosis", ["The diagnosis is Addison's disease.", "addison disease"], "Cushing disease"),
+        ("held_out", ["The same words."], "the same words"),
+    ],
+)
+def test_a_vote_counts_what_is_said_and_not_how(benchmark, alike, other):
+    item = Demonstration(question="Q", answer="A", source="", licence="", group="")
+    said = saying([item], load("countdown-mini", [f"evaluation.benchmark={benchmark}"]))
+    assert len({said(item, answer) for answer in alike}) == 1 and said(item, other) != said(item, alike[0])
 
 
 def test_rivals_pay_their_last_answer_in_full():

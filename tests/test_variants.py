@@ -202,6 +202,19 @@ def test_earlier_critics_judge_their_share_and_teach_nobody(speaker, tmp_path): 
     assert all(torch.equal(p, kept[name]) for name, p in game.past.model.named_parameters())
 
 
+def test_what_an_earlier_critic_says_is_not_told_of_the_present_one(speaker, tmp_path):  # noqa: F811
+    """The earlier one is broken and says nothing that can be read."""
+    game = made("raro", speaker, "raro.past_critics=0.9", "raro.verdicts=1", "raro.pairs=4", "probes.retest_every=0")
+    game.snapshots = lambda: checkpoints.snapshots(tmp_path)
+    broken = copy.deepcopy(game.speaker.model)
+    with torch.no_grad():
+        for parameter in broken.parameters():
+            parameter.zero_()
+    checkpoints.save_weights(tmp_path, 1, broken)
+    figures, _ = game.step(1)
+    assert figures["critic/malformed"] < 0.1
+
+
 def test_a_critic_that_wins_too_much_is_damped():
     assert [controllers.damping(share, 0.9) for share in (0.0, 0.9, 0.95, 1.0)] == pytest.approx([1, 1, 0.5, 0])
     assert controllers.damping(1.0, 1.0) == 1

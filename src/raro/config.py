@@ -174,6 +174,9 @@ def parse(data: Mapping[str, Any] | str) -> Config:
         raise BadInput(
             "rollout.engine is vllm, which is handed whole models, and base.lora_rank is set", "set one of them back"
         )
+    if config.method == "dpo" and config.base.lora_rank:
+        line = "method is dpo, whose reference becomes the trained model, and base.lora_rank is set"
+        raise BadInput(line, "set base.lora_rank=0")
     whole = {
         "base.lora_rank": config.base.lora_rank > 0,
         "raro.critic_model=separate": config.raro.critic_model == "separate",

@@ -165,7 +165,7 @@ def likeliest(
     if thinking:
         prompts = [speaker.after(prompt, thought or "") for prompt, thought in zip(prompts, thoughts, strict=True)]
     offers = [choices[item.source] for item in items]
-    spoken = [[speaker.completion(f" {text}" if thinking else text) for text in offer.texts] for offer in offers]
+    spoken = [[speaker.answer(text) if thinking else speaker.completion(text) for text in offer.texts] for offer in offers]
     asked = [prompt for prompt, texts in zip(prompts, spoken, strict=True) for _ in texts]
     scored = iter(speaker.engine(config).score(asked, [ids for texts in spoken for ids in texts], 1.0))
     right = []

@@ -56,6 +56,11 @@ def correct(expert: str, answer: str) -> bool:
     return _worker().equal(wanted, said)
 
 
+def saying(answer: str) -> str:
+    """One spelling for answers that are written alike but for their dress; the answer itself where it gives no formula."""
+    return _plain(final(answer) or answer)
+
+
 def final(text: str) -> str | None:
     """The formula that an answer gives as its own; None where it gives none, or more than one."""
     if len(text) > MAX_CHARS or _depth(text) > MAX_DEPTH or any(ord(c) < 32 and c not in "\n\t" for c in text):

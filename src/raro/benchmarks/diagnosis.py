@@ -69,6 +69,11 @@ def matches(answer: str, expert: str) -> bool:
     return bool(said) and (said == wanted or bool(parts) and parts <= names)
 
 
+def saying(answer: str) -> str:
+    """One spelling for answers that differ in what does not change a diagnosis."""
+    return _named(answer)[0] or answer
+
+
 def _named(text: str) -> tuple[str, set[str]]:
     """(the text as it stands, the names it gives: what is outside of its brackets, and what is in them where that is a name by
     itself, an abbreviation or a second name). An answer must give no name but the expert's: a second guess in brackets is a

@@ -52,7 +52,7 @@ def likelihood(
         prompts = [speaker.after(prompt, thought or "") for prompt, thought in zip(prompts, thoughts, strict=True)]
 
     def by_token(asked: Sequence[Prompt], texts: Sequence[str]) -> list[float]:
-        spoken = [speaker.completion(f" {text}" if thinking else text) for text in texts]
+        spoken = [speaker.answer(text) if thinking else speaker.completion(text) for text in texts]
         return [sum(one) / len(one) for one in speaker.engine(config).score(asked, spoken, 1.0)]
 
     own = by_token(prompts, [item.answer for item in items])

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from ..config import Config
 from ..records import Demonstration, Sampling
 from ..rollout.models import Speaker
-from . import asking, spelling
-from .scoring import CHECKED, scorer
+from . import asking
+from .scoring import CHECKED, saying, scorer
 from .statistics import mean_interval, paired_difference
 from .tournament import Best, Rules, best_of, rules_of
 
@@ -90,7 +91,7 @@ def compare(
     _fill(speaker, items, config, more, highest, progress)
     score = scorer(items, config)
     values = [[0.0 if text is None else score(item, text) for text in g.texts] for item, g in zip(items, more, strict=True)]
-    by_size = {size: _scores(values, config, *game, more) for size, game in games.items()}
+    by_size = {size: _scores(items, values, config, *game, more) for size, game in games.items()}
     scores, resamples, seed = by_size[n], config.evaluation.bootstrap, config.seed
     curve = {
         "n": sizes,
@@ -140,12 +141,12 @@ def voted(
     returns it."""
     given = _write(speaker, items, config, BATCH)
     _fill(speaker, items, config, given, spent, None)
-    score, same = scorer(items, config), _same(config)
+    score, same = scorer(items, config), saying(items, config)
     found: dict[str, list[float]] = {f"majority_{budget}": [] for budget in BUDGETS}
     for i, (item, own) in enumerate(zip(items, given, strict=True)):
         for budget in BUDGETS:
             texts = own.texts[: _count(own, budget, spent[budget][i])]
-            chosen = majority(texts, same)
+            chosen = majority(texts, partial(same, item))
             found[f"majority_{budget}"].append(0.0 if chosen is None else score(item, texts[chosen]))
     return found
 
@@ -199,11 +200,8 @@ def _fill(
             _take(speaker, given[i], completions)
 
 
-def _same(config: Config) -> Callable[[str], str]:
-    return spelling.canonical if config.evaluation.benchmark == "countdown" else str
-
-
 def _scores(
+    items: Sequence[Demonstration],
     scored: Sequence[Sequence[float]],
     config: Config,
     given: Sequence[Given],
@@ -212,7 +210,7 @@ def _scores(
     more: Sequence[Given],
 ) -> dict[str, list[float]]:
     """Each question's score, by arm. scored: of every answer in `more`, 0 where it is malformed."""
-    same = _same(config)
+    same = saying(items, config)
     arms: dict[str, list[float]] = {"single": []}
     for budget in BUDGETS:
         arms |= {f"random_{budget}": [], f"majority_{budget}": []}
@@ -227,6 +225,6 @@ def _scores(
             texts = further.texts[:count]
             formed = [value for value, text in zip(values, texts, strict=False) if text is not None]
             arms[f"random_{budget}"].append(sum(formed) / len(formed) if formed else 0.0)
-            chosen = majority(texts, same)
+            chosen = majority(texts, partial(same, items[i]))
             arms[f"majority_{budget}"].append(0.0 if chosen is None else values[chosen])
     return arms if config.evaluation.benchmark in CHECKED else {arm: values for arm, values in arms.items() if arm != "any"}

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 
 from ..config import Config
 from ..records import Demonstration
-from . import choices, countdown, deepmath, diagnosis
+from . import choices, countdown, deepmath, diagnosis, spelling
 from .held_out import token_f1
 
 Scorer = Callable[[Demonstration, str], float]
+Saying = Callable[[Demonstration, str], str]
 
 
 def countdown_score(item: Demonstration, answer: str) -> float:
@@ -30,6 +31,11 @@ SCORERS: dict[str, Scorer] = {
     "held_out": likeness,
 }
 """By benchmark."""
+SAYINGS: dict[str, Callable[[str], str]] = {
+    "countdown": spelling.canonical,
+    "deepmath": deepmath.saying,
+    "diagnosis": diagnosis.saying,
+}
 CHECKED = ("countdown", "deepmath", "diagnosis", "choice")
 """Benchmarks whose score says right or wrong."""
 
@@ -40,3 +46,14 @@ def scorer(items: Sequence[Demonstration], config: Config) -> Scorer:
         return SCORERS[config.evaluation.benchmark]
     offered = choices.read(items, config)
     return lambda item, answer: float(choices.matches(answer, offered[item.source]))
+
+
+def saying(items: Sequence[Demonstration], config: Config) -> Saying:
+    """One key for answers that say the same, however they are written: what a vote counts by."""
+    if config.evaluation.benchmark == "choice":
+        offered = choices.read(items, config)
+        return lambda item, answer: (
+            answer if (place := choices.said(answer, offered[item.source].texts)) is None else str(place)
+        )
+    key = SAYINGS.get(config.evaluation.benchmark, str)
+    return lambda item, answer: key(answer)

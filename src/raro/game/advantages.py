@@ -5,11 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+ROUNDING = 1e-9
+"""Far below what any two verdicts are worth apart, far above what sums of them are off by."""
+
 
 def centred(rewards: Sequence[float]) -> list[float]:
-    """Each reward less the mean of its own group; a group of equal rewards gives zeros, and so no gradient."""
+    """Each reward less the mean of its own group; a group of equal rewards gives zeros, and so no gradient. Equal: but for
+    ROUNDING, which a mean of equal rewards does not always escape."""
     mean = sum(rewards) / len(rewards) if rewards else 0.0
-    return [reward - mean for reward in rewards]
+    return [0.0 if abs(reward - mean) < ROUNDING else reward - mean for reward in rewards]
 
 
 def leave_one_out(rewards: Sequence[float]) -> list[float]:

@@ -6,9 +6,13 @@ hide junk behind the cut).
 
 from __future__ import annotations
 
+import re
+
 from ..records import Pair
 
 Message = dict[str, str]
+LABEL = re.compile(r"^(?=[^\S\n]*(?:First|Second) answer:)", re.IGNORECASE | re.MULTILINE)
+"""Where a line begins as the critic's own labels do."""
 
 
 def policy_messages(question: str, instruction: str) -> list[Message]:
@@ -18,6 +22,12 @@ def policy_messages(question: str, instruction: str) -> list[Message]:
 
 def critic_messages(pair: Pair, instruction: str) -> list[Message]:
     """What the critic is asked about one pair, in the pair's own order; of an answer alone, that answer."""
-    first, second = (pair.expert, pair.policy) if pair.expert_first else (pair.policy, pair.expert)
+    first, second = map(quoted, (pair.expert, pair.policy) if pair.expert_first else (pair.policy, pair.expert))
     content = f"{pair.question}\n\nFirst answer:\n{first}" + ("" if pair.alone else f"\n\nSecond answer:\n{second}")
     return [{"role": "system", "content": instruction}, {"role": "user", "content": content}]
+
+
+def quoted(answer: str) -> str:
+    """The answer, with `> ` before each of its lines that looks like a label of ours: none can end itself and put another
+    answer in the place of its rival's."""
+    return LABEL.sub("> ", answer)

@@ -1,6 +1,6 @@
 """One optimiser update from weighted samples.
 
-loss = sum over streams s of  coefficient_s / normaliser_s * sum over s's tokens of  weight * (loss(token) + kl_s * KL(token))
+loss = sum over streams s of  1 / normaliser_s * sum over s's tokens of  weight * (coefficient_s * loss + kl_s * KL)
 
 The learner never learns what a stream is. Each stream is normalised by itself, so that one with more tokens does not drown
 another; normaliser_s is a constant (samples x budget: no length bias, Dr. GRPO, arXiv 2503.20783) or the stream's tokens.
@@ -40,8 +40,9 @@ class NotFinite(RaroError):
 
 @dataclass(frozen=True, kw_only=True)
 class Stream:
-    """How one stream enters the update. coefficient: its lambda. kl: beta of its KL to the reference. budget: tokens a sample
-    may have; 0 normalises by the tokens there are, anything else by samples x budget. temperature: of its samples."""
+    """How one stream enters the update. coefficient: its lambda. kl: beta of its KL to the reference, beside lambda.
+    budget: tokens a sample may have; 0 normalises by the tokens there are, anything else by samples x budget. temperature: of
+    its samples."""
 
     coefficient: float = 1.0
     kl: float = 0.0
@@ -66,13 +67,15 @@ class Optimisation:
 class _Weights:
     """What each of N samples brings to the sum, one tensor [N] each, made once for all micro-batches of an update.
 
-    share: weight * coefficient / normaliser. advantage. beta: of its KL. temperature. stream: its number in `streams`.
-    off_policy: whether every sample brings its rollout's log-probabilities.
+    weight: its own. share: weight * coefficient / normaliser, of its loss. anchor: weight * kl / normaliser, of its KL.
+    advantage. temperature. stream: its number in `streams`. off_policy: whether every sample brings its rollout's
+    log-probabilities.
     """
 
+    weight: Tensor
     share: Tensor
+    anchor: Tensor
     advantage: Tensor
-    beta: Tensor
     temperature: Tensor
     stream: Tensor
     streams: tuple[str, ...]
@@ -87,9 +90,10 @@ class _Weights:
 
         names = tuple(streams)
         return cls(
+            column([s.weight for s in samples]),
             column([s.weight * streams[s.stream].coefficient / normaliser[s.stream] for s in samples]),
+            column([s.weight * streams[s.stream].kl / normaliser[s.stream] for s in samples]),
             column([s.advantage for s in samples]),
-            column([streams[s.stream].kl for s in samples]),
             column([streams[s.stream].temperature for s in samples]),
             torch.tensor([names.index(s.stream) for s in samples], device=device),
             names,
@@ -127,7 +131,7 @@ class Learner:
         self, samples: Sequence[Sample], streams: Mapping[str, Stream], loss: Loss, learning_rate: float
     ) -> dict[str, float]:
         """One update; returns figures: loss, grad_norm, tokens, tokens_per_second, padding, and per stream STREAM/entropy,
-        STREAM/kl.
+        STREAM/kl, means over tokens by their samples' weights.
 
         Samples without any gradient (weight or advantage 0, and no KL) cost nothing; they still count in their stream's
         normaliser. Raises RaroError where the gradient is not finite; the weights are then as before.
@@ -202,23 +206,22 @@ class Learner:
             given = [samples[o].rollout_logprobs[p] for o, p in zip(rows.owner.tolist(), rows.place.tolist(), strict=True)]
             rollout = torch.tensor(given, device=rollout.device)
         losses = loss(logprobs, rollout, weights.advantage[rows.owner])
-        beta = weights.beta[rows.owner]
+        total, anchor = (weights.share[rows.owner] * losses).sum(), weights.anchor[rows.owner]
         kl = torch.zeros_like(losses)
-        if anchored and (self.is_spread or bool((beta > 0).any())):
+        if anchored and (self.is_spread or bool((anchor > 0).any())):
             with torch.no_grad(), self._arithmetic():
                 reference, _ = self._anchor(rows, temperature)
             kl = kl_to_reference(logprobs, reference)
-            losses = losses + beta * kl
-        total = (weights.share[rows.owner] * losses).sum()
+            total = total + (anchor * kl).sum()
         self.accelerator.backward(total)
         figures["loss"] += total.item()
         figures["tokens"] += rows.input_ids.numel() * (1 - rows.padding)
         figures["padding"] += rows.padding
         for number, stream in enumerate(weights.streams):
-            inside = weights.stream[rows.owner] == number
-            figures[f"n:{stream}"] += int(inside.sum())
-            figures[f"entropy:{stream}"] += float(entropy[inside].sum())
-            figures[f"kl:{stream}"] += float(kl.detach()[inside].sum())
+            counts = torch.where(weights.stream[rows.owner] == number, weights.weight[rows.owner], 0.0)
+            figures[f"n:{stream}"] += float(counts.sum())
+            figures[f"entropy:{stream}"] += float((counts * entropy.detach()).sum())
+            figures[f"kl:{stream}"] += float((counts * kl.detach()).sum())
 
     def _behind(self, batches: int) -> int:
         """How many micro-batches fewer than the process with the most this one has, where all of them must put the layers of a

@@ -85,9 +85,8 @@ class Raro(Method):
         replayed = self.recall(step)
         judged = self.judge([*trained, *replayed, *(others if playing else ())], step)
         lessons = judged[: len(trained) + len(replayed)]
-        if playing:
-            judged += self.judge_before_earlier(earlier, step)
-        earned = self.earned(answers, judged, step)
+        before_earlier = self.judge_before_earlier(earlier, step) if playing else []
+        earned = self.earned(answers, [*judged, *before_earlier], step)
         samples = [
             *(self.policy_samples(answers, earned) if playing else self.held_samples(answers)),
             *self.critic_samples(lessons, tau_crit),
@@ -115,7 +114,7 @@ class Raro(Method):
             "game/tau_crit": tau_crit,
             "game/replay_size": float(len(self.replay)),
         }
-        return figures, self.transcripts(step, answers, judged)
+        return figures, self.transcripts(step, answers, [*judged, *before_earlier])
 
     def pair(self, answers: Sequence[Answer], step: int) -> list[Pair]:
         """Each well-formed answer that is judged beside its expert's."""

@@ -28,5 +28,5 @@ def expert_logprobs(method: Method, answers: Sequence[Answer]) -> list[list[floa
     """Log-probabilities of the expert's tokens, the end token included, after each answer's own thought."""
     speaker = method.speaker
     before = [speaker.after(a.prompt, a.thought) for a in answers]
-    experts = [speaker.completion(method.demonstrations[a.item].answer) for a in answers]
+    experts = [speaker.answer(method.demonstrations[a.item].answer) for a in answers]
     return method.engine.score(before, experts, method.config.rollout.temperature)

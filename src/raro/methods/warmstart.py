@@ -102,7 +102,7 @@ def _policy_lessons(speaker: Speaker, items: Sequence[Demonstration], thoughts, 
     """One lesson per demonstration: its most telling thought; of all lessons, the most telling share."""
     flat = [(item, thought) for item, group in zip(items, thoughts, strict=True) for thought in group]
     before = [speaker.after(t.prompt, t.text) for _, t in flat]
-    scores = speaker.engine(config).score(before, [speaker.completion(item.answer) for item, _ in flat], 1.0)
+    scores = speaker.engine(config).score(before, [speaker.answer(item.answer) for item, _ in flat], 1.0)
     best: dict[int, tuple[float, int]] = {}
     for i, values in enumerate(scores):
         score = sum(values)

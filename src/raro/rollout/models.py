@@ -58,6 +58,10 @@ class Speaker:
         """The ids of a completion with this thought and this answer, ended."""
         return self.completion(f"{THINK} {thought} {END_THINK} {answer}")
 
+    def answer(self, text: str) -> tuple[int, ...]:
+        """The ids of an answer as it is written behind a closed thought, ended."""
+        return self.completion(f" {text}")
+
     def after(self, prompt: Prompt, thought: str) -> Prompt:
         """The prompt with this thought behind it, closed: what comes next is the answer."""
         closed = f"{THINK} {thought} {END_THINK}" if thought else f"{THINK} {END_THINK}"

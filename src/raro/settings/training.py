@@ -111,9 +111,9 @@ class Raro:
     gate_smoothing: float = doc(0.9, "of that accuracy, per step (O)", low=0, high=0.999)
     lambda_pol: float = doc(1 / 9, "weight of the policy's stream (P)", low=0)
     lambda_crit: float = doc(8 / 9, "weight of the critic's stream (P)", low=0)
-    kl_pol: float = doc(1e-3, "KL to the reference on the policy's tokens (P)", low=0)
-    kl_crit: float = doc(1e-3, "KL to the reference on the critic's tokens (P)", low=0)
-    kl_held: float = doc(0.05, "KL on the policy's tokens while the gate is shut, to hold it where it is (M)", low=0)
+    kl_pol: float = doc(1e-3, "KL to the reference on the policy's tokens, beside lambda_pol (P)", low=0)
+    kl_crit: float = doc(1e-3, "KL to the reference on the critic's tokens, beside lambda_crit (P)", low=0)
+    kl_held: float = doc(0.035, "KL on the policy's tokens while the gate is shut, to hold it where it is (M)", low=0)
     clip_low: float = doc(0.20, "ratio clip below 1 (P, .5)", low=0, high=1)
     clip_high: float = doc(0.28, "ratio clip above 1 (P, .5)", low=0)
     updates: int = doc(1, "optimiser updates per step's rollouts (O: on-policy)", low=1)
@@ -247,6 +247,9 @@ class Probes:
         0,
         "updates of a critic that evaluate trains afresh against the frozen candidate; 0: none; 20 are advised (O)",
         low=0,
+    )
+    exploit_learning_rate: float = doc(
+        0.0, "its learning rate; 0: that of training, at which a large model hardly moves in so few updates (O)", low=0
     )
     exploit_pairs: int = doc(48, "pairs of such an update (O)", low=2)
     exploit_items: int = doc(400, "test problems for that, half of them to learn from, half to be asked about (O)", low=1)

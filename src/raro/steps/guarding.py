@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import Config, GuardName
-from ..game.guards import RISE, Alarm, Watch
+from ..game.guards import RISE, TRIALS, Alarm, Watch
 from ..learning import checkpoints
 from ..learning.update import NotFinite
 from ..methods.probes import RETESTS
@@ -64,7 +64,8 @@ class Guarding:
         if "drift" in self._back_for:
             steps = max(steps, self.settings.window + RISE)
         if "lottery" in self._back_for:
-            steps = max(steps, RETESTS)
+            asked = math.ceil(TRIALS / settings.questions)  # looks that the alarm may be raised for
+            steps = max(steps, RETESTS, self.config.probes.retest_every * asked)
         return 1 + max(self.settings.window, math.ceil(steps / settings.checkpoint_every))
 
     @property

@@ -20,6 +20,7 @@ from rich.progress import track
 from ..benchmarks.measure import measure
 from ..config import parse
 from ..demonstrations import load_split
+from ..errors import BadInput
 from ..learning import checkpoints
 from ..rollout.models import open_model
 from ..steps.harness import CONFIG
@@ -31,6 +32,10 @@ def looked_at(run: Path) -> dict[str, Any]:
     from safetensors.torch import load_file
 
     config = parse((run / CONFIG).read_text(encoding="utf-8"))
+    if config.base.lora_rank:
+        raise BadInput(
+            f"the snapshots of '{run}' are adapters, and this reads whole weights", "look at its train/model instead"
+        )
     speaker = open_model(run / "train" / "model", config)
     items = load_split(run / "ingest", "test")[: config.evaluation.max_items]
     selection = read_json(run / "train" / "train.json")["selection"]
