@@ -118,6 +118,39 @@ def test_bad_input_is_one_line_with_a_remedy_and_writes_nothing(arguments, said,
 
 
 @pytest.mark.parametrize(
+    "arguments", [["run"], ["step", "preflight"], ["submit", "--dry-run", "--endpoint", "http://127.0.0.1:1"]]
+)
+@pytest.mark.parametrize(
+    "setting, said",
+    [
+        ("tracking.uri=http://user:hunter2@mlflow:5000", "tracking.uri holds a password"),
+        ("tracking.uri=http://user:hun/ter2@mlflow:5000", "tracking.uri is no address"),
+        ("tracking.uri=https://hunter2@mlflow", "tracking.uri holds a password"),
+        ("tracking.uri=postgresql://mlflow:hunter2@db/mlflow", "tracking.uri holds a password"),
+        ("tracking.uri=postgresql://mlflow@db/mlflow?password=hunter2", "tracking.uri holds a password"),
+        ("judge.endpoint=http://user:hunter2@judge:8000/v1", "judge.endpoint holds a password"),
+        ("judge.key=sk-hunter2", "judge.key is no reference"),
+        ("base.uri=s3://key:hunter2@bucket/base", "base.uri holds a password"),
+        ("demonstrations.source=s3://key:hunter2@bucket/rows", "demonstrations.source holds a password"),
+        ("demonstrations.benchmarks=[s3://key:hunter2@bucket/rows]", "demonstrations.benchmarks[0] holds a password"),
+        ("registry.store=s3://key:hunter2@bucket/store", "registry.store holds a password"),
+        ("registry.signing_key=hunter2", "registry.signing_key is no reference"),
+        ("notify.webhook=https://hooks.example.org/hunter2", "notify.webhook is no reference"),
+    ],
+)
+def test_a_secret_in_a_setting_is_refused_before_it_is_recorded(arguments, setting, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    told = refused(capsys, *arguments, "--set", setting)
+    assert said in told and "ter2" not in told and list(tmp_path.iterdir()) == []
+
+
+def test_an_account_without_its_password_is_an_address(tmp_path):
+    for uri in ("postgresql://mlflow@db:5432/mlflow?sslmode=require", f"sqlite:////{tmp_path}/a:b@c/mlflow.db"):
+        assert parse({"tracking": {"uri": uri}}).tracking.uri == uri
+    assert parse({"base": {"uri": "hf://org/name@main"}, "demonstrations": {"source": "s3://bucket/[a-c]*@2/**.jsonl"}})
+
+
+@pytest.mark.parametrize(
     "lacking, said",
     [
         ("config.json", "has no config.json"),

@@ -389,6 +389,7 @@ def test_ingest_goes_on_while_the_server_is_away_but_an_outage_opens_no_gate(tmp
 
 def test_passwords_are_not_shown():
     assert server.shown("https://user:secret@host/x") == "https://...@host/x"
+    assert server.shown("at mysql://user:se@cret@host/x, not //h") == "at mysql://...@host/x, not //h"
 
 
 # ------------------------------------------------------------------------------------------------------------- a real server

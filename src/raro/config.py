@@ -19,6 +19,7 @@ from typing import Any, Literal
 import yaml
 
 from .errors import BadInput
+from .settings import recorded
 from .settings.data import Base, Demonstrations, PersonalAction, PersonalKind, Privacy, Prompts, Reader, ShowText
 from .settings.judging import Evaluation, Gate, Judge
 from .settings.operations import Notify, Registry, Resources, Tracking
@@ -150,13 +151,14 @@ def packaged_names() -> list[str]:
 
 
 def parse(data: Mapping[str, Any] | str) -> Config:
-    """A Config from a mapping or from canonical JSON. Raises BadInput."""
+    """A Config from a mapping or from canonical JSON. Raises BadInput, for a password in it too: it is recorded."""
     if isinstance(data, str):
         try:
             data = json.loads(data)
         except json.JSONDecodeError:
             raise BadInput("the configuration is not valid JSON", "pass the canonical JSON that preflight wrote") from None
     config = built(Config, data)
+    recorded.check(dataclasses.asdict(config))
     if config.raro.verdict == "expected" and config.raro.updates > 1:
         raise BadInput(
             "raro.verdict is expected, and raro.updates is above 1", "an expectation is learnt from once: set raro.updates=1"

@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.error import URLError
-from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from ..config import Config
@@ -54,7 +53,7 @@ def local(uri: str) -> bool:
 
 def shown(uri: str) -> str:
     """The address without a password in it."""
-    return re.sub(r"//[^/@]*@", "//...@", uri)
+    return re.sub(r"//[^/\s]*@", "//...@", uri)
 
 
 def installed() -> bool:
@@ -71,9 +70,6 @@ def check(config: Config) -> None:
         raise BadInput(f"registry.model '{name}' cannot name a model", "use letters, digits, dashes and dots")
     if not uri:
         return
-    if urlsplit(uri).password:
-        line = f"tracking.uri '{shown(uri)}' holds a password, and would be recorded with the configuration"
-        raise BadInput(line, "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or PGPASSWORD, take it from a secret")
     scheme = uri.partition(":")[0].partition("+")[0]
     if scheme not in _SCHEMES:
         raise BadInput(f"tracking.uri '{shown(uri)}' is not a tracking server", "write http://HOST:PORT or leave it empty")

@@ -1,0 +1,56 @@
+"""What no configuration may hold, since it is recorded: in the run's folder, as the pipeline's parameter, in MLflow and in the
+registry. Passwords and keys stand in the environment or in files, and a setting says where; refusals never show the value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from ..errors import BadInput
+
+ADDRESS = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+PASSWORD = re.compile(r"(passw\w*|pwd|secret|signature|token|key)\s*=", re.IGNORECASE)  # in an address's query
+REFERENCES = {
+    "notify.webhook": (re.compile(r"(env|file):."), "write env:NAME or file:PATH: the address is a secret"),
+    "registry.signing_key": (
+        re.compile(r"(env|file|exec):."),
+        "write file:PATH, env:NAME or exec:COMMAND: it is a secret",
+    ),
+    "judge.key": (re.compile(r"[A-Za-z_]\w*$"), "name the environment variable that holds the key"),
+}
+REMEDIES = {
+    "tracking.uri": "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or PGPASSWORD, take it from a secret",
+    "judge.endpoint": "put it into an environment variable and name that in judge.key",
+}
+
+
+def check(value: Any, key: str = "") -> None:
+    """Raises BadInput for a password in any address of a configuration, and for a secret where its place belongs. value: plain
+    data. key: where it stands."""
+    if isinstance(value, Mapping):
+        for name, one in value.items():
+            check(one, f"{key}.{name}" if key else name)
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for i, one in enumerate(value):
+            check(one, f"{key}[{i}]")
+    elif isinstance(value, str) and value:
+        form, remedy = REFERENCES.get(key, (None, ""))
+        if form and not form.match(value):
+            raise BadInput(f"{key} is no reference", remedy)
+        if ADDRESS.match(value) and not key.startswith("prompts."):
+            _check_address(value.strip(), key)
+
+
+def _check_address(text: str, key: str) -> None:
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # raises where it is no number: half a password, perhaps
+    except ValueError:
+        raise BadInput(f"{key} is no address", "write SCHEME://HOST:PORT/..., without a password") from None
+    named = "@" in parts.netloc and (parts.password is not None or parts.scheme in ("http", "https"))
+    if named or PASSWORD.search(unquote(parts.query)):
+        remedy = REMEDIES.get(key, "leave it out: credentials are taken from the environment, which a secret fills")
+        raise BadInput(f"{key} holds a password, and would be recorded with the configuration", remedy)
