@@ -90,6 +90,8 @@ def schedule_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--file", metavar="FILE", default="pipelines/schedule.yaml", help="default: pipelines/schedule.yaml")
     parser.add_argument("--dry-run", action="store_true", help="apply: show the difference, and change nothing")
     parser.add_argument("--overwrite", action="store_true", help="apply: what was changed by hand on the server, too")
+    anew = "apply: make unchanged ones anew, too: after an upgrade of Kubeflow"
+    parser.add_argument("--again", action="store_true", help=anew)
     locked = f"lock of the images (default: {images.LOCK})"
     parser.add_argument("--images", metavar="FILE", default=str(images.LOCK), help=locked)
     _server_arguments(parser)
@@ -107,4 +109,4 @@ def schedule(args: argparse.Namespace) -> int:
     api = Kubeflow(args.endpoint, args.namespace)
     if args.what == "delete":
         return reconcile.delete(api, file.common.owner, args.names)
-    return reconcile.apply(api, file, args.images, args.dry_run, args.overwrite)
+    return reconcile.apply(api, file, args.images, args.dry_run, args.overwrite, args.again)

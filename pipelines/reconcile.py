@@ -12,15 +12,15 @@ from .schedules import MARK, Change, File, Place, described, mark, plan
 from .submit import Package, package
 
 
-def apply(api: Kubeflow, file: File, lock: str, dry_run: bool = False, overwrite: bool = False) -> int:
-    """Makes the server agree with the file; returns the exit code. Raises BadInput, before anything is changed, for a schedule
-    that somebody changed by hand, unless `overwrite`."""
+def apply(api: Kubeflow, file: File, lock: str, dry_run: bool = False, overwrite: bool = False, again: bool = False) -> int:
+    """Makes the server agree with the file; returns the exit code. again: makes unchanged schedules anew. Raises BadInput,
+    before anything is changed, for a schedule that somebody changed by hand, unless `overwrite`."""
     with package(profiles.read(file.common.profile), lock) as made:
         pipeline = api.pipeline(made.name)
         version = pipeline and api.version(pipeline, made.version)
         experiment = api.experiment(file.common.experiment, create=False)
         place = Place(version=version or f"{made.version} (new)", experiment=experiment or f"{file.common.experiment} (new)")
-        changes = plan(file, api.schedules(), place)
+        changes = plan(file, api.schedules(), place, again)
         print("\n".join(described(changes, file)) or "no schedules")
         if dry_run:
             print("nothing was changed (--dry-run)")
@@ -29,18 +29,18 @@ def apply(api: Kubeflow, file: File, lock: str, dry_run: bool = False, overwrite
             line = f"schedule '{file.common.owner}-{hand[0].name}' was changed by hand on the server; nothing was changed now"
             raise BadInput(line, "take the change over into the file, or apply with --overwrite")
         if any(change.kind in ("create", "replace", "finish", "switch") for change in changes):
-            changes = _carry_out(api, file, changes, made)
+            changes = _carry_out(api, file, made, again)
     for change in changes:
         if change.kind == "remove":
             _remove(api, change.jobs)
     return 0
 
 
-def _carry_out(api: Kubeflow, file: File, changes: Sequence[Change], made: Package) -> list[Change]:
+def _carry_out(api: Kubeflow, file: File, made: Package, again: bool) -> list[Change]:
     """All changes but removals. The plan is made again with the ids that are known now."""
     pipeline, version = api.upload(made.name, made.version, made.path)
     place = Place(version=version, experiment=api.experiment(file.common.experiment))
-    changes = plan(file, api.schedules(), place)
+    changes = plan(file, api.schedules(), place, again)
     for change in changes:
         if change.kind in ("create", "replace"):
             kept = _create(api, file, change, pipeline)
@@ -60,7 +60,7 @@ def _create(api: Kubeflow, file: File, change: Change, pipeline: str) -> str:
         experiment_id=content["experiment"],
         pipeline_version_reference=api.reference(pipeline, content["version"]),
         runtime_config=api.runtime(**content["parameters"]),
-        service_account=content["service_account"] or None,
+        service_account=content.get("service_account"),
         trigger=api.cron(content["cron"]),
         max_concurrency=content["max_concurrency"],
         no_catchup=content["no_catchup"],

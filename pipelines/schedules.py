@@ -5,8 +5,9 @@ new one enabled, the old one deleted. Two are never enabled at once, and a swap 
 next `apply` recognises and finishes.
 
 Ours are known by a line in their description, `raro schedule OWNER/NAME DIGEST`, whose digest is of what was written. Where the
-server holds something else, somebody changed it by hand: it is shown, and nothing is changed until --overwrite says so.
-Each schedule runs once at a time and does not catch up on what it missed.
+server holds something else, somebody changed it by hand: it is shown, and nothing is changed until --overwrite says so. Each
+schedule runs once at a time and does not catch up on what it missed. Kubeflow keeps the pipeline in a schedule as it translated
+it when the schedule was made, its own images included: --again makes anew what has not changed.
 """
 
 from __future__ import annotations
@@ -133,13 +134,14 @@ class Place:
 
 
 def fields(wanted: Wanted, common: Common, place: Place) -> dict[str, Any]:
-    """What a schedule is, for comparison."""
+    """What a schedule is, for comparison. Which service account Kubeflow's default is, the server alone knows."""
+    account = {"service_account": common.service_account} if common.service_account else {}
     return {
         "cron": wanted.cron.text,
         "version": place.version,
         "experiment": place.experiment,
         "parameters": dict(wanted.parameters),
-        "service_account": common.service_account,
+        **account,
         "max_concurrency": "1",
         "no_catchup": True,
         "enabled": wanted.entry.enabled,
@@ -191,8 +193,9 @@ class Change:
     by_hand: bool = False
 
 
-def plan(file: File, jobs: Iterable[Any], place: Place) -> list[Change]:
-    """What has to be done. Raises BadInput where a schedule that is not ours bears a name that one of ours needs."""
+def plan(file: File, jobs: Iterable[Any], place: Place, again: bool = False) -> list[Change]:
+    """What has to be done; again: what is as it should be is made anew. Raises BadInput where a schedule that is not ours bears
+    a name that one of ours needs."""
     owner, mine, foreign = file.common.owner, {}, {}
     for job in jobs:
         found = MARK.search(job.description or "")
@@ -206,35 +209,49 @@ def plan(file: File, jobs: Iterable[Any], place: Place) -> list[Change]:
         if (other := foreign.get(f"{owner}-{name}")) is not None:
             line = f"a schedule named '{owner}-{name}' stands on the server and is not ours ({other.recurring_run_id})"
             raise BadInput(line, "rename yours or its owner's, or delete it in Kubeflow")
-        changes.append(_change(name, fields(wanted, file.common, place), mine.pop(name, [])))
+        changes.append(_change(name, fields(wanted, file.common, place), mine.pop(name, []), again))
     for name, standing in mine.items():
-        by_hand = len(standing) == 1 and _by_hand(*standing[0])
+        by_hand = len(standing) == 1 and _standing(*standing[0])[1]
         changes.append(Change(name=name, kind="remove", jobs=[job.recurring_run_id for _, job in standing], by_hand=by_hand))
     return changes
 
 
-def _change(name: str, content: dict[str, Any], standing: Sequence[tuple[str, Any]]) -> Change:
+def _change(name: str, content: dict[str, Any], standing: Sequence[tuple[str, Any]], again: bool) -> Change:
     if not standing:
         return Change(name=name, kind="create", content=content)
+    ids = [job.recurring_run_id for _, job in standing]
     if len(standing) > 1:  # a swap was cut off
-        settled = [job for _, job in standing if {**observed(job), "enabled": content["enabled"]} == content]
-        ids = [job.recurring_run_id for _, job in standing]
-        kept = [job.recurring_run_id for job in settled[:1]]
         lines = [f"{len(ids)} of it stand there: an earlier swap was cut off"]
-        rest = [one for one in ids if one not in kept]
-        return Change(name=name, kind="finish" if kept else "replace", lines=lines, jobs=kept + rest, content=content)
-    ((digest, job),) = standing
-    now = observed(job)
-    by_hand = _by_hand(digest, job)
+        settled = [job for digest, job in standing if _agrees(_standing(digest, job)[0], content)]
+        if again or not settled:
+            return Change(name=name, kind="replace", lines=lines, jobs=ids, content=content)
+        kept = max(settled, key=lambda job: job.created_at).recurring_run_id  # of two alike the one made --again
+        jobs = [kept, *(one for one in ids if one != kept)]
+        return Change(name=name, kind="finish", lines=lines, jobs=jobs, content=content)
+    now, by_hand = _standing(*standing[0])
+    if by_hand and "service_account" not in content:
+        now.pop("service_account", None)
     lines = different(now, content)
-    if not lines:
+    if not lines and not again:
         return Change(name=name, kind="unchanged")
-    kind = "switch" if by_hand and {**now, "enabled": content["enabled"]} == content else "replace"
-    return Change(name=name, kind=kind, lines=lines, jobs=[job.recurring_run_id], content=content, by_hand=by_hand)
+    kind = "switch" if by_hand and not again and _agrees(now, content) else "replace"
+    lines = lines or ["made anew"]
+    return Change(name=name, kind=kind, lines=lines, jobs=ids, content=content, by_hand=by_hand)
 
 
-def _by_hand(digest: str, job: Any) -> bool:
-    return digest_text(canonical(observed(job)))[:16] != digest
+def _agrees(now: Mapping[str, Any], content: Mapping[str, Any]) -> bool:
+    """Whether two differ at most in whether they are enabled."""
+    return {**now, "enabled": content["enabled"]} == content
+
+
+def _standing(digest: str, job: Any) -> tuple[dict[str, Any], bool]:
+    """(what stands there, without a service account where none was written; whether it is something else than was written)."""
+    whole = observed(job)
+    for found in (whole, {key: value for key, value in whole.items() if key != "service_account"}):
+        written = [on for on in (True, False) if digest_text(canonical({**found, "enabled": on}))[:16] == digest]
+        if written:
+            return found, written != [found["enabled"]]
+    return whole, True
 
 
 def described(changes: Sequence[Change], file: File) -> Iterator[str]:

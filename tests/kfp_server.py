@@ -147,10 +147,11 @@ class Server:
             raise Refusal(404, f"Experiment {given['experiment_id']} not found")
         if set(given["runtime_config"]["parameters"]) != {"config", "run"}:
             raise Refusal(400, "Invalid input error: parameters that the pipeline does not have")
-        return given
+        return {**given, "service_account": given.get("service_account") or "pipeline-runner"}
 
     def _keep(self, shelf: dict, key: str, given: dict) -> dict:
         made = {**given, key: self.new(key.removesuffix("_id"))}
+        made["created_at"] = f"2026-01-01T00:00:{int(made[key][-2:]):02}Z"
         shelf[made[key]] = made
         return made
 

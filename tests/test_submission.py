@@ -280,6 +280,49 @@ def test_a_swap_cut_off_anywhere_is_finished_by_the_next(server, send, schedule,
     assert "unchanged" in apply(send, path)[1]
 
 
+@pytest.mark.parametrize("survived", [0, 1, 2, 3, None])
+def test_an_unchanged_one_is_made_anew_by_the_same_swap(server, send, schedule, survived):
+    """Kubeflow keeps the pipeline in a schedule as it translated it then; an upgrade reaches only one that is made again."""
+    path = schedule(NIGHTLY)
+    apply(send, path)
+    (old,) = server.jobs
+    assert "~ team-nightly: replace\n" in apply(send, path, "--again", "--dry-run")[1] and set(server.jobs) == {old}
+    server.log.clear()
+    server.fail_after = survived
+    code, out, _ = apply(send, path, "--again")
+    assert "made anew" in out and sum(job["status"] == "ENABLED" for job in server.jobs.values()) <= 1
+    if survived is None:
+        (new,) = server.jobs
+        swap = [f"POST /recurringruns/{old}:disable", f"POST /recurringruns/{new}:enable", f"DELETE /recurringruns/{old}"]
+        assert code == 0 and writes(server) == ["POST /recurringruns", *swap]
+    server.fail_after = None
+    if survived:  # cut off when the new one stood: without the flag, too, the new one is kept
+        assert "finish" in apply(send, path)[1]
+        assert old not in server.jobs
+    assert standing(server) == {"team-nightly": ("0 0 2 * * *", "ENABLED")}
+    if survived:
+        assert "replace" in apply(send, path, "--again")[1]
+
+
+def test_the_default_service_account_is_nobodys_edit(server, send, schedule):
+    """The server writes down the name of its default where none is given."""
+    path = schedule(NIGHTLY)
+    assert apply(send, path)[0] == 0
+    (job,) = server.jobs.values()
+    assert job["service_account"] == "pipeline-runner" and "= team-nightly: unchanged" in apply(send, path)[1]
+    job["status"] = "DISABLED"
+    _, out, _ = apply(send, path, "--dry-run")
+    assert "switch, changed by hand" in out and "enabled: false, now true" in out and "service_account" not in out
+    assert apply(send, path, "--overwrite")[0] == 0 and len(server.jobs) == 1
+    for account, now in (("raro-runner", 'null, now "raro-runner"'), ("", '"raro-runner", now null')):
+        code, out, _ = apply(send, schedule(NIGHTLY, service_account=account))
+        assert code == 0 and "replace\n" in out and f"service_account: {now}" in out
+        (job,) = server.jobs.values()
+        assert job["service_account"] == (account or "pipeline-runner")
+        assert "unchanged" in apply(send, schedule(NIGHTLY, service_account=account))[1]
+    assert apply(send, schedule())[0] == 0 and not server.jobs
+
+
 def test_what_is_no_longer_in_the_file_is_removed_and_others_stay(server, send, schedule):
     apply(send, schedule(NIGHTLY, WEEKLY))
     apply(send, schedule({"name": "theirs", "cron": "0 0 1 * * *"}, owner="others"))
