@@ -89,6 +89,7 @@ def _hand_order(task: PipelineTask, profile: Profile, reference: Callable[[str],
         selectors=train.selectors,
         tolerations=[toleration(text) for text in train.tolerations],
         env=env,
+        pull_secrets=list(profile.pull_secrets),
     )
     task.set_env_variable(ORDER, order.written())
     for variable, path in {"POD_NAME": "metadata.name", "POD_UID": "metadata.uid", "NAMESPACE": "metadata.namespace"}.items():

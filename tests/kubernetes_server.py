@@ -31,10 +31,12 @@ PODS = re.compile(r"/api/v1/namespaces/raro/pods(?:/([\w-]+)/log)?")
 
 class Kubernetes:
     """jobs: those that stand. seen: (method, name) of every request. answers: codes given before anything is looked at.
-    suspended: seconds for which a queue holds a new job."""
+    suspended: seconds for which a queue holds a new job. held: {rank: its pod's status, None where it has no pod} of nodes that
+    do not come."""
 
     def __init__(self, place: Path):
         self.place, self.suspended = place, 0.0
+        self.held: dict[int, dict[str, Any] | None] = {}
         self.jobs: dict[str, dict[str, Any]] = {}
         self.nodes: dict[str, list[subprocess.Popen]] = {}
         self.created: list[dict[str, Any]] = []
@@ -56,7 +58,7 @@ class Kubernetes:
         given = {"PET_NNODES": trainer["numNodes"], "PET_NPROC_PER_NODE": trainer["numProcPerNode"]}
         given |= {"PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": port, "OMP_NUM_THREADS": 1}
         self.nodes[name] = []
-        for rank in range(trainer["numNodes"]):
+        for rank in sorted(set(range(trainer["numNodes"])) - set(self.held)):
             environment = {key: value for key, value in os.environ.items() if not key.startswith("RARO_")}
             environment |= plain | {key: str(value) for key, value in given.items()} | {"PET_NODE_RANK": str(rank)}
             with open(self.log(name, rank), "w", encoding="utf-8") as log:
@@ -78,7 +80,7 @@ class Kubernetes:
             told = [condition("Suspended", "the queue is full")]
         elif any(codes):
             told = [condition("Failed", f"node {next(i for i, code in enumerate(codes) if code)} ended badly")]
-        elif all(code == 0 for code in codes):
+        elif not self.held and all(code == 0 for code in codes):
             told = [condition("Complete", "")]
         return {key: value for key, value in job.items() if key != "began"} | {"status": {"conditions": told}}
 
@@ -91,14 +93,18 @@ class Kubernetes:
 
     def pods(self, selector: str) -> list[dict[str, Any]]:
         name = re.search(r"jobset-name=([\w-]+)", selector)[1]
-        nodes = self.nodes.get(name, [])[:1]
+        if name not in self.nodes:
+            return []
         phases = {None: "Running", 0: "Succeeded"}
+        ranks = sorted(set(range(len(self.nodes[name]) + len(self.held))) - set(self.held))
+        found = {rank: {"phase": phases.get(node.poll(), "Failed")} for rank, node in zip(ranks, self.nodes[name], strict=True)}
+        found |= {rank: {"phase": "Pending", **status} for rank, status in self.held.items() if status is not None}
+        if "job-completion-index=0" in selector:
+            found = {rank: status for rank, status in found.items() if rank == 0}
+        now = datetime.now(UTC).isoformat()
         return [
-            {
-                "metadata": {"name": f"{name}-node-0-0", "creationTimestamp": datetime.now(UTC).isoformat()},
-                "status": {"phase": phases.get(node.poll(), "Failed")},
-            }
-            for node in nodes
+            {"metadata": {"name": f"{name}-node-0-{rank}", "creationTimestamp": now}, "status": status}
+            for rank, status in sorted(found.items())
         ]
 
     def lines(self, pod: str) -> Iterator[bytes]:

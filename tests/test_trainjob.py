@@ -42,6 +42,7 @@ ORDER = trainjob.Order(
     queue="team",
     selectors={"pool": "h100"},
     tolerations=[{"key": "nvidia.com/gpu", "effect": "NoSchedule", "operator": "Exists"}],
+    pull_secrets=["house-registry"],
 )
 GREET = ["python3", "-c", "import os; print('node', os.environ['PET_NODE_RANK'], 'of', os.environ['PET_NNODES'])"]
 SLEEP = ["python3", "-c", "import time; print('up', flush=True); time.sleep(120)"]
@@ -83,6 +84,7 @@ def test_the_manifest_says_what_the_profile_says(monkeypatch, tmp_path):
     assert node["name"] == "node" and node["template"]["spec"]["template"]["spec"] == {
         "nodeSelector": {"pool": "h100"},
         "tolerations": ORDER.tolerations,
+        "imagePullSecrets": [{"name": "house-registry"}],
     }
 
 
@@ -96,6 +98,7 @@ light: {cpu: "2", memory: 8Gi}
 train: {nodes: 2, image: raro-cuda, gpus: 8, shm: 16Gi, cpu: "64", memory: 512Gi, queue: team, selectors: {pool: h100},
         tolerations: ["nvidia.com/gpu:NoSchedule"]}
 secrets: {AWS_ACCESS_KEY_ID: raro-store/access-key}
+pull_secrets: [house-registry]
 """
 
 
@@ -147,6 +150,22 @@ def test_the_runtime_fits_what_the_job_refers_to_and_is_locked_down():
     assert volumes[mounted["/dev/shm"]]["emptyDir"]["medium"] == "Memory"
 
 
+def test_the_role_allows_what_is_asked_for_and_no_more(server, tmp_path, monkeypatch):
+    role = next(yaml.safe_load_all((ROOT / "k8s" / "trainer" / "rbac.yaml").read_text(encoding="utf-8")))
+    allowed = {(verb, what) for rule in role["rules"] for what in rule["resources"] for verb in rule["verbs"]}
+    monkeypatch.setattr(trainjob, "LATE", 0.3)
+    trainjob.train(ORDER, tmp_path, ["python3", "-c", "import time; time.sleep(2)"], 2)
+    job = trainjob.name_of(tmp_path)
+    verbs = {
+        ("POST", "trainjobs"): ("create", "trainjobs"),
+        ("GET", job): ("get", "trainjobs"),
+        ("DELETE", job): ("delete", "trainjobs"),
+        ("GET", "pods"): ("list", "pods"),
+        ("GET", "log"): ("get", "pods/log"),
+    }
+    assert {verbs[asked] for asked in server.seen} == allowed
+
+
 # --------------------------------------------------------------------------------------------------------- launched and watched
 
 
@@ -177,6 +196,33 @@ def test_a_queue_is_waited_for(server, tmp_path, capfd):
     trainjob.train(ORDER, tmp_path, GREET, 2)
     said = capfd.readouterr().out
     assert said.index(": suspended") < said.index(": complete")
+
+
+def test_nodes_that_do_not_come_are_told_of_once(server, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(trainjob, "LATE", 0.3)
+    waiting = {"reason": "ImagePullBackOff", "message": 'Back-off pulling image\n "raro-cuda"'}
+    pulls = {"containerStatuses": [{"name": "node", "image": "", "imageID": "", "ready": False, "restartCount": 0}]}
+    pulls["containerStatuses"][0]["state"] = {"waiting": waiting}
+    full = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes are available"}
+    server.held = {1: {"conditions": [full]}, 2: pulls, 3: {"conditions": [full]}, 4: {}, 5: None}
+    name = trainjob.name_of(tmp_path)
+    threading.Timer(2.0, lambda: server.delete(name)).start()
+    with pytest.raises(ServiceFailed, match="was deleted by somebody else"):
+        trainjob.train(dataclasses.replace(ORDER, nodes=6), tmp_path, SLEEP, 6)
+    _, _, said = capfd.readouterr().out.partition(f"TrainJob {name}: created\n")
+    assert [line for line in said.splitlines() if line != "up"] == [
+        f"TrainJob {name}: 5 pods of 6 nodes exist",
+        f"  {name}-node-0-1 and 1 more: Unschedulable: 0/3 nodes are available",
+        f'  {name}-node-0-2: ImagePullBackOff: Back-off pulling image "raro-cuda"',
+        f"  {name}-node-0-4: no reason is told",
+        f"  the others: kubectl -n raro describe jobs -l jobset.sigs.k8s.io/jobset-name={name}",
+    ]
+
+
+def test_nodes_that_all_came_are_not_spoken_of(server, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(trainjob, "LATE", 0.3)
+    trainjob.train(ORDER, tmp_path, ["python3", "-c", "import time; time.sleep(1)"], 2)
+    assert "exist" not in capfd.readouterr().out and ("GET", "pods") in server.seen
 
 
 def test_a_job_that_somebody_deletes_is_worth_another_try(server, tmp_path):

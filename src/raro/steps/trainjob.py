@@ -14,33 +14,31 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import BadInput, RaroError, ServiceFailed
 from ..storage import digest_text
+from .trainer_api import GROUP, OF_JOB, VERSION, Cluster
 
 VARIABLE = "RARO_TRAINJOB"  # the Order as JSON, in the environment of a task that shall launch one
-GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
 RUN = "raro.run"
 POLL = 5.0  # seconds between two looks
 PATIENCE = 900.0  # seconds of silence from Kubernetes after which the task gives up; its next try goes on
 GONE = 120.0  # seconds for a deleted job to be gone
-REMEDIES = {
-    403: "give the pods' service account the role raro-trainer (k8s/trainer)",
-    404: "install Kubeflow Trainer v2, or set train.nodes to 1 in the profile",
-    422: "see what the installed version of Kubeflow Trainer takes",
-}
+LATE = 300.0  # seconds after which it is told once which nodes are not there and why
 
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What a run asks for. gpu: resource name of the accelerator. tolerations, env: every node's, as Kubernetes writes them."""
+    """What a run asks for. gpu: resource name of the accelerator. tolerations, env: every node's, as Kubernetes writes them.
+    pull_secrets: names of what opens the image's registry."""
 
     runtime: str
     image: str
@@ -53,6 +51,7 @@ class Order:
     selectors: dict[str, str] = field(default_factory=dict)
     tolerations: list[dict[str, str]] = field(default_factory=list)
     env: list[dict[str, Any]] = field(default_factory=list)
+    pull_secrets: list[str] = field(default_factory=list)
 
     @classmethod
     def given(cls) -> Order | None:
@@ -85,7 +84,8 @@ def manifest(order: Order, run: Path, command: list[str], processes: int) -> dic
     labels = {"app.kubernetes.io/part-of": "raro", RUN: name_of(run)}
     labels |= {"kueue.x-k8s.io/queue-name": order.queue} if order.queue else {}
     wanted = {"cpu": order.cpu, "memory": order.memory} | ({order.gpu: str(order.gpus)} if order.gpus else {})
-    pod_spec = {"nodeSelector": order.selectors, "tolerations": order.tolerations}
+    pod_spec: dict[str, Any] = {"nodeSelector": order.selectors, "tolerations": order.tolerations}
+    pod_spec |= {"imagePullSecrets": [{"name": one} for one in order.pull_secrets]} if order.pull_secrets else {}
     placed = {"replicatedJobs": [{"name": "node", "template": {"spec": {"template": {"spec": pod_spec}}}}]}
     return {
         "apiVersion": f"{GROUP}/{VERSION}",
@@ -106,59 +106,6 @@ def manifest(order: Order, run: Path, command: list[str], processes: int) -> dic
     }
 
 
-class Cluster:
-    """Kubernetes' API as this task may use it: TrainJobs of its own namespace, and their pods' logs."""
-
-    def __init__(self) -> None:
-        from kubernetes import client, config
-
-        try:
-            if file := os.environ.get("KUBECONFIG"):
-                config.load_kube_config(file)
-            else:
-                config.load_incluster_config()
-        except config.ConfigException as error:
-            raise BadInput("this task knows no Kubernetes to train on", "run it in a pod, or set KUBECONFIG") from error
-        self._jobs, self._pods = client.CustomObjectsApi(), client.CoreV1Api()
-        place = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-        self.namespace = os.environ.get("RARO_NAMESPACE") or (place.read_text().strip() if place.is_file() else "default")
-        self._which = {"group": GROUP, "version": VERSION, "namespace": self.namespace, "plural": PLURAL}
-
-    def create(self, body: Mapping[str, Any]) -> None:
-        """Raises BadInput where it is refused."""
-        with _speaking(body["metadata"]["name"]):
-            self._jobs.create_namespaced_custom_object(**self._which, body=body, _request_timeout=30)
-
-    def get(self, name: str) -> dict[str, Any] | None:
-        """The job; None where there is none."""
-        with _speaking(name, missing=True):
-            return self._jobs.get_namespaced_custom_object(**self._which, name=name, _request_timeout=30)
-        return None
-
-    def delete(self, name: str) -> None:
-        """Deletes it and its pods; one that is gone is no failure."""
-        with _speaking(name, missing=True):
-            options = {"propagation_policy": "Foreground", "_request_timeout": 30}
-            self._jobs.delete_namespaced_custom_object(**self._which, name=name, **options)
-
-    def first_pod(self, name: str) -> Any | None:
-        """The pod of the job's node 0, once it runs or has run."""
-        labels = f"jobset.sigs.k8s.io/jobset-name={name},batch.kubernetes.io/job-completion-index=0"
-        with _speaking(name):
-            pods = self._pods.list_namespaced_pod(self.namespace, label_selector=labels, _request_timeout=30).items
-        started = [pod for pod in pods if pod.status.phase in ("Running", "Succeeded", "Failed")]
-        return max(started, key=lambda pod: pod.metadata.creation_timestamp, default=None)
-
-    def log(self, pod: str, seconds: int | None) -> Iterator[str]:
-        """Lines of a pod's log while it goes on; seconds: only those of the last ones."""
-        since = {"since_seconds": seconds} if seconds else {}
-        with _speaking(pod):
-            answer = self._pods.read_namespaced_pod_log(pod, self.namespace, follow=True, _preload_content=False, **since)
-        with contextlib.closing(answer):
-            for line in answer:
-                yield line.decode("utf-8", "replace").rstrip("\n")
-
-
 def train(order: Order, run: Path, command: list[str], processes: int) -> None:
     """Creates the job and waits for its end. Raises ServiceFailed where it failed or Kubernetes is silent, BadInput where it is
     refused, KeyboardInterrupt where this task is stopped; the job is gone in each case."""
@@ -169,7 +116,7 @@ def train(order: Order, run: Path, command: list[str], processes: int) -> None:
     try:
         cluster.create(body)
         threading.Thread(target=_print_log, args=(cluster, name, over), daemon=True).start()
-        _wait(cluster, name)
+        _wait(cluster, name, order.nodes)
     finally:
         over.set()
         with contextlib.suppress(RaroError):  # what happened before is what is told
@@ -194,8 +141,8 @@ def _take_away(cluster: Cluster, name: str) -> None:
         found = cluster.get(name)
 
 
-def _wait(cluster: Cluster, name: str) -> None:
-    heard, told = time.monotonic(), ""
+def _wait(cluster: Cluster, name: str, nodes: int) -> None:
+    heard, told, late = time.monotonic(), "", math.inf
     while True:
         try:
             found = cluster.get(name)
@@ -209,8 +156,11 @@ def _wait(cluster: Cluster, name: str) -> None:
             raise ServiceFailed(f"the TrainJob '{name}' was deleted by somebody else", "the next try goes on where it was")
         state, why = _state(found)
         if state != told:
-            told = state
+            told, late = state, time.monotonic() + LATE
             print(f"TrainJob {name}: {state.lower()}", flush=True)
+        if state == "Created" and time.monotonic() > late:
+            late = math.inf
+            _tell_missing(cluster, name, nodes)
         if state == "Complete":
             return
         if state == "Failed":
@@ -228,6 +178,33 @@ def _state(job: Mapping[str, Any]) -> tuple[str, str]:
     return "Created", ""
 
 
+def _tell_missing(cluster: Cluster, name: str, nodes: int) -> None:
+    """Prints how many of the nodes' pods exist and why some wait, for people: nothing fails because of it."""
+    with contextlib.suppress(RaroError):
+        pods = cluster.pods(name)
+        waiting: dict[str, list[str]] = {}
+        for pod in pods:
+            if pod.status.phase == "Pending":
+                waiting.setdefault(_why(pod), []).append(pod.metadata.name)
+        if waiting or len(pods) < nodes:
+            print(f"TrainJob {name}: {len(pods)} pods of {nodes} nodes exist", flush=True)
+        for why, names in waiting.items():
+            more = f" and {len(names) - 1} more" if names[1:] else ""
+            print(f"  {names[0]}{more}: {why}", flush=True)
+        if len(pods) < nodes:
+            print(f"  the others: kubectl -n {cluster.namespace} describe jobs -l {OF_JOB}={name}", flush=True)
+
+
+def _why(pod: Any) -> str:
+    """Why a pod waits, as its node or the scheduler says it."""
+    containers = [*(pod.status.init_container_statuses or ()), *(pod.status.container_statuses or ())]
+    told = [one.state.waiting for one in containers if one.state and one.state.waiting]
+    told += [one for one in pod.status.conditions or () if (one.type, one.status) == ("PodScheduled", "False")]
+    return (
+        " ".join(f"{told[0].reason}: {told[0].message or ''}".split())[:200].removesuffix(":") if told else "no reason is told"
+    )
+
+
 def _print_log(cluster: Cluster, name: str, over: threading.Event) -> None:
     """Prints node 0's log, for people: a stream that breaks is taken up again where it was, and nothing fails because of it."""
     heard: dict[str, float] = {}  # when something was last heard of each pod
@@ -242,26 +219,3 @@ def _print_log(cluster: Cluster, name: str, over: threading.Event) -> None:
             for line in lines:
                 print(line, flush=True)
                 heard[pod.metadata.name] = time.monotonic()
-
-
-@contextlib.contextmanager
-def _speaking(what: str, missing: bool = False) -> Iterator[None]:
-    """Around one request: what goes wrong is told in our words. missing: 404 is an answer."""
-    from kubernetes.client import ApiException
-    from urllib3.exceptions import HTTPError
-
-    try:
-        yield
-    except ApiException as error:
-        if missing and error.status == 404:
-            return
-        try:
-            said = json.loads(error.body)["message"]
-        except (TypeError, ValueError, KeyError):
-            said = str(error.reason)
-        line = f"Kubernetes refuses '{what}' ({error.status}): {' '.join(said.split())[:200]}"
-        if error.status in (401, 409, 429) or error.status >= 500:
-            raise ServiceFailed(line, "the next try may be heard") from error
-        raise BadInput(line, REMEDIES.get(error.status, "correct what it names")) from error
-    except HTTPError as error:
-        raise ServiceFailed(f"Kubernetes does not answer: {type(error).__name__}", "see the cluster's API server") from error
