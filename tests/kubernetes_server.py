@@ -32,10 +32,10 @@ PODS = re.compile(r"/api/v1/namespaces/raro/pods(?:/([\w-]+)/log)?")
 class Kubernetes:
     """jobs: those that stand. seen: (method, name) of every request. answers: codes given before anything is looked at.
     suspended: seconds for which a queue holds a new job. held: {rank: its pod's status, None where it has no pod} of nodes that
-    do not come."""
+    do not come. unknown: a field of a job's spec that the installed Trainer lacks."""
 
     def __init__(self, place: Path):
-        self.place, self.suspended = place, 0.0
+        self.place, self.suspended, self.unknown = place, 0.0, ""
         self.held: dict[int, dict[str, Any] | None] = {}
         self.jobs: dict[str, dict[str, Any]] = {}
         self.nodes: dict[str, list[subprocess.Popen]] = {}
@@ -143,6 +143,9 @@ def kubernetes_server(place: Path) -> Iterator[Kubernetes]:
             if job and self.command == "POST":
                 if body["metadata"]["name"] in state.jobs:
                     return self._answer(409, {"message": "already exists"})
+                if state.unknown in body["spec"] and parse_qs(path.query).get("fieldValidation") == ["Strict"]:
+                    return self._answer(400, {"message": f'strict decoding error: unknown field "spec.{state.unknown}"'})
+                body["spec"].pop(state.unknown, None)
                 state.create(body)
                 return self._answer(201, body)
             if job and self.command == "DELETE":

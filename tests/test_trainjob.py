@@ -135,8 +135,11 @@ def test_what_cannot_be_on_many_nodes_is_refused_before_anything_is_sent(tmp_pat
 def test_the_runtime_fits_what_the_job_refers_to_and_is_locked_down():
     (runtime,) = yaml.safe_load_all((ROOT / "k8s" / "trainer" / "runtime.yaml").read_text(encoding="utf-8"))
     assert runtime["metadata"]["name"] == profile.Machine().runtime
+    assert runtime["spec"]["mlPolicy"]["torch"] == {}  # numProcPerNode went when runtimePatches came, with Trainer 2.2
     (node,) = runtime["spec"]["template"]["spec"]["replicatedJobs"]
     assert node["template"]["metadata"]["labels"] == {"trainer.kubeflow.org/trainjob-ancestor-step": "trainer"}
+    labels = node["template"]["spec"]["template"]["metadata"]["labels"]
+    assert labels["sidecar.istio.io/inject"] == "false"  # a node whose sidecar goes on never ends
     pod = node["template"]["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     assert node["name"] == container["name"] == "node"  # the names that Trainer and our patch look for
@@ -253,13 +256,26 @@ def test_what_an_earlier_try_left_is_taken_away_and_a_strangers_is_not(server, t
 
 @pytest.mark.parametrize(
     ("code", "kind", "remedy"),
-    [(403, BadInput, "the role raro-trainer"), (404, BadInput, "install Kubeflow Trainer v2"), (409, ServiceFailed, "")],
+    [
+        (400, BadInput, "install Kubeflow Trainer 2.2 or later"),
+        (403, BadInput, "the role raro-trainer"),
+        (404, BadInput, "install Kubeflow Trainer 2.2 or later"),
+        (409, ServiceFailed, ""),
+    ],
 )
 def test_what_kubernetes_refuses(server, tmp_path, code, kind, remedy):
     server.answers = [200, code]
     with pytest.raises(kind, match=f"Kubernetes refuses 'raro-train-[0-9a-f]+' \\({code}\\)") as refusal:
         trainjob.train(ORDER, tmp_path, GREET, 2)
     assert remedy in refusal.value.remedy and not server.jobs
+
+
+def test_an_older_trainer_refuses_what_it_would_drop(server, tmp_path):
+    """Without being asked to be strict, Kubernetes drops an unknown field with a warning, and the nodes run anywhere."""
+    server.unknown = "runtimePatches"
+    with pytest.raises(BadInput, match=r"\(400\): strict decoding error: unknown field \"spec.runtimePatches\""):
+        trainjob.train(ORDER, tmp_path, GREET, 2)
+    assert not server.created
 
 
 def test_without_a_cluster(tmp_path, monkeypatch):

@@ -16,9 +16,10 @@ from ..errors import BadInput, ServiceFailed
 GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
 OF_JOB = "jobset.sigs.k8s.io/jobset-name"  # the label by which a job's pods are found
 REMEDIES = {
+    400: "install Kubeflow Trainer 2.2 or later: an older one does not know what it names",
     403: "give the pods' service account the role raro-trainer (k8s/trainer)",
-    404: "install Kubeflow Trainer v2, or set train.nodes to 1 in the profile",
-    422: "see what the installed version of Kubeflow Trainer takes",
+    404: "install Kubeflow Trainer 2.2 or later, or set train.nodes to 1 in the profile",
+    422: "see what the installed version of Kubeflow Trainer takes; 2.2 or later is needed",
 }
 
 
@@ -43,7 +44,8 @@ class Cluster:
     def create(self, body: Mapping[str, Any]) -> None:
         """Raises BadInput where it is refused."""
         with _speaking(body["metadata"]["name"]):
-            self._jobs.create_namespaced_custom_object(**self._which, body=body, _request_timeout=30)
+            # Strict: an older Trainer would drop what it does not know, and place the nodes anywhere.
+            self._jobs.create_namespaced_custom_object(**self._which, body=body, field_validation="Strict", _request_timeout=30)
 
     def get(self, name: str) -> dict[str, Any] | None:
         """The job; None where there is none."""

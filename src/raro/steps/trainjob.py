@@ -1,4 +1,4 @@
-"""Training on many nodes: a TrainJob of Kubeflow Trainer v2 that this task creates, watches and takes away again.
+"""Training on many nodes: a TrainJob of Kubeflow Trainer (2.2 or later) that this task creates, watches and takes away again.
 
 The task itself is light: it holds no GPU and waits, however long the nodes take to come (a queue may hold them for days). What
 node 0 prints is printed here. The job is deleted when it has succeeded, when it has failed, and when this task is stopped.
