@@ -34,7 +34,7 @@ class Machine:
     memory: str = doc("4Gi", "memory; /dev/shm and /tmp count towards it")
     gpu: str = doc("nvidia.com/gpu", "resource name of the accelerator, a MIG slice too: nvidia.com/mig-3g.40gb")
     gpus: int = doc(0, "how many of them; resources.processes of the run's configuration may not be more", low=0)
-    nodes: int = doc(1, "of train: so many of this machine, in a TrainJob of Kubeflow Trainer v2 (k8s/trainer)", low=1)
+    nodes: int = doc(1, "of train: so many of this machine, in a TrainJob of Kubeflow Trainer 2.2 (k8s/trainer)", low=1)
     runtime: str = doc("raro-torch", "the ClusterTrainingRuntime of those nodes, which says what they mount")
     shm: str = doc("", "/dev/shm, in memory: processes that train together exchange tensors there")
     tmp: str = doc("4Gi", "/tmp, on the node's disk: the one writable place of the image")
@@ -103,6 +103,9 @@ def _faults(profile: Profile) -> Iterator[tuple[str, str]]:
     for variable, place in {**profile.secrets, **profile.settings}.items():
         if not re.fullmatch(r"[a-z0-9.-]+/[\w.-]+", place):
             yield f"{variable}: '{place}' is not NAME/KEY", "secrets stand in the cluster; the profile only says where"
+    told = {variable.upper() for variable in (*profile.secrets, *profile.settings)}
+    if told & {"HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"} and "NO_PROXY" not in told:
+        yield "a proxy and no NO_PROXY", "name one: Kubeflow's launcher, in the same container, must not ask the proxy"
     for name in ("light", *COSTLY):
         machine: Machine = getattr(profile, name)
         for key in ("cpu", "memory", "shm", "tmp"):

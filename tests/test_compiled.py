@@ -195,6 +195,8 @@ def test_a_profile_of_ones_own(tmp_path):
         ("light: {tolerations: gpu}", "must be a list"),
         ("light: {backoff: soon}", "light.backoff 'soon' is not a duration"),
         ("secrets: {TOKEN: hunter2}", "TOKEN: 'hunter2' is not NAME/KEY"),
+        ("settings: {HTTPS_PROXY: raro-settings/https-proxy}", "a proxy and no NO_PROXY"),
+        ("secrets: {https_proxy: raro-proxy/url}", "a proxy and no NO_PROXY"),
         ("user: 0", "must be at least 1"),
         ("train: [", "is not valid YAML"),
     ],

@@ -105,6 +105,20 @@ def test_uploads_go_through_the_proxy_and_ask_for_the_houses_key(monkeypatch, tm
         assert sent["x-amz-server-side-encryption-aws-kms-key-id"] == "key-of-the-house"
 
 
+def test_mlflows_own_uploads_ask_for_the_houses_key(monkeypatch, tmp_path):
+    """What its server does with an artifact, from the variable that k8s/base/mlflow.yaml hands it."""
+    from mlflow.store.artifact.s3_artifact_repo import S3ArtifactRepository
+
+    (tmp_path / "report.html").write_text("one")
+    with listener() as house:
+        monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", house.url)
+        monkeypatch.setenv("MLFLOW_S3_UPLOAD_EXTRA_ARGS", KMS)
+        S3ArtifactRepository("s3://bucket/mlflow").log_artifact(str(tmp_path / "report.html"))
+    (headers,) = (headers for path, headers in house.heard if path == "/bucket/mlflow/report.html")
+    sent = {name.lower(): value for name, value in headers.items()}
+    assert sent["x-amz-server-side-encryption-aws-kms-key-id"] == "key-of-the-house"
+
+
 @pytest.mark.parametrize("text", ["aws:kms", '{"ACL": "public-read"}', '{"SSEKMSKeyId": 3}', "[]"])
 def test_what_asks_for_something_else_is_refused(monkeypatch, text):
     monkeypatch.setenv("MLFLOW_S3_UPLOAD_EXTRA_ARGS", text)

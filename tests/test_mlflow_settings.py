@@ -6,6 +6,7 @@ What differs: no container, workers are one, and the store is never asked for an
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import shutil
@@ -74,7 +75,8 @@ def deployed(place: Path, port: int = 0, image: str = "", **more: str) -> Iterat
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     auth = place / "basic_auth.ini"
     auth.write_text(settings["data"]["basic_auth.ini"])
-    given = {variable["name"]: variable.get("value", f"the-{variable['name'].lower()}") for variable in container["env"]}
+    told = [one for one in container["env"] if not one.get("valueFrom", {}).get("configMapKeyRef", {}).get("optional")]
+    given = {variable["name"]: variable.get("value", f"the-{variable['name'].lower()}") for variable in told}
     given |= {"NAMESPACE": "raro", "POD_IP": "127.0.0.2", **more}
     port = port or free_port()
     arguments = [re.sub(r"\$\((\w+)\)", lambda found: given[found[1]], word) for word in container["args"]]
@@ -107,9 +109,12 @@ def address(tmp_path_factory):
         yield found
 
 
-def ask(url: str, host: str, user: tuple[str, str] | None = None) -> int:
-    """The status of an answer; 0 where there is none."""
+def ask(url: str, host: str, user: tuple[str, str] | None = None, body: dict[str, str] | None = None) -> int:
+    """The status of an answer; 0 where there is none. body: what is posted."""
     request = Request(url, headers={"Host": host})
+    if body:
+        request.data = json.dumps(body).encode()
+        request.add_header("Content-Type", "application/json")
     if user:
         request.add_header("Authorization", "Basic " + base64.b64encode(":".join(user).encode()).decode())
     try:
@@ -130,3 +135,18 @@ def test_only_its_own_names_and_only_with_a_password(address):
     assert ask(listing, "mlflow.example.org", admin) == 403
     assert ask(listing, "mlflow:5000", (admin[0], "wrong")) == 401
     assert ask(f"{address}/health", "127.0.0.2:5000") == 200  # as the kubelet asks
+
+
+def test_the_account_of_the_docs_may_edit_what_it_makes_and_nothing_else(address):
+    text = (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
+    body, path = re.search(r"^curl --user admin .*-d '(.+?)' localhost:5000(\S+)$", text, re.MULTILINE).groups()
+    admin = ("the-mlflow_auth_admin_username", "the-mlflow_auth_admin_password")
+    account = {**json.loads(body), "password": "long-enough-for-MLflow"}
+    assert ask(f"{address}{path}", "localhost:5000", admin, account) == 200
+    raro, api = tuple(account.values()), f"{address}/api/2.0/mlflow"
+    for kind, name in (("experiments", "raro"), ("registered-models", "raro")):
+        assert ask(f"{api}/{kind}/create", "localhost:5000", raro, {"name": name}) == 200
+    assert ask(f"{api}/runs/create", "localhost:5000", raro, {"experiment_id": "1"}) == 200
+    version = {"name": "raro", "source": "s3://raro/models/one"}
+    assert ask(f"{api}/model-versions/create", "localhost:5000", raro, version) == 200
+    assert ask(f"{api}/runs/create", "localhost:5000", raro, {"experiment_id": "0"}) == 403
