@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial, reduce
+from itertools import islice
 from typing import Any
 
-from ..game.rewards import critic_reward
+from ..game.rewards import critic_reward, policy_reward
 from ..game.verdicts import together
 from ..records import Chances, Sample
 
@@ -63,6 +64,29 @@ def critic_figures(judged: Sequence[Sequence], samples: Sequence[Sample], tau_cr
     for name in ("expert", "policy", "tie", "malformed"):
         figures[f"critic/{name}"] = share((j.outcome for j in fresh), lambda o, name=name: o == name)
     return _defined(figures)
+
+
+def transcripts(
+    answers: Sequence, judged: Sequence[Sequence], step: int, tau_pol: float, most: int = 4
+) -> list[dict[str, Any]]:
+    """A few fresh pairs of a step, whole, for people to read. Their step counts from 1, as the figures' does."""
+    paying = (group for group in judged if group[0].pair.age == 0 and group[0].pair.rollout_id >= 0)
+    return [
+        {
+            "step": step + 1,
+            "question": group[0].pair.question,
+            "expert": group[0].pair.expert,
+            "policy": group[0].pair.policy,
+            "policy_thought": answers[group[0].pair.rollout_id].thought,
+            "expert_first": group[0].pair.expert_first,
+            "verdict": group[0].verdict,
+            "outcome": group[0].outcome,
+            "critic_thought": group[0].thought,
+            "policy_reward": policy_reward([j.chances for j in group], tau_pol),
+            "age": group[0].pair.age,
+        }
+        for group in islice(paying, most)
+    ]
 
 
 def _defined(figures: dict[str, float | None]) -> dict[str, float]:

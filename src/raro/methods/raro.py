@@ -35,7 +35,7 @@ from ..learning.update import Learner, Stream
 from ..records import Demonstration, Pair, Sample
 from ..rollout.engine import Engine
 from . import judgements
-from .figures import critic_figures, policy_figures, said_of_rollouts
+from .figures import critic_figures, policy_figures, said_of_rollouts, transcripts
 from .judgements import Judgement
 from .method import Answer, Method, passed
 from .probes import Probes
@@ -77,8 +77,6 @@ class Raro(Method):
         self.begin()
         opened = 0 if settings.gate <= 0 else self.gate.step_opened
         tau_crit = controllers.ramp(step, opened, settings.tau_ramp, settings.tau_crit, settings.tau_start)
-        if playing and not self.probes.older:
-            self.probes.look_back(self.engine, self.critic, step - 1, None)  # where the policy starts from
         answers = self.answer(self.draw(step), step)
         fresh = self.pair(answers, step)
         trained, others, earlier = self.shared_out(fresh, step)
@@ -96,25 +94,20 @@ class Raro(Method):
             "policy": self.stream("policy", settings.lambda_pol, settings.kl_pol if playing else settings.kl_held),
             "critic": self.stream("critic", damped, settings.kl_crit),
         }
-        probed = {} if self.own else self.probes.angle(self.learner, samples, streams, self.loss(), step)
-        if playing:
-            probed |= self.probes.retest(self.critic, judged, self.judged_as(answers), earned, step, self.gate.step_opened)
-        learned = self.learn(samples, streams, step)
-        probed |= self.probes.health(self.critic, step)
-        if playing and passed(before, self.progress(step + 1), settings.snapshots):
-            probed |= self.probes.look_back(self.engine, self.critic, step, learned.get("policy/kl"))
-        probed |= self.probes.taken()
+        figures = self.probed_before(answers, judged, earned, samples, streams, step)
+        figures |= self.learn(samples, streams, step)
+        figures |= self.probed_after(before, figures.get("policy/kl"), step)
         self.replay.add([Replayed(step, a.item, a.text) for a in answers if a.text is not None])
         named = [j.outcome for group in judged for j in group if j.pair.age == 0]
         self.gate.observe(step, named.count("expert"), named.count("policy"))
-        figures = policy_figures(answers, earned, samples) | critic_figures(judged, samples, tau_crit) | learned | probed
+        figures |= policy_figures(answers, earned, samples) | critic_figures(judged, samples, tau_crit)
         figures |= {
             "game/gate_share": self.gate.share,
             "game/gate_open": float(playing),
             "game/tau_crit": tau_crit,
             "game/replay_size": float(len(self.replay)),
         }
-        return figures, self.transcripts(step, answers, [*judged, *before_earlier])
+        return figures, transcripts(answers, [*judged, *before_earlier], step, settings.tau_pol)
 
     def pair(self, answers: Sequence[Answer], step: int) -> list[Pair]:
         """Each well-formed answer that is judged beside its expert's."""
@@ -180,6 +173,30 @@ class Raro(Method):
             figures |= self.update([s for s in samples if s.stream == role], {role: streams[role]}, step, learner=learner)
         return figures
 
+    def probed_before(
+        self,
+        answers: Sequence[Answer],
+        judged: Sequence[Sequence[Judgement]],
+        earned: Sequence[float | None],
+        samples: Sequence[Sample],
+        streams: dict[str, Stream],
+        step: int,
+    ) -> dict[str, float]:
+        """What is looked at while the weights are still those that played."""
+        found = {} if self.own else self.probes.angle(self.learner, samples, streams, self.loss(), step)
+        if self.gate.open:
+            if not self.probes.older:
+                self.probes.look_back(self.engine, self.critic, step - 1, None)  # where the policy starts from
+            found |= self.probes.retest(self.critic, judged, self.judged_as(answers), earned, step, self.gate.step_opened)
+        return found
+
+    def probed_after(self, before: float, kl: float | None, step: int) -> dict[str, float]:
+        """What is looked at once they are new. before: the progress when the step began. kl: of the policy."""
+        found = self.probes.health(self.critic, step)
+        if self.gate.open and passed(before, self.progress(step + 1), self.config.raro.snapshots):
+            found |= self.probes.look_back(self.engine, self.critic, step, kl)
+        return found | self.probes.taken()
+
     def earned(self, answers: Sequence[Answer], judged: Sequence[Sequence[Judgement]], step: int) -> list[float | None]:
         """What each answer earns: the mean over the verdicts on its pair, 0 where it is malformed; None where it is filtered or
         was not judged."""
@@ -230,31 +247,6 @@ class Raro(Method):
         for judgement in itertools.chain.from_iterable(judged):
             groups.setdefault(judgement.pair.question if judgement.pair.age == 0 else None, []).append(judgement)
         return list(groups.values())
-
-    def transcripts(
-        self, step: int, answers: Sequence[Answer], judged: Sequence[Sequence[Judgement]], most: int = 4
-    ) -> list[dict]:
-        """A few fresh pairs of this step, whole, for people to read. Their step counts from 1, as the figures' does."""
-        rows = []
-        paying = (group for group in judged if group[0].pair.age == 0 and group[0].pair.rollout_id >= 0)
-        for group in itertools.islice(paying, most):
-            judgement = group[0]
-            rows.append(
-                {
-                    "step": step + 1,
-                    "question": judgement.pair.question,
-                    "expert": judgement.pair.expert,
-                    "policy": judgement.pair.policy,
-                    "policy_thought": answers[judgement.pair.rollout_id].thought,
-                    "expert_first": judgement.pair.expert_first,
-                    "verdict": judgement.verdict,
-                    "outcome": judgement.outcome,
-                    "critic_thought": judgement.thought,
-                    "policy_reward": rewards.policy_reward([j.chances for j in group], self.config.raro.tau_pol),
-                    "age": judgement.pair.age,
-                }
-            )
-        return rows
 
     def select(
         self, snapshots: Snapshots, held_out: Sequence[Demonstration], progress: Tick = None, alarmed: int | None = None
