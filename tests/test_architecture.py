@@ -14,7 +14,7 @@ FLOORS = [
     {"errors", "typed"},
     {"settings"},
     {"records", "config"},
-    {"text", "memory", "storage", "data", "solver", "s3", "s3_client", "s3_records"},
+    {"text", "memory", "storage", "shared", "data", "solver", "s3", "s3_client", "s3_records"},
     {"rollout"},
     {"game", "learning", "demonstrations"},
     {"tracking"},

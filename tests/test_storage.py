@@ -5,15 +5,19 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from servers import s3_server
 
+from raro import s3 as store
 from raro import storage
 from raro.errors import BadInput, GateRefused, ServiceFailed
 
@@ -157,6 +161,22 @@ def test_put_folder_copies_once(folder, tmp_path):
     storage.verify(target, listed)
 
 
+def test_many_that_publish_one_folder_at_once_leave_it_whole(folder, tmp_path):
+    target, listed = tmp_path / "store" / "model", storage.manifest(folder)
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: storage.put_folder(folder, str(target)), range(40)))
+        storage.verify(target, listed)
+
+        def publish(number: int) -> None:
+            temporary = storage.beside(target, "partial")
+            shutil.copytree(folder, temporary)
+            storage.publish_folder(temporary, target)
+
+        list(threads.map(publish, range(40)))
+    storage.verify(target, listed)
+    assert [path.name for path in target.parent.iterdir()] == ["model"]
+
+
 def test_plain_paths_are_taken_as_they_are(folder):
     assert storage.fetch(folder) == folder
     assert storage.fetch(f"file://{folder}/config.json") == folder / "config.json"
@@ -263,6 +283,48 @@ def test_a_folder_goes_to_s3_and_comes_back_the_same(s3, folder, tmp_path):
     storage.verify(storage.fetch("s3://models/a/b", cache=cache), listed)
     single = storage.fetch("s3://models/a/b/sub/vocab.txt", cache=cache)
     assert (single.name, single.read_text()) == ("vocab.txt", "a\nb\n")
+
+
+@pytest.fixture
+def model(s3, folder) -> str:
+    """The address of a folder in the store."""
+    storage.put_folder(folder, "s3://models/shared")
+    return "s3://models/shared"
+
+
+@pytest.mark.check
+def test_two_that_fetch_at_once_fetch_once(model, folder, tmp_path, monkeypatch):
+    """Two threads have one process number, as the first processes of two containers have, which share the cache."""
+    fetched, fetch = [], store._fetch
+
+    def slowly(*arguments):
+        fetched.append(arguments)
+        time.sleep(0.3)
+        return fetch(*arguments)
+
+    monkeypatch.setattr(store, "_fetch", slowly)
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(lambda _: storage.fetch(model, cache=tmp_path / "cache"), range(2))
+    assert first == second and len(fetched) == len(storage.names(folder))
+    storage.verify(first, storage.manifest(folder))
+    assert sorted(path.suffix for path in (tmp_path / "cache" / "s3").iterdir()) == ["", ".json", ".lock"]
+
+
+@pytest.mark.check
+def test_what_a_killed_process_left_is_removed_and_nobody_waits_for_it(model, folder, tmp_path):
+    code = f"""
+import time
+from raro import s3, storage
+fetch = s3._fetch
+s3._fetch = lambda *given: (fetch(*given), print("half", flush=True), time.sleep(60))
+storage.fetch({model!r}, cache={str(tmp_path)!r})
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "half\n"
+        assert [path.suffix for path in (tmp_path / "s3").iterdir() if path.is_dir()] == [".partial"]
+        process.kill()
+    storage.verify(storage.fetch(model, cache=tmp_path), storage.manifest(folder))
+    assert not list((tmp_path / "s3").glob(".*.partial"))
 
 
 @pytest.mark.check

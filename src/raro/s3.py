@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import BadInput, GateRefused
 from .s3_client import parts, speaking
+from .shared import filling
 from .storage import (
     MANIFEST,
     canonical,
@@ -29,7 +29,6 @@ from .storage import (
     sending_order,
     verify,
     write_json,
-    writing,
 )
 
 if TYPE_CHECKING:
@@ -55,22 +54,24 @@ def download(uri: str, cache: Path) -> Path:
         entry = cache / "s3" / digest_text(canonical([bucket, prefix, objects]))[:32]
         seal = entry.with_suffix(".json")
         if not _sealed(entry, seal):
-            temporary = entry.with_name(f".{entry.name}.{os.getpid()}.partial")
-            versions, digests = {}, {}
-            try:
-                with writing(entry), ThreadPoolExecutor(1) as hashing:  # one file is hashed while the next one comes
-                    shutil.rmtree(temporary, ignore_errors=True)
-                    for item in objects:
-                        versions[item["name"]] = _fetch(client, uri, bucket, item, temporary)
-                        digests[temporary / item["name"]] = hashing.submit(digest_file, temporary / item["name"])
-                found, own = manifest(temporary, digest=lambda path: digests[path].result()), temporary / MANIFEST
-                if own.exists() and "root" in (inside := read_json(own)):
-                    verify(temporary, inside, read=found)
-                write_json(seal, found | {"objects": versions})
-                publish_folder(temporary, entry, flush=False)  # what a power cut leaves of it is seen at the next use
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
+            with filling(entry) as temporary:
+                if not _sealed(entry, seal):  # another process has fetched it meanwhile
+                    _fill(client, uri, objects, temporary, entry, seal)
     return entry / objects[0]["name"] if objects[0]["key"] == prefix else entry
+
+
+def _fill(client: BaseClient, uri: str, objects: list[dict[str, Any]], temporary: Path, entry: Path, seal: Path) -> None:
+    """Fetches the objects into the temporary folder, seals it and makes it the cache's entry."""
+    versions, digests = {}, {}
+    with ThreadPoolExecutor(1) as hashing:  # one file is hashed while the next one comes
+        for item in objects:
+            versions[item["name"]] = _fetch(client, uri, parts(uri)[0], item, temporary)
+            digests[temporary / item["name"]] = hashing.submit(digest_file, temporary / item["name"])
+    found, own = manifest(temporary, digest=lambda path: digests[path].result()), temporary / MANIFEST
+    if own.exists() and "root" in (inside := read_json(own)):
+        verify(temporary, inside, read=found)
+    write_json(seal, found | {"objects": versions})
+    publish_folder(temporary, entry, flush=False)  # what a power cut leaves of it is seen at the next use
 
 
 def origin(path: Path) -> dict[str, str]:

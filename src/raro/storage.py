@@ -7,6 +7,7 @@ digest for all of them, so that a model or a step's output has a name that chang
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -113,10 +114,15 @@ def writing(path: str | Path) -> Iterator[None]:
         raise
 
 
+def beside(path: Path, ending: str) -> Path:
+    """A temporary neighbour's name that nobody else takes: on a volume that containers share, process numbers repeat."""
+    return path.with_name(f".{path.name}.{os.urandom(8).hex()}.{ending}")
+
+
 def write_atomic(path: str | Path, content: str | bytes) -> Path:
     """Writes the whole file or nothing, parents included; a reader never sees half of it. Raises ServiceFailed, BadInput."""
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = beside(path, "tmp")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -147,18 +153,31 @@ def read_json(path: str | Path) -> Any:
 
 def publish_folder(temporary: str | Path, final: str | Path, flush: bool = True) -> Path:
     """Turns a finished temporary folder into `final` by renaming, everything flushed to the disk before (flush: False for a
-    copy that is checked whenever it is used). An older `final` is replaced. Both must lie on one file system."""
-    temporary, final = Path(temporary), Path(final)
+    copy that is checked whenever it is used). An older `final` is replaced; of two processes that publish it at once, the later
+    one's stays. Both must lie on one file system."""
+    temporary, final, replaced = Path(temporary), Path(final), []
     with writing(final):
         for path in [*temporary.rglob("*"), temporary] if flush else ():
             _flush(path)
-        old = final.with_name(f".{final.name}.{os.getpid()}.old")
-        if final.exists():
-            os.rename(final, old)
-        os.rename(temporary, final)
+        while not _moved(temporary, final):
+            replaced.append(beside(final, "old"))
+            with contextlib.suppress(FileNotFoundError):  # another process replaces it, too
+                os.rename(final, replaced[-1])
         _flush(final.parent)
-        shutil.rmtree(old, ignore_errors=True)
+        for old in replaced:
+            shutil.rmtree(old, ignore_errors=True)
     return final
+
+
+def _moved(folder: Path, target: Path) -> bool:
+    """Renames it, unless something stands there."""
+    try:
+        os.rename(folder, target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR) and target.exists():
+            return False
+        raise
+    return True
 
 
 def _flush(path: Path) -> None:
@@ -183,18 +202,24 @@ def put_folder(folder: str | Path, uri: str, progress: Callable[[int, int], None
         s3.upload(folder, uri, progress)
         return uri
     target = Path(uri.removeprefix("file://"))
-    sealed = (target / MANIFEST).exists() or not (folder / MANIFEST).exists()
-    if target.is_dir() and sealed and manifest(target) == manifest(folder):
+    if _copied(folder, target):
         return uri
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    temporary = beside(target, "partial")
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             shutil.copytree(folder, temporary)
-            publish_folder(temporary, target)
+            if not _copied(folder, target):  # by another process meanwhile
+                publish_folder(temporary, target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     return uri
+
+
+def _copied(folder: Path, target: Path) -> bool:
+    """Whether the same files lie at `target`, with a manifest where `folder` has one."""
+    sealed = (target / MANIFEST).exists() or not (folder / MANIFEST).exists()
+    return target.is_dir() and sealed and manifest(target) == manifest(folder)
 
 
 # ---------------------------------------------------------------------------------------------------------------- reading

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import BadInput, ServiceFailed
-from ..storage import cache_folder, digest_file, writing
+from ..shared import filling
+from ..storage import cache_folder, digest_file
 
 MEMBER = "Posts.xml"
 METHODS = {"LZMA", "LZMA2", "BZip2", "DEFLATE", "COPY", "BCJ", "DELTA"}  # those whose memory is known beforehand
@@ -36,12 +37,14 @@ def unpacked(uri: str, path: Path) -> Path:
             name, size = _member(uri, archive)
             if target.is_file() and target.stat().st_size == size:
                 return target
-            with writing(target):
-                target.parent.mkdir(parents=True, exist_ok=True)
+            with filling(target) as partial:
+                if target.is_file() and target.stat().st_size == size:  # another process has unpacked it meanwhile
+                    return target
                 if shutil.disk_usage(target.parent).free < size + SPARE:
                     line = f"'{uri}' holds a {MEMBER} of {size:,} bytes, for which '{cache}' has no room"
                     raise ServiceFailed(line, "free some disk space, or name another place with RARO_CACHE")
-                _write(archive, name, size, target)
+                _write(archive, name, size, partial)
+                os.replace(partial, target)
     except (PasswordRequired, NotImplementedError):
         raise BadInput(f"'{uri}' is encrypted or packed in an unknown way", "unpack it, then name its Posts.xml") from None
     except (ArchiveError, EOFError, ValueError, TypeError, IndexError, KeyError, MemoryError, *_lzma_errors()):
@@ -87,11 +90,9 @@ def _dictionary(archive: Any) -> int:
     return max(sizes)
 
 
-def _write(archive: Any, name: str, size: int, target: Path) -> None:
-    """The member's bytes to `target`, whole or not at all, never more than its declared size."""
+def _write(archive: Any, name: str, size: int, partial: Path) -> None:
+    """The member's bytes to `partial`, never more than its declared size."""
     from py7zr.io import Py7zIO, WriterFactory
-
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
 
     class Pen(Py7zIO):
         def __init__(self, file: IO[bytes]):
@@ -118,11 +119,7 @@ def _write(archive: Any, name: str, size: int, target: Path) -> None:
         def create(self, filename: str) -> Py7zIO:
             return Pen(file)
 
-    try:
-        with open(partial, "wb") as file:
-            archive.extract(targets=[name], factory=Place())
-            if file.tell() != size:
-                raise ValueError("shorter than it says")
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with open(partial, "wb") as file:
+        archive.extract(targets=[name], factory=Place())
+        if file.tell() != size:
+            raise ValueError("shorter than it says")

@@ -12,7 +12,7 @@ from pathlib import Path
 from .. import __version__
 from ..registry.findings import Audit
 from ..registry.log import Record
-from ..storage import MANIFEST, SIGNATURE, names, writing
+from ..storage import MANIFEST, SIGNATURE, beside, names, writing
 from . import offline, show
 
 
@@ -20,7 +20,7 @@ def export(made: Audit, target: Path, weights: bool = True) -> Path:
     """Writes the archive, whole or not at all. Raises BadInput, ServiceFailed where it cannot be written."""
     model = Path(made.found["path"])
     left_out = [name for name in names(model) if not weights and name.endswith(".safetensors")]
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    partial = beside(target, "partial")
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:

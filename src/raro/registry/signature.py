@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from ..errors import BadInput, GateRefused
-from ..storage import MANIFEST, SIGNATURE, digest_file
+from ..storage import MANIFEST, SIGNATURE, beside, digest_file
 from .keys import Key, PublicKey
 
 LARGEST = 64 * 2**20  # bytes of a signature that is read
@@ -36,7 +35,7 @@ def sign(folder: Path, listing: Mapping[str, Any], key: Key) -> Path:
 
     config = signing.Config().set_hashing_config(_digests(listing))
     config._signer = ByReference()
-    partial = folder / f".{SIGNATURE}.{os.getpid()}.tmp"
+    partial = beside(folder / SIGNATURE, "tmp")
     try:
         config.sign(folder, partial)
         partial.replace(folder / SIGNATURE)

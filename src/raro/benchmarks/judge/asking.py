@@ -7,13 +7,12 @@ where the texts may not. A reply that could not be read is not kept, and is aske
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...config import Config, Judge
-from ...storage import cache_folder, canonical, digest_text, writing
+from ...storage import beside, cache_folder, canonical, digest_text, writing
 from .source import Source, Spent
 from .wording import ENDINGS, VERSION, Request, read
 
@@ -63,7 +62,7 @@ class Juror:
         path = self._path(request)
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_suffix(f".{os.getpid()}.tmp")
+            temporary = beside(path, "tmp")
             temporary.write_text(json.dumps({"said": value}), encoding="utf-8")
             temporary.replace(path)
 
