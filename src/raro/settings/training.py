@@ -179,7 +179,7 @@ class Guards:
         0.5, "KL of the critic to the warm start, nats a token (M: .12 at most in runs that learn, .33 to 1.9 in falls)", low=0
     )
     drift_rise: float = doc(
-        0.25,
+        0.2,
         "rise of either KL within five steps, nats a token (M: .18 at most in runs that learn, .30 at least in falls)",
         low=0,
     )
