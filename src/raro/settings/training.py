@@ -194,9 +194,9 @@ class Guards:
         high=1,
     )
     cycling: float = doc(
-        0.65,
+        0.7,
         "what the best older snapshot's answers get beside the present ones, above which the policy was better before; .5: "
-        "even (M: .58 at most in runs that learn, .72 and more once one has fallen)",
+        "even (M: .69 at most in runs that learn, .72 and more once one has fallen)",
         low=0,
         high=1,
     )
