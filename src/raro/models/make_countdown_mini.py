@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,10 +31,12 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from ..benchmarks.countdown import Attempt, Problem, attempts, chained, evaluate
 from ..game.prompts import critic_messages, policy_messages
+from ..learning import checkpoints
 from ..learning.losses import cross_entropy
 from ..learning.update import Learner, Optimisation, Stream
 from ..records import Pair, Sample
 from ..rollout.models import Speaker, save_model
+from ..storage import digest_text
 from ..text import END_THINK, THINK
 from .mini_problems import TASKS, THREE, Task, demonstrations, right, split_problems
 
@@ -197,19 +200,32 @@ class Lessons:
         return Sample(self.speaker.prompt(messages, stream, 0).ids, self.speaker.completion(text), (), 1.0, 1.0, stream)
 
 
-def train(lessons: Lessons, steps: int, batch: int, rate: float) -> None:
-    """Language modelling on both roles' traces, with warm-up and a cosine's decay of the learning rate."""
+def train(lessons: Lessons, steps: int, batch: int, rate: float, folder: Path, every: int = 250) -> None:
+    """Language modelling on both roles' traces, with warm-up and a cosine's decay of the learning rate. folder: of the
+    checkpoint written every so many steps, from which a call that was cut off goes on, to the last bit."""
     speaker = lessons.speaker
     batch_tokens = 2048 if speaker.model.device.type == "cpu" else 65_536
     optimisation = Optimisation(learning_rate=rate, weight_decay=0.01, batch_tokens=batch_tokens)
     learner = Learner(speaker.model, None, optimisation, speaker.pad_id)
     streams = {"policy": Stream(coefficient=0.5), "critic": Stream(coefficient=0.5)}
-    for step in track(range(steps), "training the mini base"):
+    shapes = [tuple(p.shape) for p in speaker.model.parameters()]
+    asked = f"{lessons.rng.getstate()} {lessons.follows} {lessons.task} {shapes} {steps} {batch} {rate}"
+    identity = {"lessons": digest_text(asked)}
+    first = 0
+    if found := checkpoints.newest(folder, identity):
+        checkpoints.restore(found, speaker.model, learner.optimiser)
+        version, words, spare = found.state["lessons"]
+        lessons.rng.setstate((version, tuple(words), spare))
+        first = found.step
+    for step in track(range(first, steps), "training the mini base"):
         samples = [lessons.policy() for _ in range(batch // 2)] + [lessons.critic() for _ in range(batch // 2)]
         shape = min(1.0, (step + 1) / 100) * (0.5 + 0.5 * torch.cos(torch.tensor(torch.pi * step / steps)).item())
         figures = learner.update(samples, streams, cross_entropy, rate * shape)
         if step % 100 == 0 or step == steps - 1:
             print(f"step {step} loss {figures['loss']:.4f} tokens/s {figures['tokens_per_second']:.0f}", flush=True)
+        if (step + 1) % every == 0:
+            state = {"lessons": lessons.rng.getstate()}
+            checkpoints.save(folder, step + 1, speaker.model, learner.optimiser, state, identity, 1)
 
 
 def main() -> None:
@@ -242,8 +258,10 @@ def main() -> None:
     speaker = Speaker(model.to(device), words, (words.eos_token_id,), words.pad_token_id)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
     lessons = Lessons(splits["base"], speaker, random.Random(f"lessons-{given.seed}"), given.follows, task)
-    train(lessons, given.steps, given.batch, given.rate)
+    kept = given.model.with_name(f"{given.model.name}.checkpoints")
+    train(lessons, given.steps, given.batch, given.rate, kept)
     save_model(speaker, given.model)
+    shutil.rmtree(kept, ignore_errors=True)
 
 
 if __name__ == "__main__":
