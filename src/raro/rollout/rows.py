@@ -27,19 +27,30 @@ Sequences = Sequence[tuple[Sequence[int], Sequence[int]]]
 class Rows:
     """One micro-batch. B rows of T tokens hold N completion tokens to be predicted.
 
-    input_ids, position_ids: [B, T]. mask: [B, 1, T, T] bool (True: may be seen), or None for plain causal. predictors: [N],
-    index into the flattened [B * T] of the position whose output predicts the token. target_ids: [N]. owner: [N], index of the
-    token's sequence. place: [N], the token's place in its completion. padding: share of the B * T positions that hold nothing.
+    input_ids, position_ids: [B, T]. group, segment: [B, T], or None for plain causal: a position sees those before it of its
+    group that are of its own segment, or of segment 0, the prompt. predictors: [N], index into the flattened [B * T] of the
+    position whose output predicts the token. target_ids: [N]. owner: [N], index of the token's sequence. place: [N], the
+    token's place in its completion. padding: share of the B * T positions that hold nothing.
     """
 
     input_ids: Tensor
     position_ids: Tensor
-    mask: Tensor | None
+    group: Tensor | None
+    segment: Tensor | None
     predictors: Tensor
     target_ids: Tensor
     owner: Tensor
     place: Tensor
     padding: float
+
+    @property
+    def mask(self) -> Tensor | None:
+        """[B, 1, T, T] bool (True: may be seen), or None for plain causal. Made anew for each pass, where the tensors lie: of
+        all micro-batches at once it would be gigabytes, and seconds of one core."""
+        if self.group is None:
+            return None
+        own = (self.segment[:, :, None] == self.segment[:, None, :]) | (self.segment[:, None, :] == 0)
+        return ((self.group[:, :, None] == self.group[:, None, :]) & own).tril()[:, None]
 
     def to(self, device: torch.device) -> Rows:
         """The same, on another device."""
@@ -47,13 +58,13 @@ class Rows:
 
 
 def lay_out(sequences: Sequences, batch_tokens: int, pad_id: int, layout: Layout = "rows") -> list[Rows]:
-    """Micro-batches of at most batch_tokens positions each (a longer row gets one of its own), the longest first."""
+    """Micro-batches of at most batch_tokens positions each (a longer sequence gets one of its own), the longest first."""
     size = lambda i: len(sequences[i][0]) + len(sequences[i][1])  # noqa: E731
     order = sorted(range(len(sequences)), key=lambda i: -size(i))
     if layout == "packed":
         # A row is a list of groups, a group a list of sequences that share one prompt.
         return [_tensors(sequences, [[[i] for i in row]], pad_id) for row in _first_fit(order, size, batch_tokens)]
-    groups = _by_prompt(sequences, order) if layout == "shared" else [[i] for i in order]
+    groups = _by_prompt(sequences, order, batch_tokens) if layout == "shared" else [[i] for i in order]
     length = lambda group: len(sequences[group[0]][0]) + sum(len(sequences[i][1]) for i in group)  # noqa: E731
     groups.sort(key=lambda group: -length(group))
     batches: list[list[list[list[int]]]] = []
@@ -66,28 +77,34 @@ def lay_out(sequences: Sequences, batch_tokens: int, pad_id: int, layout: Layout
 
 def _first_fit(order: Sequence[int], size, batch_tokens: int) -> list[list[int]]:
     """Sequences into rows of batch_tokens, longest first, each into the first row with room for it."""
-    capacity = max([batch_tokens, *map(size, order)])
     rows: list[list[int]] = []
     room: list[int] = []
     for i in order:
         fit = next((r for r, left in enumerate(room) if left >= size(i)), len(rows))
         if fit == len(rows):
             rows.append([])
-            room.append(capacity)
+            room.append(batch_tokens)
         rows[fit].append(i)
         room[fit] -= size(i)
     return rows
 
 
-def _by_prompt(sequences: Sequences, order: Sequence[int]) -> list[list[int]]:
-    """Sequences of one prompt together, where the prompt is at least as long as their completions are on average."""
+def _by_prompt(sequences: Sequences, order: Sequence[int], batch_tokens: int) -> list[list[int]]:
+    """Sequences of one prompt together, where the prompt is at least as long as their completions are on average; as many of
+    them as a row of batch_tokens holds."""
     same: dict[tuple[int, ...], list[int]] = {}
     for i in order:
         same.setdefault(tuple(sequences[i][0]), []).append(i)
-    groups = []
+    groups: list[list[int]] = []
     for prompt, members in same.items():
         worth = len(prompt) * len(members) >= sum(len(sequences[i][1]) for i in members)
-        groups += [members] if worth else [[i] for i in members]
+        room = 0
+        for i in members:
+            if not worth or room < len(sequences[i][1]):
+                groups.append([])
+                room = batch_tokens - len(prompt)
+            groups[-1].append(i)
+            room -= len(sequences[i][1])
     return groups
 
 
@@ -119,13 +136,11 @@ def _tensors(sequences: Sequences, batch: list[list[list[int]]], pad_id: int) ->
         rows.append((ids, positions, group_of, segments))
     width = max(len(ids) for ids, *_ in rows)
     padded = lambda part, fill: torch.tensor([row[part] + [fill] * (width - len(row[0])) for row in rows])  # noqa: E731
-    mask = None
+    group = segment = None
     if any(len(groups) > 1 or len(groups[0]) > 1 for groups in batch):
         group, segment = padded(2, -1), padded(3, -1)
-        own = (segment[:, :, None] == segment[:, None, :]) | (segment[:, None, :] == 0)
-        mask = ((group[:, :, None] == group[:, None, :]) & own).tril()[:, None]
     row, column, target, owner, place = (torch.tensor(values) for values in zip(*predicted, strict=True))
     filled = sum(len(ids) for ids, *_ in rows)
-    return Rows(
-        padded(0, pad_id), padded(1, 0), mask, row * width + column, target, owner, place, 1 - filled / (len(rows) * width)
-    )
+    input_ids, position_ids = padded(0, pad_id), padded(1, 0)
+    padding = 1 - filled / (len(rows) * width)
+    return Rows(input_ids, position_ids, group, segment, row * width + column, target, owner, place, padding)

@@ -26,7 +26,8 @@ def token_logprobs(model: torch.nn.Module, rows: Rows, temperature: float | Tens
 
     Entropies carry no gradient.
     """
-    positions = {} if rows.mask is None else {"position_ids": rows.position_ids, "attention_mask": rows.mask}
+    mask = rows.mask
+    positions = {} if mask is None else {"position_ids": rows.position_ids, "attention_mask": mask}
     hidden = model.get_decoder()(input_ids=rows.input_ids, use_cache=False, **positions).last_hidden_state
     hidden = hidden.flatten(0, 1)[rows.predictors]
     head = model.get_output_embeddings()
