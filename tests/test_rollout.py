@@ -187,6 +187,18 @@ def test_a_shared_prompt_is_computed_once():
     assert lay_out(policy, 10_000, 0, "shared")[0].input_ids.shape == (4, 34)
 
 
+@pytest.mark.parametrize("layout", ["rows", "packed", "shared"])
+def test_no_micro_batch_is_larger_than_asked_but_for_one_long_sequence(layout):
+    sequences = [([5] * 20, [6 + i] * 5) for i in range(6)] + [([4] * 6, [7] * 60), ([3] * 12, [8] * 2)]
+    laid = lay_out(sequences, 40, 0, layout)
+    assert sorted(o for rows in laid for o in set(rows.owner.tolist())) == list(range(8))
+    assert [rows.input_ids.shape for rows in laid if rows.input_ids.numel() > 40] == [(1, 66)]
+    if layout == "shared":
+        assert [
+            len(set(rows.owner.tolist())) for rows in laid if 4 < rows.input_ids.shape[1] <= 40 and rows.mask is not None
+        ] == [4, 2]
+
+
 def test_logits_in_chunks_give_the_same_gradient(blank, monkeypatch):
     rows = lay_out([([5, 6, 7], [8, 9, 10, 11]), ([5, 9], [10, 3])], 1000, 0)[0]
     gradients = []
