@@ -109,6 +109,7 @@ class _Made:
             "step": stage,
             "status": "done",
             "config_digest": self.config.digest,
+            "identity": self.config.identity,
             "inputs": {},
             "given": {},
             "outputs": outputs,

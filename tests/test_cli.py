@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -283,11 +284,27 @@ def test_a_finished_step_is_whole_and_not_done_again(config, tmp_path):
     make("ingest", config, tmp_path)
     later = make("warmstart", config, tmp_path, "y", reads="ingest")
     body = read_json(tmp_path / "warmstart" / "manifest.json")
-    assert body["inputs"] == {"ingest": finished(tmp_path, "ingest", config.digest)["root"]}
+    assert body["inputs"] == {"ingest": finished(tmp_path, "ingest", config.identity)["root"]}
     assert body["status"] == "done" and [f["path"] for f in body["files"]] == ["file"] and not later.skipped
     again = make("warmstart", config, tmp_path, "y", reads="ingest")
     assert again.skipped and again.outputs == {"length": 2}
     assert not list(tmp_path.glob(".*.partial"))
+
+
+def test_a_run_goes_on_with_other_memory_until_it_is_decided(config, tmp_path):
+    """What a run is known by leaves out what changes rounding alone; what is recorded of it does not."""
+    make("ingest", config, tmp_path)
+    less = parse({**json.loads(config.canonical()), "resources": {**asdict(config.resources), "batch_tokens": 64}})
+    assert less.identity == config.identity and less.digest != config.digest
+    assert make("ingest", less, tmp_path).skipped and read_json(tmp_path / "config.json") == json.loads(less.canonical())
+    (note,) = [e for e in events.read(tmp_path)[0] if e["kind"] == "note"]
+    assert f"resources.batch_tokens: {config.resources.batch_tokens}, now 64" in note["text"] and note["level"] == "warning"
+    more = parse({**json.loads(config.canonical()), "resources": {**asdict(config.resources), "processes": 4}})
+    with pytest.raises(BadInput, match="resources.processes: .* now 4"):
+        make("ingest", more, tmp_path)
+    make("decide", less, tmp_path)
+    with pytest.raises(BadInput, match="resources.batch_tokens: 64, now"):
+        make("ingest", config, tmp_path)
 
 
 def test_a_changed_input_makes_the_later_steps_stale(config, tmp_path):
@@ -296,7 +313,7 @@ def test_a_changed_input_makes_the_later_steps_stale(config, tmp_path):
     make("train", config, tmp_path, reads="warmstart")
     assert make("ingest", config, tmp_path, given=lambda: {"sources": "1"}).skipped
     assert not make("ingest", config, tmp_path, "z", given=lambda: {"sources": "2"}).skipped
-    assert finished(tmp_path, "train", config.digest) is None
+    assert finished(tmp_path, "train", config.identity) is None
     with pytest.raises(BadInput, match="step 'train' needs 'warmstart'"):
         make("train", config, tmp_path, reads="warmstart")
 
@@ -364,11 +381,11 @@ with Step("train", load("countdown-mini"), {str(tmp_path)!r}) as step:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
         process.wait(20)
-    assert finished(tmp_path, "train", config.digest) is None and not (tmp_path / "train").exists()
+    assert finished(tmp_path, "train", config.identity) is None and not (tmp_path / "train").exists()
     assert (read_json(tmp_path / "failure.json")["code"] if code else None) == code
     assert outcomes(Stages().take(events.read(tmp_path)[0]))["train"]["state"] == ("failed" if code else "lost")
     make("train", config, tmp_path)
-    assert finished(tmp_path, "train", config.digest)
+    assert finished(tmp_path, "train", config.identity)
 
 
 def test_every_step_has_a_module_and_a_title():

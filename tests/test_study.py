@@ -157,7 +157,7 @@ def test_a_run_of_another_configuration_is_not_taken(study, tmp_path):
     source, output, _ = study
     other = tmp_path / "small.yaml"
     other.write_text(SMALL.replace("raro.questions: 4", "raro.questions: 5"), encoding="utf-8")
-    with pytest.raises(BadInput, match="another configuration"):
+    with pytest.raises(BadInput, match="holds another run \\(raro.questions: 4, now 5\\)"):
         run.run(plan.read(str(other)), output, 1)
 
 

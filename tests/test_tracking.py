@@ -18,6 +18,7 @@ from raro.config import Config, load, parse
 from raro.errors import BadInput, ServiceFailed
 from raro.registry.bases import base_digest
 from raro.steps import run_step
+from raro.steps.harness import claim
 from raro.storage import read_json, write_json
 from raro.tracking import events, runs, server
 from raro.tracking.events import Events
@@ -108,6 +109,18 @@ for i in range(300):
 
 
 # -------------------------------------------------------------------------------------------------------------------- mirror
+
+
+def test_the_digest_on_the_server_is_that_of_the_settings_a_run_goes_on_with(tmp_path):
+    run, config = tmp_path / "run", settings()
+    less = parse({"name": "test", "seed": 7, "resources": {"batch_tokens": 64}})
+    for one in (config, less):
+        claim(one, run)
+        runs.sync(one, run, force=True)
+        parent = tree(server.sqlite(run))["run"]
+        assert parent.data.tags["raro.config_digest"] == one.digest != parse({}).digest
+        path = server.connect(server.sqlite(run)).download_artifacts(parent.info.run_id, "config.json")
+        assert read_json(path) == json.loads(one.canonical())
 
 
 def test_one_parent_and_a_nested_run_per_stage(tmp_path):

@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .config import Config, load, parse
+from .config import Config, load, overridden, parse
 from .errors import BadInput
 from .steps import TITLES, run_step
 from .steps.harness import CONFIG
+from .storage import read_json
 
 DEFAULT = "countdown-mini"
 Arguments = argparse.Namespace
@@ -23,14 +24,14 @@ Arguments = argparse.Namespace
 
 
 def configured(args: Arguments) -> Config:
-    """What the arguments mean: CONFIG with its overrides; else the configuration of the run in --output; else the default."""
+    """What the arguments mean: CONFIG with its overrides; else the run's in --output, with them; else the default."""
     overrides = list(args.set)
     if getattr(args, "tracking_uri", None) is not None:
         overrides.append(f"tracking.uri={args.tracking_uri}")
     output = getattr(args, "output", None)
     kept = Path(output) / CONFIG if output else None
-    if args.config is None and not overrides and kept and kept.is_file():
-        return parse(kept.read_text(encoding="utf-8"))
+    if args.config is None and kept and kept.is_file():
+        return parse(overridden(read_json(kept), overrides))
     return load(args.config or DEFAULT, overrides)
 
 

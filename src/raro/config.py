@@ -37,6 +37,7 @@ __all__ = [
     "Guards",
     "Judge",
     "Notify",
+    "PACE",
     "PersonalAction",
     "PersonalKind",
     "Privacy",
@@ -55,9 +56,17 @@ __all__ = [
     "overridden",
     "packaged_names",
     "parse",
+    "unpaced",
 ]
 
 SCHEMA = 1
+PACE: Mapping[str, tuple[type, tuple[str, ...]]] = {
+    "resources": (Resources, ("batch_tokens", "packing", "gradient_checkpointing", "threads", "ingest_processes")),
+    "rollout": (Rollout, ("slots", "vllm_memory")),
+}
+"""Settings that change how fast a run computes, or in how much memory, and what comes of it in its rounding alone: a run that
+ran out of memory goes on with others. `resources.processes` and `sharding` are none of them: by these a cluster deals out
+machines; nor is the engine or the dtype, which change what is sampled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +104,12 @@ class Config:
     def digest(self) -> str:
         """sha256 of the canonical JSON, hexadecimal."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()
+
+    @property
+    def identity(self) -> str:
+        """What a run's folder, its finished steps and its checkpoints are known by: the digest with the settings of PACE at
+        their defaults. What is recorded as evidence, or cached, goes by `digest`."""
+        return built(Config, unpaced(dataclasses.asdict(self))).digest
 
     @property
     def asks_general(self) -> bool:
@@ -142,6 +157,12 @@ def overridden(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]
     for override in overrides:
         _override(data, override)
     return data
+
+
+def unpaced(data: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration as plain data with the settings of PACE at their defaults."""
+    plain = {section: {key: getattr(kind(), key) for key in keys} for section, (kind, keys) in PACE.items()}
+    return {section: value | plain[section] if section in plain else value for section, value in data.items()}
 
 
 def packaged_names() -> list[str]:

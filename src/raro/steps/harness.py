@@ -30,7 +30,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ..config import Config
+from ..config import Config, unpaced
 from ..errors import BadInput, GateRefused, RaroError, ServiceFailed
 from ..storage import MANIFEST, manifest, publish_folder, read_json, verify, write_atomic, write_json, writing
 from ..tracking.events import Events
@@ -68,7 +68,7 @@ class Step:
     def root(self, name: str) -> str:
         """The digest of a finished step's folder."""
         if name not in self._inputs:
-            found = finished(self.run, name, self.config.digest)
+            found = finished(self.run, name, self.config.identity)
             if found is None:
                 line = f"step '{self.name}' needs '{name}', which has not finished in '{self.run}'"
                 raise BadInput(line, f"run `raro step {name} --output {self.run}` first")
@@ -78,10 +78,10 @@ class Step:
 
     def has(self, name: str) -> bool:
         """Whether a step has finished, for inputs that one branch of the pipeline has and another has not."""
-        return finished(self.run, name, self.config.digest) is not None
+        return finished(self.run, name, self.config.identity) is not None
 
     def __enter__(self) -> Step:
-        claim(self.config, self.run)
+        claim(self.config, self.run, self.name)
         if self.name != "finish" or failure_of(self.run, self.name):  # of an earlier try or launch; finish tells the others'
             (self.run / FAILURE).unlink(missing_ok=True)
         self.events = Events(self.run, self.name)
@@ -106,7 +106,7 @@ class Step:
         self.events.start(held=held(self.config, self.run, self.name))
 
     def _done_before(self) -> dict[str, Any] | None:
-        found = finished(self.run, self.name, self.config.digest)
+        found = finished(self.run, self.name, self.config.identity)
         if found is None or found["given"] != self._given:
             return None
         try:
@@ -136,6 +136,7 @@ class Step:
             "step": self.name,
             "status": "done",
             "config_digest": self.config.digest,
+            "identity": self.config.identity,
             "inputs": self._inputs,
             "given": self._given,
             "outputs": self.outputs,
@@ -157,20 +158,31 @@ class Step:
 # ------------------------------------------------------------------------------------------------------- a run and its parts
 
 
-def claim(config: Config, run: Path) -> None:
-    """Makes `run` this configuration's folder. Raises BadInput where it already is another's, or holds something else."""
+def claim(config: Config, run: Path, stage: str = "preflight") -> None:
+    """Makes `run` this configuration's folder. Where settings of `config.PACE` alone have changed, it goes on with them:
+    config.json holds them from now on, and an event of `stage` says so; not once it is decided about the candidate, to whose
+    evidence config.json belongs. Raises BadInput where it already is another's, or holds something else."""
     path = run / CONFIG
     if path.exists():
-        different = differences(read_json(path), json.loads(config.canonical()))
-        if different:
-            shown = "; ".join(different[:3]) + (f"; and {len(different) - 3} more" if len(different) > 3 else "")
-            line = f"output folder '{run}' holds another run ({shown})"
+        before, now = read_json(path), json.loads(config.canonical())
+        changed = differences(before, now)
+        decided = (run / "decide" / MANIFEST).exists()
+        if different := changed if decided else differences(unpaced(before), unpaced(now)):
+            line = f"output folder '{run}' holds another run ({_listed(different)})"
             raise BadInput(line, "choose another --output, or the same configuration")
+        if changed:
+            write_atomic(path, config.canonical() + "\n")
+            text = f"goes on with other settings ({_listed(changed)}): from here on the same but for rounding"
+            Events(run, stage).note(text, "warning")
         return
     with writing(run):
         if run.exists() and any(not entry.name.startswith(".") for entry in run.iterdir()):
             raise BadInput(f"output folder '{run}' is not empty and holds no run", "choose another --output")
     write_atomic(path, config.canonical() + "\n")
+
+
+def _listed(different: list[str]) -> str:
+    return "; ".join(different[:3]) + (f"; and {len(different) - 3} more" if len(different) > 3 else "")
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:
@@ -181,16 +193,17 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
     return [] if old == new else [f"{path}: {json.dumps(old)}, now {json.dumps(new)}"]
 
 
-def finished(run: Path, name: str, config_digest: str) -> dict[str, Any] | None:
-    """The manifest of a step that finished under this configuration, its own inputs standing as it read them; else None."""
+def finished(run: Path, name: str, identity: str) -> dict[str, Any] | None:
+    """The manifest of a step that finished under a configuration of this identity, its own inputs standing as it read them;
+    else None."""
     path = run / name / MANIFEST
     if not path.exists():
         return None
     found = read_json(path)
-    if found["status"] != "done" or found["config_digest"] != config_digest:
+    if found["status"] != "done" or found["identity"] != identity:
         return None
     for other, root in found["inputs"].items():
-        below = finished(run, other, config_digest)
+        below = finished(run, other, identity)
         if below is None or below["root"] != root:
             return None
     return found
@@ -251,7 +264,7 @@ def described(error: BaseException) -> dict[str, Any]:
     elif isinstance(error, KeyboardInterrupt):
         code, line, remedy = INTERRUPTED, "interrupted", "start again with the same --output: it goes on where it was"
     elif isinstance(error, MemoryError) or "OutOfMemory" in kind:
-        remedy = "lower rollout.slots or resources.batch_tokens, or take a larger machine"
+        remedy = "lower rollout.slots or resources.batch_tokens and start again with the same --output: it goes on where it was"
     return {"code": code, "class": kind, "line": line, "remedy": remedy, "permanent": permanent, "time": time.time()}
 
 

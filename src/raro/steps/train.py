@@ -24,7 +24,7 @@ from ..errors import BadInput, RaroError, ServiceFailed
 from ..storage import write_atomic
 from ..tracking.events import Events
 from . import trainjob
-from .harness import Step
+from .harness import Step, described
 from .held import check_gpus
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def run(config: Config, run: Path) -> dict:
     with Step("train", config, run) as step:
         if step.skipped:
             return step.outputs
-        identity = {"config": config.digest, "data": step.root("ingest"), "base": step.root("warmstart")}
+        identity = {"config": config.identity, "data": step.root("ingest"), "base": step.root("warmstart")}
         play = Play(str(run), str(step.folder), str(step.input("ingest")), str(step.input("warmstart")), identity)
         if config.resources.processes == 1 and trainjob.VARIABLE not in os.environ:
             train(config, play)
@@ -108,7 +108,9 @@ def _raise_theirs(folder: Path) -> None:
     if (folder / ERROR).exists():
         found = json.loads((folder / ERROR).read_text(encoding="utf-8"))
         kinds = {kind.code: kind for kind in (BadInput, ServiceFailed)}
-        raise kinds.get(found["code"], RaroError)(found["line"], found["remedy"])
+        error = kinds.get(found["code"], RaroError)(found["line"], found["remedy"])
+        error.permanent = found["permanent"]
+        raise error
 
 
 def _free_port() -> int:
@@ -272,9 +274,12 @@ def main(path: Path) -> None:
     try:
         check_gpus()
         train(config, play)
-    except RaroError as error:
-        told = {"line": error.line, "remedy": error.remedy, "code": error.code}
-        write_atomic(Path(play.folder) / ERROR, json.dumps(told))
+    except Exception as error:
+        told = Path(play.folder) / ERROR
+        if not told.exists() and "by peer" not in str(error):  # that another process is gone: it tells by itself, or cannot
+            write_atomic(told, json.dumps(described(error)))
+        if not isinstance(error, RaroError):
+            raise  # its traceback goes to the log
         sys.exit(error.code)
 
 

@@ -17,10 +17,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from ..config import Config
 from ..errors import BadInput, RaroError
-from ..steps.harness import CONFIG, FAILURE
-from ..storage import read_json, write_atomic
+from ..steps.harness import CONFIG, FAILURE, claim
+from ..storage import read_json
 from ..tracking import events
 from .plan import Arm, Study
 
@@ -96,7 +95,7 @@ def _one(study: Study, job: Job, output: Path, shown: dict[Path, TaskID], bars: 
         tokens = spent(output / study.budget / f"seed-{job.seed}")
     config = study.configured(job.arm, job.seed, tokens)
     shown[job.folder] = bars.add_task(job.name, total=None, note="")
-    _claim(config, job.folder)
+    claim(config, job.folder)
     environment = os.environ | {"OMP_NUM_THREADS": str(config.resources.threads), "RARO_TRACKING": "off"}
     with open(job.folder / "study.log", "ab") as log:
         process = subprocess.run(
@@ -107,17 +106,6 @@ def _one(study: Study, job: Job, output: Path, shown: dict[Path, TaskID], bars: 
         failure = read_json(job.folder / FAILURE) if (job.folder / FAILURE).exists() else {}
         line = failure.get("line", f"its process ended with exit code {process.returncode}")
         raise RaroError(f"{job.name}: {line}", failure.get("remedy") or f"see '{job.folder / 'study.log'}'")
-
-
-def _claim(config: Config, folder: Path) -> None:
-    """Raises BadInput where another configuration ran in this folder."""
-    kept = folder / CONFIG
-    if kept.is_file() and kept.read_text(encoding="utf-8").strip() != config.canonical():
-        line = f"'{folder}' holds a run of another configuration"
-        raise BadInput(line, "give the study another --output, or remove that folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    if not kept.is_file():
-        write_atomic(kept, config.canonical())
 
 
 def spent(folder: Path) -> int:

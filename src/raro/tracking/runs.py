@@ -193,6 +193,8 @@ def _send(config: Config, run: Path, tracked: Tracked, state: State, pending: Se
                 tracked.run_id, str(path), artifact_path=str(Path(name).parent) if "/" in name else None
             )
             state.sent[name] = digest
+            if name == "config.json":  # a run may go on with other settings; its parameters stay those of its start
+                tracked.client.set_tag(tracked.run_id, "raro.config_digest", config.digest)
     items = run / tables.ITEMS
     if items.is_file() and state.sent.get(tables.ITEMS) != (digest := digest_file(items)):
         tables.send(tracked.client, tracked.run_id, items)
