@@ -137,6 +137,28 @@ def test_on_policy_equals_the_clipped_surrogate_at_ratio_one(blank):
     assert torch.equal(*found)
 
 
+def test_the_mismatch_is_told_and_nothing_learnt_from_it(blank):
+    """Samples told a tenth of a nat wrong, beside some that bring no log-probabilities: the same gradient to the last bit."""
+    from raro.records import Prompt
+    from raro.rollout.scoring import score
+
+    batch = [dataclasses.replace(sample, weight=0.5 + i) for i, sample in enumerate(samples("a") + samples("b", seed=1))]
+    exact = score(blank.model, [Prompt(s.prompt_ids, "policy", 0) for s in batch], [s.completion_ids for s in batch], 1.0, 0)
+    told = [
+        dataclasses.replace(s, rollout_logprobs=tuple(value + 0.1 * (1 + i) for value in values))
+        if s.stream == "a" and i < 3 else s
+        for i, (s, values) in enumerate(zip(batch, exact, strict=True))
+    ]  # fmt: skip
+    streams = {"a": Stream(), "b": Stream()}
+    plain, ours = learner(blank), learner(blank)
+    assert not [name for name in plain.update(batch, streams, on_policy, 0.0) if "mismatch" in name]
+    figures = ours.update(told, streams, on_policy, 0.0)
+    assert torch.equal(gradients(plain), gradients(ours))
+    tokens = [s.weight * len(s.completion_ids) for s in told[:3]]
+    off = sum(0.1 * (1 + i) * n for i, n in enumerate(tokens)) / sum(tokens)
+    assert figures["a/mismatch"] == pytest.approx(off, abs=1e-4) and "b/mismatch" not in figures
+
+
 def test_the_clip_is_asymmetric():
     loss = policy_gradient(0.2, 0.28)
     old = torch.zeros(4)

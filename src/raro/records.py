@@ -74,7 +74,7 @@ class Pair:
 class Sample:
     """What the learner trains on. It knows no role: stream is an opaque name, and each stream is normalised by itself.
 
-    prompt_ids: T_p. completion_ids: T_c. rollout_logprobs: T_c, empty where the loss needs none. advantage: multiplies the
+    prompt_ids: T_p. completion_ids: T_c. rollout_logprobs: T_c, empty of what was not sampled. advantage: multiplies the
     log-probability gradient. weight: 0 leaves the sample out of the gradient, but not out of its stream's normaliser.
     """
 

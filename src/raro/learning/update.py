@@ -68,8 +68,7 @@ class _Weights:
     """What each of N samples brings to the sum, one tensor [N] each, made once for all micro-batches of an update.
 
     weight: its own. share: weight * coefficient / normaliser, of its loss. anchor: weight * kl / normaliser, of its KL.
-    advantage. temperature. stream: its number in `streams`. off_policy: whether every sample brings its rollout's
-    log-probabilities.
+    advantage. temperature. stream: its number in `streams`.
     """
 
     weight: Tensor
@@ -79,7 +78,6 @@ class _Weights:
     temperature: Tensor
     stream: Tensor
     streams: tuple[str, ...]
-    off_policy: bool
 
     @classmethod
     def of(
@@ -97,7 +95,6 @@ class _Weights:
             column([streams[s.stream].temperature for s in samples]),
             torch.tensor([names.index(s.stream) for s in samples], device=device),
             names,
-            all(s.rollout_logprobs for s in samples),
         )
 
 
@@ -131,7 +128,8 @@ class Learner:
         self, samples: Sequence[Sample], streams: Mapping[str, Stream], loss: Loss, learning_rate: float
     ) -> dict[str, float]:
         """One update; returns figures: loss, grad_norm, tokens, tokens_per_second, padding, and per stream STREAM/entropy,
-        STREAM/kl, means over tokens by their samples' weights.
+        STREAM/kl, STREAM/mismatch (|our log-probability - the rollout's|, of the samples that bring it), means over tokens by
+        their samples' weights.
 
         Samples without any gradient (weight or advantage 0, and no KL) cost nothing; they still count in their stream's
         normaliser. Raises RaroError where the gradient is not finite; the weights are then as before.
@@ -152,6 +150,8 @@ class Learner:
                 result[f"{stream}/entropy"] = figures[f"entropy:{stream}"] / count
                 if streams[stream].kl:
                     result[f"{stream}/kl"] = figures[f"kl:{stream}"] / count
+            if known := figures[f"known:{stream}"]:
+                result[f"{stream}/mismatch"] = figures[f"mismatch:{stream}"] / known
         padding = figures["padding"] / max(1.0, figures["batches"])
         return result | {"grad_norm": float(norm), "tokens_per_second": figures["tokens"] / seconds, "padding": padding}
 
@@ -201,10 +201,12 @@ class Learner:
         temperature = weights.temperature[rows.owner]
         with self._arithmetic():
             logprobs, entropy = self._scored(rows, temperature)
-        rollout = logprobs.detach()
-        if weights.off_policy:
-            given = [samples[o].rollout_logprobs[p] for o, p in zip(rows.owner.tolist(), rows.place.tolist(), strict=True)]
-            rollout = torch.tensor(given, device=rollout.device)
+        ours = logprobs.detach()
+        places = zip(rows.owner.tolist(), rows.place.tolist(), strict=True)
+        given = [s[p] if (s := samples[o].rollout_logprobs) else math.nan for o, p in places]
+        told = torch.tensor(given, dtype=ours.dtype, device=ours.device)
+        known = ~told.isnan()
+        rollout = torch.where(known, told, ours)
         losses = loss(logprobs, rollout, weights.advantage[rows.owner])
         total, anchor = (weights.share[rows.owner] * losses).sum(), weights.anchor[rows.owner]
         kl = torch.zeros_like(losses)
@@ -222,6 +224,8 @@ class Learner:
             figures[f"n:{stream}"] += float(counts.sum())
             figures[f"entropy:{stream}"] += float((counts * entropy.detach()).sum())
             figures[f"kl:{stream}"] += float((counts * kl.detach()).sum())
+            figures[f"known:{stream}"] += float((counts * known).sum())
+            figures[f"mismatch:{stream}"] += float((counts * (ours - rollout).abs()).sum())
 
     def _behind(self, batches: int) -> int:
         """How many micro-batches fewer than the process with the most this one has, where all of them must put the layers of a
@@ -260,7 +264,8 @@ class Learner:
         if self.accelerator.num_processes == 1:
             return
         trained = [] if self.is_spread else [p for p in self.model.parameters() if p.requires_grad]
-        names = ["loss", "tokens", *sorted(f"{kind}:{stream}" for kind in ("n", "entropy", "kl") for stream in streams)]
+        kinds = ("n", "entropy", "kl", "known", "mismatch")
+        names = ["loss", "tokens", *sorted(f"{kind}:{stream}" for kind in kinds for stream in streams)]
         gradients = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in trained]
         told = torch.tensor([float(figures[name]) for name in names], device=self.accelerator.device)
         summed = self.accelerator.reduce(torch.cat([*gradients, told]), reduction="sum")

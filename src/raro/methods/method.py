@@ -138,17 +138,13 @@ class Method:
             Sample(
                 member.prompt.ids,
                 member.completion.ids,
-                self.kept_logprobs(member),
+                member.completion.logprobs,
                 0.0 if reward is None else next(centred),
                 0.0 if reward is None else 1.0,
                 stream,
             )
             for member, reward in zip(group, earned, strict=True)
         ]
-
-    def kept_logprobs(self, written: Written) -> tuple[float, ...]:
-        """The log-probabilities that a ratio to the rollout needs; none where each rollout is learnt from once."""
-        return written.completion.logprobs if self.config.raro.updates > 1 else ()
 
     def filtered(self, written: Written) -> bool:
         """Whether an over-long rollout is left out of the gradient."""

@@ -237,7 +237,8 @@ class Raro(Method):
                     counts = id(j) in means
                     advantage = rewards.critic_reward({word: 1.0}, tau_crit) - means[id(j)] if counts else 0.0
                     weight = j.chances[word] * spread if counts else 0.0
-                    samples.append(Sample(j.prompt.ids, ids, self.kept_logprobs(j), advantage, weight, "critic"))
+                    told = j.completion.logprobs if ids == j.completion.ids else ()  # another word was not sampled
+                    samples.append(Sample(j.prompt.ids, ids, told, advantage, weight, "critic"))
         return samples
 
     @staticmethod
