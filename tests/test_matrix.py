@@ -13,7 +13,7 @@ from raro.config import load
 from raro.demonstrations import load_split
 from raro.learning.checkpoints import save_weights, snapshots
 from raro.methods.matrix import against, duality_gaps
-from raro.methods.selection import select
+from raro.methods.selection import drawn, select
 from raro.rollout.models import open_model
 from raro.steps import run_step
 from raro.storage import fetch
@@ -71,6 +71,16 @@ def run(tmp_path_factory):
             weight.copy_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)) * 0.05)
     save_weights(folder, 30, speaker.model)
     return config, speaker, snapshots(folder), load_split(folder / "ingest", "dev")[:12]
+
+
+def test_of_a_large_dev_split_a_sample_is_asked(run):
+    config, speaker, kept, dev = run
+    few = load("countdown-mini", ["probes.select_items=5", "probes.matrix_items=0", "rollout.policy_tokens=60"])
+    some = drawn(dev, few)
+    assert len(some) == 5 and some == drawn(dev, few) == [d for d in dev if d in some] != dev[:5]
+    assert drawn(dev, config) == dev == drawn(dev, load("countdown-mini", ["probes.select_items=0"]))
+    rates = 20 * np.array(select(speaker, kept, dev, few, judges=1).win_rates)
+    assert rates.any() and np.allclose(rates, rates.round()), "means of quarters over five items"
 
 
 def test_a_real_matrix(run):

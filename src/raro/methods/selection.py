@@ -3,7 +3,7 @@
 The last step may have drifted, and the current critic flatters the policy it grew up with. So each snapshot's policy answers
 held-out questions, each of several frozen critics judges these answers beside the experts', in both orders, and a snapshot is
 as good as the critic that likes it least says (a minimax choice, after the duality gap of arXiv 1811.05512). Nothing here knows
-which answer is right.
+which answer is right. Of a large dev split `probes.select_items` are asked: all of them would cost more than the game.
 
 A critic that ties, or guesses, whatever it sees tells nothing. So the latest critics that know an expert's answer from the same
 made worse (methods/health.py) are asked, and none that is at chance there (`guards.chance`). Where all are, nobody can judge:
@@ -12,6 +12,7 @@ the candidate is the last snapshot from before the first alarm, or, if there was
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,6 +67,7 @@ def select(
     critics. alarmed: the step since when the first alarm was raised. The speaker's model is left with the chosen weights."""
     engine = speaker.engine(config)
     fit, unfit = _judges(speaker, engine, snapshots, held_out, config, judges)
+    held_out = drawn(held_out, config)
     n = min(config.probes.matrix_items, len(held_out))
     asked = {at: len(held_out) if at in fit else n for at in range(len(snapshots)) if at in fit or n}
     total, done = len(snapshots) * (1 + len(asked)), 0
@@ -95,6 +97,15 @@ def select(
     best, instead = (max(range(len(rows)), key=lambda i: (min(rows[i]), i)), "") if fit else _unjudged(steps, alarmed)
     engine.load(load_file(snapshots[best][1]))
     return Selection(steps, [steps[at] for at in fit], rows, steps[best], matrix, unfit, instead)
+
+
+def drawn(held_out: Sequence[Demonstration], config: Config) -> Sequence[Demonstration]:
+    """Those among which `select` chooses, in their order: `probes.select_items` of them, the same for the same seed."""
+    wanted = config.probes.select_items or len(held_out)
+    if wanted >= len(held_out):
+        return held_out
+    places = random.Random(f"select-{config.seed}").sample(range(len(held_out)), wanted)
+    return [held_out[at] for at in sorted(places)]
 
 
 def _judges(

@@ -244,6 +244,12 @@ class Probes:
         "themselves by the last; 0: not (M: cost)",
         low=0,
     )
+    select_items: int = doc(
+        500,
+        "dev questions, drawn by seed, on which the candidate is chosen at the end: all snapshots' policies, judged by three "
+        "critics in both orders; 0: all (O: cost, which grows with them)",
+        low=0,
+    )
     exploit_steps: int = doc(
         0,
         "updates of a critic that evaluate trains afresh against the frozen candidate; 0: none; 20 are advised (O)",
