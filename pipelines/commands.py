@@ -59,7 +59,9 @@ def submit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override, e.g. --set raro.steps=100")
     parser.add_argument("--watch", action="store_true", help="follow the run to its end; the exit code is its outcome")
     parser.add_argument("--dry-run", action="store_true", help="say what would be sent, and send nothing")
-    parser.add_argument("--resume", metavar="RUN", help="go on in the folder of an earlier run, with the same configuration")
+    parser.add_argument(
+        "--resume", metavar="RUN", help="go on in an earlier run's folder: the same configuration, but for memory and speed"
+    )
     parser.add_argument("--experiment", metavar="NAME", default="raro", help="Kubeflow's experiment (default: raro)")
     parser.add_argument("--service-account", metavar="NAME", help="the pods' service account (default: Kubeflow's)")
     _server_arguments(parser)
