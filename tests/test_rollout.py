@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import random
+from collections import deque
 
+import numpy as np
 import pytest
 import torch
-from transformers.cache_utils import Cache
+from transformers.cache_utils import Cache, DynamicCache
 
 from raro.errors import BadInput
 from raro.records import Prompt, Sampling
 from raro.rollout.decoding import LeanStep, ModuleStep, is_lean, step_for
-from raro.rollout.engine import choose, uniforms
+from raro.rollout.engine import SUMS, choose, uniforms
+from raro.rollout.models import own_gpu
 from raro.rollout.plain import PlainEngine
 from raro.rollout.rows import lay_out
 from raro.rollout.scoring import score, token_logprobs
-from raro.rollout.slots import SlotEngine
+from raro.rollout.slots import SlotEngine, SlotLayer, batches, slots_within, token_bytes
 
 ENDS = (1, 2, 3, 4)
 
@@ -121,6 +125,65 @@ def test_noise_does_not_depend_on_company_or_order(blank):
     assert tokens(engine.generate(prompts, 2, sampling)) == [group[:2] for group in together]
 
 
+@pytest.mark.parametrize("slots", [3, 40])
+def test_prompts_prefilled_in_batches_are_continued_alike(blank, monkeypatch, slots):
+    """Groups of five do not fit into three slots: one is admitted in parts, from what was kept of its prefill."""
+    shapes, decoder = {2**15: [], 30: []}, blank.model.get_decoder()
+    note = lambda _, args, given: shapes[bound].append(tuple(given["input_ids"].shape))  # noqa: E731
+    hook = decoder.register_forward_pre_hook(note, with_kwargs=True)
+    engine, sampling, found = SlotEngine(blank.model, ENDS, 0, slots), Sampling(1.0, 24, 3, 5), []
+    for bound in shapes:
+        monkeypatch.setattr("raro.rollout.slots.PREFILL", bound)
+        found.append(engine.generate(some_prompts(9), 5, sampling))
+    hook.remove()
+    assert all(rows * width <= 30 for rows, width in shapes[30])
+    assert slots == 3 or (len(shapes[2**15]) < len(shapes[30]) and max(rows for rows, _ in shapes[30]) > 1)
+    assert tokens(found[0]) == tokens(found[1])
+    for one, other in zip((c for g in found[0] for c in g), (c for g in found[1] for c in g), strict=True):
+        assert one.logprobs == pytest.approx(other.logprobs, abs=1e-5)
+
+
+def test_what_is_kept_of_a_prefill_is_its_own_prompts_alone(blank):
+    prompts, queue = some_prompts(9), deque([(8, 1), (8, 2)])
+    engine = SlotEngine(blank.model, ENDS, 0, 16)
+    engine._allocate(16, 40)
+    with torch.inference_mode():
+        kept = engine._prefill(prompts, [(g, 0) for g in range(9)], range(9), {}, queue)
+    assert list(kept) == [8]
+    assert all(part.untyped_storage().nbytes() == part.nbytes for layer in kept[8] for part in layer)
+
+
+def test_a_long_prompt_is_padded_with_few():
+    lengths = [10] * 255 + [900]
+    found = batches(lengths, 2_000)
+    assert sorted(i for batch in found for i in batch) == list(range(256))
+    assert all(len(batch) * max(lengths[i] for i in batch) <= 2_000 for batch in found)
+    assert [len(batch) for batch in found] == [2, 200, 54]
+    assert batches([5, 3, 9], 27) == [[0, 1, 2]] and batches([50], 10) == [[0]] and batches([], 10) == []
+
+
+def test_a_cache_lives_no_longer_than_its_call(blank):
+    """What learns next has the memory."""
+    engine, alive = SlotEngine(blank.model, ENDS, 0, 4), []
+    count = lambda *_: alive.append(sum(type(one) is SlotLayer for one in gc.get_objects()))  # noqa: E731
+    engine.generate(some_prompts(2), 1, Sampling(1.0, 8, 0, 0), count)
+    count()
+    assert alive[0] == len(blank.model.model.layers) and alive[-1] == 0
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_a_token_takes_in_the_cache(family):
+    model, cache = made(family), DynamicCache()
+    model.get_decoder()(input_ids=torch.tensor([[5, 6, 7]]), past_key_values=cache, use_cache=True)
+    held = sum(part.nbytes for layer in cache.layers for part in (layer.keys, layer.values))
+    assert held == 3 * token_bytes(model.config, torch.float32) == 6 * token_bytes(model.config, torch.bfloat16)
+
+
+def test_a_gpu_has_as_many_slots_as_fit():
+    assert slots_within(1e9, 1_000, 28_672) == 34
+    assert slots_within(1e3, 1_000, 28_672) == 1
+
+
 def test_noise_differs_by_each_part_of_its_key():
     base = Prompt((5,), "policy", 0)
     variants = [
@@ -142,6 +205,20 @@ def test_choice_follows_the_distribution():
     assert torch.allclose(share, wanted, atol=0.015)
     assert share[3] == 0
     assert torch.allclose(logprobs.exp(), wanted[chosen])
+
+
+def test_sums_in_double_tell_words_apart_that_float32_does_not(monkeypatch):
+    """As on a GPU. Behind one likely word stand 150 thousand, each less than what float32 has room for beside it."""
+    logits, noise = torch.zeros(1, 150_000), torch.linspace(0.9975, 0.9999, 40)
+    logits[0, 0] = 17.7
+    probability = torch.log_softmax(logits, -1).exp()[0].numpy().astype(np.float64)
+    assert 0.996 < probability[0] < 0.9975 and 0 < probability[1] < 3e-8
+    mass = probability.cumsum()
+    exact = np.searchsorted(mass, noise.numpy() * mass[-1], side="right").tolist()
+    plain, _ = choose(logits.expand(40, -1), noise, 1.0)
+    monkeypatch.setitem(SUMS, "cpu", torch.float64)
+    chosen, logprobs = choose(logits.expand(40, -1), noise, 1.0)
+    assert chosen.tolist() == exact != plain.tolist() and logprobs.dtype == torch.float32
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
@@ -220,3 +297,10 @@ def test_nothing_asked_is_nothing_written(engine, blank):
 def test_a_prompt_without_tokens_is_refused(blank):
     with pytest.raises(ValueError, match="without tokens"):
         SlotEngine(blank.model, ENDS, 0).generate([Prompt((), "policy", 0)], 1, Sampling(1, 4, 0, 0))
+
+
+def test_more_processes_than_gpus_are_refused():
+    assert own_gpu(7, 8) == torch.device("cuda", 7)
+    with pytest.raises(BadInput, match="5 processes or more .* finds 4 of them") as told:
+        own_gpu(4, 4)
+    assert "resources.processes" in told.value.remedy

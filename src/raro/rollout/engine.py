@@ -17,6 +17,10 @@ from torch import Tensor
 
 from ..records import Completion, Prompt, Sampling
 
+SUMS = {"cuda": torch.float64}
+"""Where probabilities are added up in another type than their own, by device. A GPU adds in parallel: in float32 the sums over
+152 thousand words need not rise from one to the next, and a word of no probability could be taken."""
+
 
 class Engine(Protocol):
     """What a rollout engine offers: `SlotEngine` (fast), `PlainEngine` (its slow, obvious twin), `VllmEngine` (a server)."""
@@ -57,7 +61,7 @@ def choose(logits: Tensor, noise: Tensor, temperature: float) -> tuple[Tensor, T
     if temperature == 0:
         token = logprobs.argmax(-1)
     else:
-        mass = logprobs.exp().cumsum(-1)
+        mass = logprobs.exp().cumsum(-1, dtype=SUMS.get(logits.device.type))
         token = torch.searchsorted(mass, (noise * mass[:, -1]).unsqueeze(-1), right=True).squeeze(-1)
         token = token.clamp_(max=logits.shape[-1] - 1)
     return token, logprobs.gather(-1, token.unsqueeze(-1)).squeeze(-1)

@@ -95,13 +95,22 @@ def spreads(config: Config) -> bool:
 
 
 def device_of(config: Config) -> torch.device:
-    """The device that `resources.device` names. Raises BadInput where there is none."""
+    """The device that `resources.device` names, this process's own among several. Raises BadInput where there is none."""
     wanted = config.resources.device
     if wanted == "cuda" and not torch.cuda.is_available():
         raise BadInput("resources.device is cuda, and this machine has no GPU that torch can use", "set resources.device=auto")
     if wanted == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))  # of this process, among those that train together
+    return own_gpu(int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count())
+
+
+def own_gpu(place: int, gpus: int) -> torch.device:
+    """The GPU of the process with this place, from 0, among those of its machine that train together. Raises BadInput where
+    there are fewer."""
+    if place >= gpus:
+        line = f"{place + 1} processes or more train on this machine, a GPU for each, and torch finds {gpus} of them"
+        raise BadInput(line, "set resources.processes to the number of GPUs, over all nodes, or resources.device=cpu")
+    return torch.device("cuda", place)
 
 
 def open_model(folder: Path, config: Config) -> Speaker:
@@ -120,15 +129,19 @@ def open_model(folder: Path, config: Config) -> Speaker:
             f"model folder '{folder}' has no *.safetensors", "convert its weights to safetensors; nothing else is ever read"
         )
     torch.set_num_threads(config.resources.threads)
-    if device_of(config).type == "cpu":
+    if (device := device_of(config)).type == "cpu":
         # a third of a small model's time went to the kernel, for every tensor's pages
         keep_freed(mmap_threshold=32 * 2**20, trim_threshold=2**30, top_pad=64 * 2**20)
+    else:
+        # cuDNN's attention plans anew for each shape, and nearly every micro-batch has its own; torch has other kernels
+        torch.backends.cuda.enable_cudnn_sdp(False)
     model, loading = AutoModelForCausalLM.from_pretrained(
         folder,
         dtype=torch.float32,
         use_safetensors=True,
         local_files_only=True,
         attn_implementation="sdpa",
+        device_map=None if device.type == "cpu" else {"": device},  # straight to the GPU: no process holds it in host memory
         output_loading_info=True,
     )
     if loading["missing_keys"]:  # transformers would draw them at random, and warn
@@ -155,7 +168,7 @@ def open_model(folder: Path, config: Config) -> Speaker:
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
     if config.resources.gradient_checkpointing:
         model.gradient_checkpointing_enable()
-    return Speaker(model.to(device_of(config)), tokenizer, tuple(ends), pad)
+    return Speaker(model.to(device), tokenizer, tuple(ends), pad)
 
 
 def save_model(speaker: Speaker, folder: Path, dtype: str = "float32", writes: bool = True) -> None:

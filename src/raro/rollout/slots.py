@@ -1,7 +1,7 @@
 """The slot engine: continuous batching over a dense cache, for any transformers decoder.
 
-* The cache is allocated once: S slots x the longest sequence, per layer. With grouped-query attention a dense cache is small
-  enough (Qwen2.5-1.5B: 28.7 KB a token), so there are no pages.
+* The cache is allocated once a call: S slots x the longest sequence, per layer. With grouped-query attention a dense cache is
+  small enough (Qwen2.5-1.5B: 28.7 KB a token), so there are no pages. A GPU gets as many slots as its free memory has room for.
 * A group's prompt is prefilled once and copied into each of its n slots, all but its last token: that one is decoded like any
   other, so there is one place where logits arise and prefill never needs any.
 * Active rows lie at the front. A finished row is overwritten by the last active one (swap-remove), so every step computes on a
@@ -12,12 +12,13 @@ Its twin on plain `generate` is `plain.PlainEngine`; tests/test_rollout.py holds
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PretrainedConfig
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
 from ..errors import BadInput
@@ -25,6 +26,13 @@ from ..records import Completion, Prompt, Sampling
 from .decoding import step_for, window_of
 from .engine import choose, uniforms
 from .scoring import Scoring
+
+PREFILL = 2**15
+"""Positions that one prefill computes at most, padding included: enough to keep a GPU busy, and 0.9 GB of keys and values for
+Qwen2.5-1.5B in bfloat16, where 256 prompts padded to one of 900 tokens would take 6.6."""
+
+SHARE = 0.5
+"""Of a GPU's free memory, what the cache may take: the rest is for prefills, logits, and what attention copies of a layer."""
 
 
 class SlotLayer(CacheLayerMixin):
@@ -94,8 +102,9 @@ class SlotEngine(Scoring):
         training = self.model.training
         self.model.eval()
         budget, total = sampling.max_new_tokens, len(prompts) * n
-        slots = min(self.slots, total)
-        self._allocate(slots, max(len(p.ids) for p in prompts) + budget)
+        length = max(len(p.ids) for p in prompts) + budget
+        slots = self._fitting(min(self.slots, total), length)
+        self._allocate(slots, length)
         decode = step_for(self.model, self.cache, self.layers[0].length)
         queue = deque((g, s) for g in range(len(prompts)) for s in range(n))
         ids = np.zeros((total, budget), dtype=np.int64)
@@ -141,6 +150,7 @@ class SlotEngine(Scoring):
                 active = self._compact(done, (request, position, written, noise), token)
                 if progress:
                     progress(finished, total)
+        self.layers, self.cache = [], None  # while the model learns, the memory is for its activations
         self.model.train(training)
 
         def completion(r: int) -> Completion:
@@ -151,45 +161,54 @@ class SlotEngine(Scoring):
 
         return [[completion(g * n + s) for s in range(n)] for g in range(len(prompts))]
 
+    def _fitting(self, slots: int, length: int) -> int:
+        """As many of these slots as the GPU has memory for, sequences of this length in each; on a CPU all of them."""
+        if self.device.type != "cuda":
+            return slots
+        free, _ = torch.cuda.mem_get_info(self.device)
+        free += torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)  # torch's own, not in use
+        config, dtype = self.model.config.get_text_config(), next(self.model.parameters()).dtype
+        return min(slots, slots_within(SHARE * free, length, token_bytes(config, dtype)))
+
     def _allocate(self, slots: int, length: int) -> None:
-        """Keeps the cache of the last call where it is large enough, so that a training run allocates once per role. Raises
-        BadInput where the sequences outgrow a model's attention window: the slots have no windows."""
+        """Makes the cache. Raises BadInput where the sequences outgrow a model's attention window: slots have no windows."""
         if (window := window_of(self.model)) is not None and length > window:
             line = f"the model attends to the last {window} tokens only, and a sequence may have {length}"
             raise BadInput(line, "set rollout.engine=plain and resources.packing=rows, or shorten the budgets")
-        if self.layers and self.layers[0].slots >= slots and self.layers[0].length >= length:
-            return
         self.layers = [SlotLayer(slots, length) for _ in range(self.model.config.get_text_config().num_hidden_layers)]
         self.cache = Cache(layers=self.layers)
 
     def _prefill(self, prompts: Sequence[Prompt], taken: list, slots: np.ndarray, kept: dict, queue: deque) -> dict:
-        """Prefills each group's prompt once and copies it into its slots; returns the group that is only partly admitted
-        yet."""
-        groups = [g for g in dict.fromkeys(g for g, _ in taken) if g not in kept and len(prompts[g].ids) > 1]
-        filled = dict(kept)
-        if groups:
+        """Prefills each group's prompt once, in batches, and copies it into its slots; returns the group that is only partly
+        admitted yet."""
+        slots_of: dict[int, list[int]] = defaultdict(list)
+        for slot, (g, _) in zip(slots, taken, strict=True):
+            slots_of[g].append(slot)
+        waiting = queue[0][0] if queue and queue[0][0] == taken[-1][0] else None
+        for g in kept:
+            self._fill([slots_of[g]], kept[g])
+        still = {g: layers for g, layers in kept.items() if g == waiting}
+        new = [g for g in slots_of if g not in kept and len(prompts[g].ids) > 1]
+        for batch in batches([len(prompts[g].ids) - 1 for g in new], PREFILL):
+            groups = [new[i] for i in batch]
             longest = max(len(prompts[g].ids) for g in groups) - 1
             padded = [list(prompts[g].ids[:-1]) + [self.pad_id] * (longest + 1 - len(prompts[g].ids)) for g in groups]
             cache = DynamicCache()
             # Padding stands to the right of every prompt: causal attention keeps it out, and its keys are overwritten or
             # masked later.
             self.model.get_decoder()(input_ids=torch.tensor(padded, device=self.device), past_key_values=cache, use_cache=True)
-            for i, g in enumerate(groups):
-                filled[g] = [(layer.keys[i : i + 1], layer.values[i : i + 1]) for layer in cache.layers]
-        order = {g: i for i, g in enumerate(filled)}
-        rows = [(slot, order[g]) for slot, (g, _) in zip(slots, taken, strict=True) if g in order]
-        if rows:
-            target = torch.tensor([slot for slot, _ in rows], device=self.device)
-            source = torch.tensor([i for _, i in rows], device=self.device)
-            for index, layer in enumerate(self.layers):
-                layer.fill(
-                    target,
-                    source,
-                    _stacked([f[index][0] for f in filled.values()]),
-                    _stacked([f[index][1] for f in filled.values()]),
-                )
-        waiting = queue[0][0] if queue else None
-        return {waiting: filled[waiting]} if waiting in filled and waiting == taken[-1][0] else {}
+            self._fill([slots_of[g] for g in groups], [(layer.keys, layer.values) for layer in cache.layers])
+            if waiting in groups:
+                i = groups.index(waiting)  # cloned, since a view would hold the whole batch
+                still[waiting] = [(layer.keys[i : i + 1].clone(), layer.values[i : i + 1].clone()) for layer in cache.layers]
+        return still
+
+    def _fill(self, slots: Sequence[Sequence[int]], prefilled: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Copies prompt i of each layer's keys and values into every one of slots[i]."""
+        target = torch.tensor([slot for some in slots for slot in some], device=self.device)
+        source = torch.tensor([i for i, some in enumerate(slots) for _ in some], device=self.device)
+        for layer, (keys, values) in zip(self.layers, prefilled, strict=True):
+            layer.fill(target, source, keys, values)
 
     def _compact(self, done: np.ndarray, state: tuple[np.ndarray, ...], token: Tensor) -> int:
         """Fills the finished rows' places with rows from the tail; returns how many rows are still active."""
@@ -206,7 +225,24 @@ class SlotEngine(Scoring):
         return left
 
 
-def _stacked(parts: list[Tensor]) -> Tensor:
-    """Keys or values of prompts of different lengths, [G, heads, T, head_dim], zeros to the right."""
-    longest = max(part.shape[2] for part in parts)
-    return torch.cat([torch.nn.functional.pad(part, (0, 0, 0, longest - part.shape[2])) for part in parts])
+def slots_within(memory: float, length: int, per_token: int) -> int:
+    """How many sequences of this length, in tokens, a cache of so many bytes holds; never none."""
+    return max(1, int(memory // (length * per_token)))
+
+
+def token_bytes(config: PretrainedConfig, dtype: torch.dtype) -> int:
+    """Bytes of one token's keys and values in all layers of a decoder."""
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return 2 * config.num_hidden_layers * heads * dim * dtype.itemsize
+
+
+def batches(lengths: Sequence[int], bound: int) -> list[list[int]]:
+    """Prompts that are prefilled together, by their index: at most `bound` positions, padding included (a longer one gets a
+    batch of its own), the longest first, so that one among short ones is padded with few. In a batch they keep their order."""
+    found: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if not found or (len(found[-1]) + 1) * lengths[found[-1][0]] > bound:
+            found.append([])
+        found[-1].append(i)
+    return [sorted(batch) for batch in found]
