@@ -286,7 +286,9 @@ def test_adapters_learn_alone_resume_exactly_and_merge(blank, tmp_path):
         attached = adapters.attach(found.model, 4, 8.0, 0)
         return Learner(found.model, None, found.settings, blank.pad_id), attached
 
+    before = torch.random.get_rng_state()
     one, attached = adapted()
+    assert torch.equal(torch.random.get_rng_state(), before)
     frozen = {n: p.detach().clone() for n, p in one.model.named_parameters() if not p.requires_grad}
     for _ in range(2):
         one.update(samples("a"), {"a": Stream()}, on_policy, 1e-2)

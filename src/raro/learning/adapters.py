@@ -17,7 +17,8 @@ def attach(model: torch.nn.Module, rank: int, alpha: float, seed: int) -> Any:
         from peft import LoraConfig, get_peft_model
     except ImportError:
         raise BadInput("base.lora_rank is set, and peft is not installed", "pip install 'raro-pipelines[adapters]'") from None
-    with torch.random.fork_rng():
+    device = next(model.parameters()).device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):  # or it would touch every GPU
         torch.manual_seed(seed)
         return get_peft_model(model, LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", lora_dropout=0.0))
 

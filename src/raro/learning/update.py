@@ -157,13 +157,13 @@ class Learner:
 
     def gradient(self, samples: Sequence[Sample], streams: Mapping[str, Stream], loss: Loss) -> list[Tensor]:
         """The gradient that an update on these samples would take, before clipping: flat, one tensor per trained parameter, of
-        which this process holds a part where the model is spread; in the machine's memory and not the accelerator's. The
-        weights and the optimiser stay as they are."""
+        which this process holds a part where the model is spread, in the machine's memory then; else on the model's device.
+        The weights and the optimiser stay as they are."""
         self._backward(samples, streams, loss)
         trained = [p for p in self.model.parameters() if p.requires_grad]
-        flat = [own(torch.zeros_like(p) if p.grad is None else p.grad).flatten().cpu() for p in trained]
+        flat = [own(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in trained]
         self.optimiser.zero_grad(set_to_none=True)
-        return flat
+        return [part.cpu() for part in flat] if self.is_spread else flat
 
     def dot(self, one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
         """The inner product of two gradients, of all their parts."""
