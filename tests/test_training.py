@@ -20,6 +20,7 @@ from raro.errors import BadInput, RaroError
 from raro.learning import checkpoints
 from raro.steps import run_step
 from raro.steps.harness import claim
+from raro.steps.train import surroundings
 from raro.storage import read_json
 from raro.tracking import events
 
@@ -216,3 +217,13 @@ def test_adapters_in_half_precision_make_a_model_like_any_other(tmp_path):
     assert any((before[name] != after[name]).any() for name in after)
     assert open_model(folder / "train" / "model", config).model is not None
     assert read_json(folder / "train" / "train.json")["selected_step"] in (1, 2, 3)
+
+
+def test_a_gpus_memory_grows_in_place_unless_the_house_says_otherwise(monkeypatch):
+    name = "PYTORCH_CUDA_ALLOC_CONF"
+    monkeypatch.delenv(name, raising=False)
+    found = surroundings(load("countdown-mini", ["resources.device=cuda", "resources.threads=3"]))
+    assert (found[name], found["OMP_NUM_THREADS"], found["PATH"]) == ("expandable_segments:True", "3", os.environ["PATH"])
+    assert name not in surroundings(load("countdown-mini", ["resources.device=cpu"]))
+    monkeypatch.setenv(name, "max_split_size_mb:512")
+    assert surroundings(load("countdown-mini", ["resources.device=cuda"]))[name] == "max_split_size_mb:512"

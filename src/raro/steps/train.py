@@ -78,7 +78,7 @@ def launch(config: Config, play: Play) -> None:
         *(sys.executable, "-m", "torch.distributed.run", "--nnodes", "1", "--nproc-per-node", str(config.resources.processes)),
         *("--master-addr", "127.0.0.1", "--master-port", str(_free_port()), "--module", "raro.steps.train", str(folder / PLAY)),
     ]
-    process = subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": str(config.resources.threads)})
+    process = subprocess.Popen(command, env=surroundings(config))
     try:
         code = process.wait()
     finally:
@@ -89,6 +89,13 @@ def launch(config: Config, play: Play) -> None:
     if code:
         raise RuntimeError(f"a training process ended with exit code {code}; its words are in the run's log")
     (folder / PLAY).unlink()
+
+
+def surroundings(config: Config) -> dict[str, str]:
+    """The environment of this machine's training processes. On a GPU torch's memory grows in place, unless it says otherwise:
+    micro-batches of ever other shapes would leave holes in it."""
+    ours = {} if config.resources.device == "cpu" else {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
+    return ours | os.environ | {"OMP_NUM_THREADS": str(config.resources.threads)}
 
 
 def _launch_on_nodes(order: trainjob.Order, config: Config, play: Play) -> None:
