@@ -30,6 +30,7 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from ..benchmarks.countdown import Attempt, Problem, attempts, chained, evaluate
+from ..errors import RaroError
 from ..game.prompts import critic_messages, policy_messages
 from ..learning import checkpoints
 from ..learning.losses import cross_entropy
@@ -259,7 +260,10 @@ def main() -> None:
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
     lessons = Lessons(splits["base"], speaker, random.Random(f"lessons-{given.seed}"), given.follows, task)
     kept = given.model.with_name(f"{given.model.name}.checkpoints")
-    train(lessons, given.steps, given.batch, given.rate, kept)
+    try:
+        train(lessons, given.steps, given.batch, given.rate, kept)
+    except RaroError as error:
+        parser.exit(error.code, f"{error.line}\n  remedy: {error.remedy}\n")
     save_model(speaker, given.model)
     shutil.rmtree(kept, ignore_errors=True)
 
