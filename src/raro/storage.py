@@ -174,7 +174,8 @@ def _moved(folder: Path, target: Path) -> bool:
     try:
         os.rename(folder, target)
     except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR) and target.exists():
+        stood = error.errno in (errno.ENOTEMPTY, errno.EEXIST)  # it may be gone by now
+        if stood or (error.errno == errno.ENOTDIR and target.exists()):
             return False
         raise
     return True
