@@ -218,9 +218,12 @@ def put_folder(folder: str | Path, uri: str, progress: Callable[[int, int], None
 
 
 def _copied(folder: Path, target: Path) -> bool:
-    """Whether the same files lie at `target`, with a manifest where `folder` has one."""
+    """Whether the same files lie at `target`, with a manifest where `folder` has one; no, while another process replaces it."""
     sealed = (target / MANIFEST).exists() or not (folder / MANIFEST).exists()
-    return target.is_dir() and sealed and manifest(target) == manifest(folder)
+    try:
+        return target.is_dir() and sealed and manifest(target) == manifest(folder)
+    except FileNotFoundError:
+        return False
 
 
 # ---------------------------------------------------------------------------------------------------------------- reading
