@@ -17,7 +17,7 @@ from ..config import Config
 from ..records import Demonstration, Sampling
 from ..rollout.models import Speaker
 from . import asking
-from .scoring import CHECKED, saying, scorer
+from .scoring import CHECKED, Saying, saying, scorer
 from .statistics import mean_interval, paired_difference
 from .tournament import Best, Rules, best_of, rules_of
 
@@ -89,9 +89,9 @@ def compare(
         budget: [max(spent) for spent in zip(*(game[2][budget] for game in games.values()), strict=True)] for budget in BUDGETS
     }
     _fill(speaker, items, config, more, highest, progress)
-    score = scorer(items, config)
+    score, same = scorer(items, config), saying(items, config)
     values = [[0.0 if text is None else score(item, text) for text in g.texts] for item, g in zip(items, more, strict=True)]
-    by_size = {size: _scores(items, values, config, *game, more) for size, game in games.items()}
+    by_size = {size: _scores(items, values, same, config, *game, more) for size, game in games.items()}
     scores, resamples, seed = by_size[n], config.evaluation.bootstrap, config.seed
     curve = {
         "n": sizes,
@@ -203,14 +203,15 @@ def _fill(
 def _scores(
     items: Sequence[Demonstration],
     scored: Sequence[Sequence[float]],
+    same: Saying,
     config: Config,
     given: Sequence[Given],
     found: Sequence[Best],
     budgets: dict[str, list[int]],
     more: Sequence[Given],
 ) -> dict[str, list[float]]:
-    """Each question's score, by arm. scored: of every answer in `more`, 0 where it is malformed."""
-    same = saying(items, config)
+    """Each question's score, by arm. scored: of every answer in `more`, 0 where it is malformed. same: what a
+    vote counts by."""
     arms: dict[str, list[float]] = {"single": []}
     for budget in BUDGETS:
         arms |= {f"random_{budget}": [], f"majority_{budget}": []}
