@@ -7,7 +7,7 @@ UV := 0.13.9
 # pip's own configuration may name a folder of wheels (a CPU build of torch, an air-gapped mirror); uv must be told.
 FIND_LINKS = $(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null)
 
-.PHONY: help setup run test check base bench pipeline images images-lock test-containers results-mini results-scaling results-several study-gpu clean
+.PHONY: help setup run test check base bench pipeline images images-lock test-containers results-mini results-ablations results-scaling results-several study-gpu clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -48,6 +48,8 @@ $(BASES)/seed-1/model.safetensors: $(STAMP)
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m raro.models.make_countdown_mini --seed 1 --model $(@D)
 $(BASES)/blind/model.safetensors: $(STAMP)
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m raro.models.make_countdown_mini --follows 0 --model $(@D)
+$(BASES)/alone/model.safetensors: $(STAMP)
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m raro.models.make_countdown_mini --alone 0.5 --model $(@D)
 
 $(BASES)/small/model.safetensors: $(STAMP)
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m raro.models.make_countdown_mini --width 32 --model $(@D)
@@ -60,6 +62,9 @@ results-mini: $(STAMP) $(BASES)/seed-1/model.safetensors $(BASES)/blind/model.sa
 	@$(RARO) study countdown-mini --output runs/study-countdown-mini --table results/countdown-mini
 	@$(RARO) study countdown-mini-rivals --output runs/study-countdown-mini --table results/study-countdown-mini
 	@$(VENV)/bin/python -m raro.study.tournaments results/countdown-mini-tournament runs/study-countdown-mini --rivals similarity,rlvr
+
+results-ablations: $(STAMP) $(BASES)/alone/model.safetensors ## one part of the method taken away at a time (two hours on two cores)
+	@$(RARO) study ablations --output runs/ablations --table results/ablations
 
 results-scaling: $(STAMP) $(BASES)/small/model.safetensors $(BASES)/tiny/model.safetensors ## accuracy against reasoning budget and model size (an hour on two cores)
 	@$(RARO) study scaling --output runs/scaling --table results/scaling

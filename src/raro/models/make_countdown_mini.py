@@ -9,7 +9,8 @@ policy  random attempts at the problem, none with the signs of an earlier one, e
         until one hits or it gives up; then its last attempt as the answer. The attempts are random, so its search is poor; a
         flag is wrong with probability FLAG_NOISE.
 critic  both answers worked out and flagged in the same way, then a verdict that follows the flags with probability `follows`
-        and is drawn at random otherwise: a critic little above chance, or with 0 at chance.
+        and is drawn at random otherwise: a critic little above chance, or with 0 at chance. With `--alone` a share of these
+        lessons show one answer, and ask whose it is: the base on which the absolute critic can be tried.
 
 So the base already does arithmetic and compares a value with a target. What is left to learn is to search better, and which
 flags mark an expert.
@@ -115,6 +116,7 @@ class Lessons:
     rng: random.Random
     follows: float
     task: Task = THREE
+    alone: float = 0.0
 
     def flag(self, right: bool) -> bool:
         """Whether a trace flags it `ok`; wrong with probability FLAG_NOISE."""
@@ -182,18 +184,22 @@ class Lessons:
         return attempt.answer, attempt.worked, numbers_right and attempt.value == problem.target
 
     def critic(self) -> Sample:
-        """An expert's and a student's answer worked out and flagged, and a verdict that seldom follows the flags."""
+        """An expert's and a student's answer, or one of them alone, worked out and flagged, and a verdict that seldom follows
+        the flags."""
         problem = self.rng.choice(self.problems)
         expert = self.rng.choice(right(problem))
         answer, worked, equal = self.student(problem)
-        pair = Pair(problem.question, expert.answer, answer, self.rng.random() < 0.5, 0, -1)
+        alone = self.alone > 0 and self.rng.random() < self.alone
+        pair = Pair(problem.question, expert.answer, answer, self.rng.random() < 0.5, 0, -1, alone)
         shown = [(expert.worked, self.flag(True)), (worked, self.flag(equal))]
         if not pair.expert_first:
             shown.reverse()
+        if alone:
+            shown = shown[:1]
         flags = [flag for _, flag in shown]
         verdict = self.rng.choice(("first", "second", "tie"))
         if self.rng.random() < self.follows:
-            verdict = "tie" if flags[0] == flags[1] else "first" if flags[0] else "second"
+            verdict = "tie" if not alone and flags[0] == flags[1] else "first" if flags[0] else "second"
         thought = " ".join(f"{worked} {'ok' if flag else 'no'}".strip() for worked, flag in shown)
         return self._sample(critic_messages(pair, INSTRUCTIONS["critic"]), f"{THINK} {thought} {END_THINK} {verdict}", "critic")
 
@@ -210,7 +216,7 @@ def train(lessons: Lessons, steps: int, batch: int, rate: float, folder: Path, e
     learner = Learner(speaker.model, None, optimisation, speaker.pad_id)
     streams = {"policy": Stream(coefficient=0.5), "critic": Stream(coefficient=0.5)}
     shapes = [tuple(p.shape) for p in speaker.model.parameters()]
-    asked = f"{lessons.rng.getstate()} {lessons.follows} {lessons.task} {shapes} {steps} {batch} {rate}"
+    asked = f"{lessons.rng.getstate()} {lessons.follows} {lessons.task} {lessons.alone} {shapes} {steps} {batch} {rate}"
     identity = {"lessons": digest_text(asked)}
     first = 0
     if found := checkpoints.newest(folder, identity):
@@ -242,6 +248,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=64, help="of the decoder, a multiple of 32")
     parser.add_argument("--layers", type=int, default=3)
     parser.add_argument("--follows", type=float, default=0.1, help="probability that a verdict in a trace follows its flags")
+    parser.add_argument("--alone", type=float, default=0.0, help="share of the critic's traces that show one answer only")
     parser.add_argument("--model", type=Path, default=package / "countdown-mini")
     parser.add_argument("--demonstrations", type=Path, help="where to write them, too (`make base`: beside the package's data)")
     given = parser.parse_args()
@@ -258,7 +265,7 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     speaker = Speaker(model.to(device), words, (words.eos_token_id,), words.pad_token_id)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters", flush=True)
-    lessons = Lessons(splits["base"], speaker, random.Random(f"lessons-{given.seed}"), given.follows, task)
+    lessons = Lessons(splits["base"], speaker, random.Random(f"lessons-{given.seed}"), given.follows, task, given.alone)
     kept = given.model.with_name(f"{given.model.name}.checkpoints")
     try:
         train(lessons, given.steps, given.batch, given.rate, kept)

@@ -103,7 +103,7 @@ def _game(series: Series, record: Record, mark: tuple[float, str] | None) -> lis
         ),
         _panel(
             "Reward of a tie",
-            "What the critic earns by saying tie: 0 while the gate is shut, then up to its full value.",
+            "What the critic earns by saying tie: its first value while the gate is shut, then up to its full value.",
             _lines(series, ("game/tau_crit", "critic", "critic", "exact")) if _varies(series.get("game/tau_crit", [])) else [],
             mark=mark,
         ),
