@@ -39,8 +39,8 @@ def fresh_pairs(
     gives none.
 
     questions, experts, answers: one entry per rollout; the entry's index becomes the pair's rollout_id. orders: one, drawn for
-    each pair; both; question: one, drawn for all answers to a question, so that where a critic leans to a side, it leans for all
-    of them alike, and what they earn differs by what they are.
+    each pair; both; question: one, drawn for all answers to a question, so that a critic that leans to a side leans for all of
+    them alike, and what they earn differs by what they are.
     """
     shown = [i for i, answer in enumerate(answers) if answer is not None]
     drawn_for = list(dict.fromkeys(questions[i] for i in shown)) if orders == "question" else shown

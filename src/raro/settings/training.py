@@ -48,8 +48,8 @@ class Raro:
     )
     orders: Literal["one", "question", "both"] = doc(
         "one",
-        "order in which a fresh pair is judged: one, balanced over the step; question: one for all answers to a question, so that "
-        "a critic's leaning to a side falls on all of them alike; or both, a contradiction being a tie (O)",
+        "order in which a fresh pair is judged: one, balanced over the step; question: one for all answers to a question, "
+        "which a critic's leaning to a side then favours alike; or both, a contradiction being a tie (O)",
     )
     critic_group: Literal["pair", "question"] = doc(
         "pair",
