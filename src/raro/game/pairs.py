@@ -9,12 +9,9 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
 
 from ..records import Pair
 from .replay import Replayed
-
-Orders = Literal["one", "question", "both"]
 
 
 def balanced_order(n: int, seed: int, step: int, what: str) -> list[bool]:
@@ -28,28 +25,19 @@ def balanced_order(n: int, seed: int, step: int, what: str) -> list[bool]:
 
 
 def fresh_pairs(
-    questions: Sequence[str],
-    experts: Sequence[str],
-    answers: Sequence[str | None],
-    seed: int,
-    step: int,
-    orders: Orders = "one",
+    questions: Sequence[str], experts: Sequence[str], answers: Sequence[str | None], seed: int, step: int, both: bool = False
 ) -> list[Pair]:
     """One pair per well-formed policy answer, or with `both` one in either order; None (malformed, never shown to the critic)
     gives none.
 
-    questions, experts, answers: one entry per rollout; the entry's index becomes the pair's rollout_id. orders: one, drawn for
-    each pair; both; question: one, drawn for all answers to a question, so that a critic that leans to a side leans for all of
-    them alike, and what they earn differs by what they are.
+    questions, experts, answers: one entry per rollout; the entry's index becomes the pair's rollout_id.
     """
     shown = [i for i, answer in enumerate(answers) if answer is not None]
-    drawn_for = list(dict.fromkeys(questions[i] for i in shown)) if orders == "question" else shown
-    order = dict(zip(drawn_for, balanced_order(len(drawn_for), seed, step, "fresh"), strict=True))
-    firsts = [order[questions[i] if orders == "question" else i] for i in shown]
+    order = balanced_order(len(shown), seed, step, "fresh")
     return [
         Pair(questions[i], experts[i], answers[i], expert_first, 0, i)
-        for i, first in zip(shown, firsts, strict=True)
-        for expert_first in ((first, not first) if orders == "both" else (first,))
+        for i, first in zip(shown, order, strict=True)
+        for expert_first in ((first, not first) if both else (first,))
     ]
 
 

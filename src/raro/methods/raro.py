@@ -114,7 +114,7 @@ class Raro(Method):
         shown = [self.demonstrations[a.item] for a in answers]
         questions, experts = [d.question for d in shown], [d.answer for d in shown]
         texts = [answers[i].text if i == first else None for i, first in enumerate(self.judged_as(answers))]
-        fresh = pairs.fresh_pairs(questions, experts, texts, self.config.seed, step, self.config.raro.orders)
+        fresh = pairs.fresh_pairs(questions, experts, texts, self.config.seed, step, self.config.raro.orders == "both")
         return pairs.apart(fresh) if self.config.raro.critic == "absolute" else fresh
 
     def judged_as(self, answers: Sequence[Answer]) -> list[int]:

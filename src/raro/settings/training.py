@@ -46,10 +46,9 @@ class Raro:
         "what a verdict counts as: the word that was said (P), or the mean over the words that could have been said after the "
         "same thought, by their probabilities: the same on average, with less noise (M)",
     )
-    orders: Literal["one", "question", "both"] = doc(
+    orders: Literal["one", "both"] = doc(
         "one",
-        "order in which a fresh pair is judged: one, balanced over the step; question: one for all answers to a question, "
-        "which a critic's leaning to a side then favours alike; or both, a contradiction being a tie (O)",
+        "order in which a fresh pair is judged: one, balanced over the step, or both, a contradiction being a tie (O)",
     )
     critic_group: Literal["pair", "question"] = doc(
         "pair",
