@@ -91,8 +91,8 @@ pipeline: $(STAMP) ## compile the pipeline for a cluster again
 images: $(STAMP) ## build the images on their locked bases (ONLY="raro-cpu ..." for some)
 	@docker/build.sh $(ONLY)
 
-images-lock: $(STAMP) ## ask the registries for every image's digest (crane or skopeo; REGISTRY=registry.example.org/raro)
-	@$(VENV)/bin/python -m raro.pipelines.images resolve $(if $(REGISTRY),--registry $(REGISTRY)) $(ONLY)
+images-lock: $(STAMP) ## ask the registries for every image's digest (crane or skopeo; REGISTRY=registry.example.org/raro, and MIRROR= for copies of the upstream ones)
+	@$(VENV)/bin/python -m raro.pipelines.images resolve $(if $(REGISTRY),--registry $(REGISTRY)) $(if $(MIRROR),--mirror $(MIRROR)) $(ONLY)
 	@$(if $(ONLY),true,$(VENV)/bin/python -m raro.pipelines.images kustomize)
 
 test-containers: $(if $(FAST),$(STAMP),$(VENV)/.checking) ## the images are built and the pipeline runs in them (root, podman, debootstrap, postgresql; FAST=1: less of it)

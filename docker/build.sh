@@ -1,8 +1,9 @@
 #!/bin/sh
 # Builds the images that are named (default: all), each on the base that docker/images.lock.yaml names by digest.
 # `make images` calls it. A release: make images-lock ONLY="python vllm postgres seaweedfs"; make images; push them;
-# make images-lock REGISTRY=registry.example.org/raro. ENGINE: docker or podman, whichever is there. TORCH_CPU_INDEX: the index of
-# torch's CPU builds, for raro-cpu; without it pip's own configuration decides, and a public index gives a CUDA build of several GB.
+# make images-lock REGISTRY=registry.example.org/raro, which leaves the bases at what was built on. ENGINE: docker or podman,
+# whichever is there. TORCH_CPU_INDEX: the index of torch's CPU builds, for raro-cpu; without it pip's own configuration
+# decides, and a public index gives a CUDA build of several GB.
 set -eu
 cd "$(dirname "$0")/.."
 engine=${ENGINE:-$(command -v docker || command -v podman || true)}

@@ -3,10 +3,12 @@
 A tag can come to mean another image overnight, and Kubeflow's cache looks only at the text of the reference. So a release names
 digests, and a digest is written by one command only, which asked the registry for it:
 
-    make images-lock REGISTRY=registry.example.org/raro
+    make images-lock REGISTRY=registry.example.org/raro [MIRROR=registry.example.org/raro]
 
-It needs `crane` or `skopeo`, logged in to the registries. `python -m raro.pipelines.images kustomize` then writes
-k8s/images/kustomization.yaml from the lock, so that the manifests deploy the same images.
+It needs `crane` or `skopeo`, logged in to the registries. MIRROR, behind an air gap, is where copies of upstream images lie.
+What was looked up upstream before keeps its digest, since images were built on it, until it is named in ONLY.
+`python -m raro.pipelines.images kustomize` then writes k8s/images/kustomization.yaml from the lock, so that the manifests
+deploy the same images.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from raro.storage import write_atomic
 LOCK = Path("docker/images.lock.yaml")
 KUSTOMIZATION = Path("k8s/images/kustomization.yaml")
 UNRESOLVED = "unresolved"
+NO_MIRROR = "none"
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 CLIENTS = {"crane": ["digest"], "skopeo": ["inspect", "--no-tags", "--format", "{{.Digest}}"]}
 ASK_SECONDS = 120
@@ -43,18 +46,21 @@ class Image:
     built: bool
     digest: str = UNRESOLVED
 
-    def repository(self, registry: str) -> str:
-        """Where the image lies, without tag and digest."""
+    def repository(self, registry: str, mirror: str) -> str:
+        """Where the image lies, without tag and digest: a copy of an upstream image by the last part of its name."""
         name = self.tag.rpartition(":")[0]
-        return f"{registry}/{name}" if self.built else name
+        if self.built:
+            return f"{registry}/{name}"
+        return name if mirror == NO_MIRROR else f"{mirror}/{name.rpartition('/')[2]}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lock:
-    """The whole file. registry: where the images that we build are pushed."""
+    """The whole file. registry: where the images that we build are pushed; mirror: where copies of the upstream ones lie."""
 
     path: Path
     registry: str
+    mirror: str
     images: Mapping[str, Image]
 
     def reference(self, name: str) -> str:
@@ -63,7 +69,7 @@ class Lock:
         if image.digest == UNRESOLVED or image.built and self.registry == UNRESOLVED:
             line = f"image '{name}' has no digest yet: '{self.path}' says {UNRESOLVED}"
             raise BadInput(line, "build and push it, then `make images-lock REGISTRY=...`")
-        return f"{image.repository(self.registry)}@{image.digest}"
+        return f"{image.repository(self.registry, self.mirror)}@{image.digest}"
 
 
 def unresolved(name: str) -> str:
@@ -82,32 +88,36 @@ def read(path: str | Path = LOCK) -> Lock:
             name: Image(name=name, tag=entry["tag"], built=entry["from"] != "upstream", digest=entry["digest"])
             for name, entry in body["images"].items()
         }
-        registry = body["registry"]
+        registry, mirror = body["registry"], body["mirror"]
     except (yaml.YAMLError, KeyError, TypeError, AttributeError):
         raise BadInput(f"'{path}' is not a lock of images", "restore it from the repository") from None
     for image in images.values():
         if image.digest != UNRESOLVED and not DIGEST.fullmatch(str(image.digest)):
             raise BadInput(f"image '{image.name}' in '{path}' has no digest but '{image.digest}'", "run `make images-lock`")
-    return Lock(path=path, registry=registry, images=images)
+    return Lock(path=path, registry=registry, mirror=mirror, images=images)
 
 
 # ------------------------------------------------------------------------------------------------------------------ resolving
 
 
-def resolve(lock: Lock, registry: str | None = None, only: Sequence[str] = ()) -> Lock:
-    """The lock with the digests that the registries name now, those of `only` or of all, written to its file when all are
-    known. Raises BadInput where there is no client or no such image, ServiceFailed where a registry does not answer."""
-    registry = registry or lock.registry
+def resolve(lock: Lock, registry: str | None = None, only: Sequence[str] = (), mirror: str | None = None) -> Lock:
+    """The lock with the digests that the registries name now, written to its file when all are known: those of `only`, or of
+    all but the upstream images that have one already, which a new mirror must hold by that very digest. Raises BadInput where
+    there is no client or no such image, ServiceFailed where a registry does not answer."""
+    registry, mirror = registry or lock.registry, mirror or lock.mirror
     if unknown := sorted(set(only) - set(lock.images)):
         raise BadInput(f"'{unknown[0]}' is not in '{lock.path}'", f"there are: {', '.join(lock.images)}")
     wanted = {name: lock.images[name] for name in only or lock.images}
     if registry == UNRESOLVED and any(image.built for image in wanted.values()):
         raise BadInput("where our own images are pushed is not known", "make images-lock REGISTRY=registry.example.org/raro")
-    found = {
-        name: replace(image, digest=_ask(f"{image.repository(registry)}:{image.tag.rpartition(':')[2]}"))
-        for name, image in wanted.items()
-    }
-    resolved = replace(lock, registry=registry, images={**lock.images, **found})
+    found = {}
+    for name, image in wanted.items():
+        place = image.repository(registry, mirror)
+        if only or image.built or image.digest == UNRESOLVED:
+            found[name] = replace(image, digest=_ask(f"{place}:{image.tag.rpartition(':')[2]}"))
+        elif mirror != lock.mirror:
+            _ask(f"{place}@{image.digest}")
+    resolved = replace(lock, registry=registry, mirror=mirror, images={**lock.images, **found})
     _write(resolved)
     return resolved
 
@@ -123,7 +133,8 @@ def _ask(tag: str) -> str:
         raise ServiceFailed(f"the registry of '{tag}' does not answer", "check the network and the proxy") from None
     if said.returncode != 0:
         line = (said.stderr.strip().splitlines() or ["no message"])[-1][:200]
-        raise ServiceFailed(f"{client} finds no digest of '{tag}': {line}", "see that it was pushed and that you are logged in")
+        hint = "see that it was pushed (`skopeo copy --all` and `crane copy` keep a digest) and that you are logged in"
+        raise ServiceFailed(f"{client} finds no digest of '{tag}': {line}", hint)
     if not DIGEST.fullmatch(digest := said.stdout.strip()):
         raise ServiceFailed(f"{client} answers for '{tag}' with '{digest[:80]}', which is no digest", "try it by hand")
     return digest
@@ -132,6 +143,7 @@ def _ask(tag: str) -> str:
 def _write(lock: Lock) -> None:
     """Changes the values in place: the comments of the file stay."""
     text = re.sub(r"(?m)^registry: .*$", f"registry: {lock.registry}", lock.path.read_text(encoding="utf-8"))
+    text = re.sub(r"(?m)^mirror: .*$", f"mirror: {lock.mirror}", text)
     for image in lock.images.values():
         entry = rf"(?m)^(  {re.escape(image.name)}:\n(?:    .*\n)*?    digest: ).*$"
         text = re.sub(entry, rf"\g<1>{image.digest}", text)
@@ -149,17 +161,18 @@ def kustomization(lock: Lock, names: Sequence[str]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`resolve [--registry R] [NAME ...]`, `kustomize`, or `reference NAME`, which prints one for a build argument."""
+    """`resolve [--registry R] [--mirror M] [NAME ...]`, `kustomize`, or `reference NAME`, which prints a build argument."""
     parser = argparse.ArgumentParser(prog="python -m raro.pipelines.images")
     parser.add_argument("what", choices=["resolve", "kustomize", "reference"])
     parser.add_argument("names", nargs="*")
     parser.add_argument("--registry")
+    parser.add_argument("--mirror")
     parser.add_argument("--images", default=LOCK)
     args = parser.parse_args(arguments)
     try:
         lock = read(args.images)
         if args.what == "resolve":
-            for image in resolve(lock, args.registry, args.names).images.values():
+            for image in resolve(lock, args.registry, args.names, args.mirror).images.values():
                 print(f"{image.name:<14} {image.digest}")
         elif args.what == "kustomize":
             names = args.names or ["raro-cpu", "raro-tracking", "postgres", "seaweedfs"]

@@ -26,6 +26,7 @@ def lock(tmp_path) -> images.Lock:
     path = tmp_path / "images.lock.yaml"
     text = (ROOT / images.LOCK).read_text(encoding="utf-8")
     text = re.sub(r"(?m)^((?:registry|    digest): ).*$", r"\1unresolved", text)
+    text = re.sub(r"(?m)^mirror: .*$", "mirror: none", text)
     path.write_text(text, encoding="utf-8")
     return images.read(path)
 
@@ -130,6 +131,41 @@ def test_resolving_writes_what_the_registry_says_and_nothing_else(lock, client):
     assert {line.split(":")[0].strip() for line in changed} == {"registry", "digest"}
     asked = (lock.path.parent / "bin" / "asked").read_text().split()
     assert "docker.io/library/python:3.11-slim" in asked and "registry.example.org/raro/raro-cuda:0.1.0" in asked
+
+
+def test_behind_an_air_gap_every_image_is_the_houses(lock, client):
+    client('case "$2" in house.example.org/*) echo sha256:' + "a" * 64 + ";; *) echo no route >&2; exit 1;; esac")
+    with pytest.raises(ServiceFailed, match="no route"):
+        images.resolve(lock, "house.example.org/raro")
+    arguments = ["resolve", "--registry", "house.example.org/raro", "--mirror", "house.example.org/raro"]
+    assert images.main([*arguments, "--images", str(lock.path)]) == 0
+    resolved = images.read(lock.path)
+    for name in resolved.images:
+        assert resolved.reference(name).startswith("house.example.org/raro/"), name
+    body = yaml.safe_load(images.kustomization(resolved, ["postgres", "seaweedfs"]))
+    assert [row["newName"] for row in body["images"]] == ["house.example.org/raro/postgres", "house.example.org/raro/seaweedfs"]
+
+
+def test_what_images_were_built_on_stays_until_it_is_asked_for(lock, client):
+    client("echo sha256:" + "a" * 64)
+    built_on = images.resolve(lock, only=["python"])
+    client('case "$2" in *@sha256:a*) echo "$2" >> "$(dirname "$0")/asked";; esac; echo sha256:' + "b" * 64)
+    locked = images.resolve(built_on, "registry.example.org/raro")
+    assert locked.reference("python").endswith("a" * 64) and locked.reference("raro-cpu").endswith("b" * 64)
+    copied = images.resolve(locked, mirror="house.example.org")
+    assert copied.reference("python") == "house.example.org/python@sha256:" + "a" * 64
+    asked = (lock.path.parent / "bin" / "asked").read_text().split()
+    assert asked == ["house.example.org/python@sha256:" + "a" * 64], "a copy is looked for by its digest, once"
+    assert images.resolve(copied, only=["python"]).reference("python").endswith("b" * 64)
+
+
+def test_a_mirror_without_the_very_image_is_refused(lock, client):
+    client('case "$2" in *@*) echo MANIFEST_UNKNOWN >&2; exit 1;; esac; echo sha256:' + "a" * 64)
+    locked = images.resolve(lock, "registry.example.org/raro")
+    before = lock.path.read_text()
+    with pytest.raises(ServiceFailed, match="house.example.org/python@sha256:.*MANIFEST_UNKNOWN") as caught:
+        images.resolve(locked, mirror="house.example.org")
+    assert "skopeo copy --all" in caught.value.remedy and lock.path.read_text() == before
 
 
 def test_an_image_that_is_not_there_leaves_the_lock_alone(lock, client):
