@@ -69,6 +69,14 @@ def test_every_base_is_in_the_lock_and_versions_agree(lock):
         assert f"ARG VERSION={version}" in path.read_text(encoding="utf-8")
 
 
+def test_vllm_beside_raro_is_installed_as_root_with_a_compiler_and_run_as_nobody(lock):
+    (recipe,) = re.findall(r"```dockerfile\n(.+?)```", (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8"), re.DOTALL)
+    words = re.findall(r"^(FROM|USER|RUN|ENV)(?: (root|65532:65532)$)?", recipe, re.MULTILINE)
+    assert words == [("FROM", ""), ("USER", "root"), ("RUN", ""), ("USER", "65532:65532"), ("ENV", "")]
+    assert "raro-cuda@" in recipe and " gcc libc6-dev " in recipe
+    assert "vllm==" + lock.images["vllm"].tag.rpartition(":v")[2] in recipe
+
+
 def test_the_requirements_are_the_projects():
     command = [sys.executable, "docker/requirements.py", "pipeline", "tracking"]
     lines = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()

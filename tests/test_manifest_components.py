@@ -26,14 +26,16 @@ TRACKING = {"app.kubernetes.io/part-of": "raro", "app.kubernetes.io/component": 
 def reaches(overlay: str, pod: dict[str, str], to: str, port: int) -> bool:
     """Whether a policy lets a pod reach an address or a namespace, when those that stand open until they are narrowed are gone:
     the store's, and the one for Kubernetes' API."""
-    for name, policy in named(overlay, "NetworkPolicy").items():
-        if name == "to-store" or not chosen(policy["spec"]["podSelector"], pod):
-            continue
-        for rule in policy["spec"].get("egress", []):
-            ports = {one["port"] for one in rule["ports"]}
-            if port in ports and 6443 not in ports and any(_is(to, peer) for peer in rule["to"]):
-                return True
-    return False
+    policies = named(overlay, "NetworkPolicy")
+    return any(lets(policy, pod, to, port) for name, policy in policies.items() if name not in ("to-store", "to-kubernetes"))
+
+
+def lets(policy: dict[str, Any], pod: dict[str, str], to: str, port: int) -> bool:
+    """Whether this one policy does."""
+    if not chosen(policy["spec"]["podSelector"], pod):
+        return False
+    rules = policy["spec"].get("egress", [])
+    return any(port in {one["port"] for one in rule["ports"]} and any(_is(to, peer) for peer in rule["to"]) for rule in rules)
 
 
 def _is(to: str, peer: dict[str, Any]) -> bool:
@@ -55,6 +57,35 @@ def _is(to: str, peer: dict[str, Any]) -> bool:
 def test_what_the_house_has_is_reached(component, pod, to, port):
     assert not reaches("overlays/prod", pod, to, port)
     assert reaches(f"overlays/prod+{component}", pod, to, port)
+
+
+@pytest.mark.parametrize("overlay", ["overlays/dev", "overlays/prod", "overlays/airgapped"])
+def test_a_task_reports_to_kubernetes_api_at_any_private_address_and_no_service_does(overlay):
+    """A node of ours, kind's, a VPC's; behind the service, before it."""
+    policy = named(overlay, "NetworkPolicy")["to-kubernetes"]
+    for address, port in (("10.96.0.1", 443), ("172.18.0.2", 6443), ("172.31.4.5", 443), ("192.168.49.2", 6443)):
+        assert lets(policy, task_labels(), address, port), address
+        assert not lets(policy, TRACKING, address, port)
+    assert not lets(policy, task_labels(), "34.1.2.3", 443)
+
+
+def test_where_kubernetes_api_is_the_overlay_says():
+    def public(prod: dict[str, Any]) -> None:
+        (patch,) = (one for one in prod["patches"] if one["target"]["name"] == "to-kubernetes")
+        patch["patch"] = re.sub(r"(?s)value:.*", "value: [{ipBlock: {cidr: 34.1.2.3/32}}]", patch["patch"])
+
+    items = changed("overlays/prod", public)
+    (policy,) = (one for one in items if one["kind"] == "NetworkPolicy" and one["metadata"]["name"] == "to-kubernetes")
+    assert lets(policy, task_labels(), "34.1.2.3", 443) and not lets(policy, task_labels(), "10.96.0.1", 443)
+
+
+@pytest.mark.parametrize("overlay", ["overlays/prod", "overlays/airgapped"])
+def test_with_secrets_by_hand_no_operator_is_needed(overlay):
+    """As docs/cluster.md says: one line less, and Kubernetes knows every kind that is left."""
+    before = {item["apiVersion"] for item in rendered(overlay)}
+    after = {item["apiVersion"] for item in changed(overlay, lambda prod: prod["components"].remove("../../external-secrets"))}
+    assert before - after == {"external-secrets.io/v1"} and all("." not in one or ".k8s.io/" in one for one in after)
+    assert "take `../../external-secrets` out" in (ROOT / "docs" / "cluster.md").read_text(encoding="utf-8")
 
 
 def test_a_database_of_the_house_takes_the_place_of_ours():
