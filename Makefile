@@ -7,7 +7,7 @@ UV := 0.13.9
 # pip's own configuration may name a folder of wheels (a CPU build of torch, an air-gapped mirror); uv must be told.
 FIND_LINKS = $(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null)
 
-.PHONY: help setup run test check base bench pipeline images images-lock test-containers results-mini results-ablations results-scaling results-several study-gpu clean
+.PHONY: help setup run test check base bench pipeline images images-lock test-containers results-mini results-one-seen results-scaling results-several study-gpu clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -63,8 +63,8 @@ results-mini: $(STAMP) $(BASES)/seed-1/model.safetensors $(BASES)/blind/model.sa
 	@$(RARO) study countdown-mini-rivals --output runs/study-countdown-mini --table results/study-countdown-mini
 	@$(VENV)/bin/python -m raro.study.tournaments results/countdown-mini-tournament runs/study-countdown-mini --rivals similarity,rlvr
 
-results-ablations: $(STAMP) $(BASES)/alone/model.safetensors ## one part of the method taken away at a time (two hours on two cores)
-	@$(RARO) study ablations --output runs/ablations --table results/ablations
+results-one-seen: $(STAMP) $(BASES)/alone/model.safetensors ## a critic that sees two answers against one that sees one (half an hour on two cores)
+	@$(RARO) study one-seen --output runs/one-seen --table results/one-seen
 
 results-scaling: $(STAMP) $(BASES)/small/model.safetensors $(BASES)/tiny/model.safetensors ## accuracy against reasoning budget and model size (an hour on two cores)
 	@$(RARO) study scaling --output runs/scaling --table results/scaling

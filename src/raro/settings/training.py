@@ -176,7 +176,7 @@ class Guards:
     tie: float = doc(0.6, "share of ties among the verdicts on fresh pairs (M)", low=0, high=1)
     drift_policy: float = doc(0.6, "KL of the policy to the warm start, nats a token (M)", low=0)
     drift_critic: float = doc(
-        0.5, "KL of the critic to the warm start, nats a token (M: .12 at most in runs that learn, .33 to 1.9 in falls)", low=0
+        0.5, "KL of the critic to the warm start, nats a token (M: .12 at most in runs that learn, .20 to 1.9 in falls)", low=0
     )
     drift_rise: float = doc(
         0.2,
@@ -189,7 +189,7 @@ class Guards:
     )
     chance: float = doc(
         0.75,
-        "of the critic's health, ties counting half, under which it knows nothing: .5 is chance (M: .91 at least in 5 runs)",
+        "of the critic's health, ties counting half, under which it knows nothing: .5 is chance (M: .83 at least in runs that learn)",
         low=0,
         high=1,
     )
@@ -203,7 +203,7 @@ class Guards:
     lottery: float = doc(
         0.57,
         "part of what best and worst paid answers are worth apart that goes to the best paid when the critic is asked again, "
-        "under which the policy is paid by lot, which gives .5 (M: .77 at least with a gate, .61 without one, whose critic "
+        "under which the policy is paid by lot, which gives .5 (M: .77 at least with a gate, .60 without one, whose critic "
         "begins near chance; by lot .36 to .56 when it spoke)",
         low=0,
         high=1,
