@@ -189,7 +189,8 @@ class Guards:
     )
     chance: float = doc(
         0.75,
-        "of the critic's health, ties counting half, under which it knows nothing: .5 is chance (M: .83 at least in runs that learn)",
+        "of the critic's health, ties counting half, under which it knows nothing: .5 is chance (M: .83 at least in runs that "
+        "learn)",
         low=0,
         high=1,
     )
