@@ -21,6 +21,7 @@ from raro.steps.trainjob import Order
 
 LONGEST_BACKOFF = "900s"
 CERTIFICATES = "/etc/raro/authority"
+TRUSTING = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE")  # the variables that name who is trusted
 
 
 def settle(task: PipelineTask, step: str, profile: Profile, reference: Callable[[str], str]) -> None:
@@ -71,8 +72,10 @@ def _ask_for(task: PipelineTask, machine: Machine) -> None:
 def _hand_order(task: PipelineTask, profile: Profile, reference: Callable[[str], str]) -> None:
     """What steps/trainjob.py is to ask Kubernetes for, and who asks."""
     train = profile.train
-    env: list[dict[str, Any]] = [{"name": "RARO_CACHE", "value": f"{profile.mount}/.cache"}]
-    env += [{"name": "RARO_GPUS", "value": str(train.gpus)}] if train.gpus else []
+    plain = {"RARO_CACHE": f"{profile.mount}/.cache"} | ({"RARO_GPUS": str(train.gpus)} if train.gpus else {})
+    plain |= {"RARO_IMAGE": reference(train.image)} if "@sha256:" in reference(train.image) else {}
+    plain |= dict.fromkeys(TRUSTING, f"{CERTIFICATES}/ca.crt") if profile.authority else {}
+    env: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in plain.items()]
     for kind, places in (("secretKeyRef", profile.secrets), ("configMapKeyRef", profile.settings)):
         for variable, place in places.items():
             name, _, key = place.partition("/")
@@ -86,14 +89,34 @@ def _hand_order(task: PipelineTask, profile: Profile, reference: Callable[[str],
         gpu=train.gpu,
         gpus=train.gpus,
         queue=train.queue,
+        priority=train.priority,
         selectors=train.selectors,
         tolerations=[toleration(text) for text in train.tolerations],
         env=env,
         pull_secrets=list(profile.pull_secrets),
+        security={"runAsUser": profile.user, "runAsGroup": profile.group, "fsGroup": profile.group},
+        **_mounted(profile),
     )
     task.set_env_variable(ORDER, order.written())
     for variable, path in {"POD_NAME": "metadata.name", "POD_UID": "metadata.uid", "NAMESPACE": "metadata.namespace"}.items():
         kubernetes.use_field_path_as_env(task, env_name=f"RARO_{variable}", field_path=path)
+
+
+def _mounted(profile: Profile) -> dict[str, list[dict[str, Any]]]:
+    """{"volumes", "mounts"} of each node. Their names are the runtime's (k8s/trainer/runtime.yaml), whose own they replace."""
+    train = profile.train
+    volumes: dict[str, tuple[str, dict[str, Any]]] = {
+        "runs": (profile.mount, {"persistentVolumeClaim": {"claimName": profile.claim}}),
+        "tmp": ("/tmp", {"emptyDir": {"sizeLimit": train.tmp}}),
+    }
+    if train.shm:
+        volumes["shm"] = ("/dev/shm", {"emptyDir": {"medium": "Memory", "sizeLimit": train.shm}})
+    if profile.authority:
+        volumes["authority"] = (CERTIFICATES, {"configMap": {"name": profile.authority}})
+    return {
+        "volumes": [{"name": name, **source} for name, (_, source) in volumes.items()],
+        "mounts": [{"name": name, "mountPath": path} for name, (path, _) in volumes.items()],
+    }
 
 
 def toleration(text: str) -> dict[str, str]:
@@ -114,5 +137,5 @@ def _environment(task: PipelineTask, profile: Profile) -> None:
         kubernetes.use_config_map_as_env(task, config_map_name=name, config_map_key_to_env={key: variable}, optional=True)
     if profile.authority:
         kubernetes.use_config_map_as_volume(task, config_map_name=profile.authority, mount_path=CERTIFICATES)
-        for variable in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE"):
+        for variable in TRUSTING:
             task.set_env_variable(variable, f"{CERTIFICATES}/ca.crt")

@@ -35,7 +35,7 @@ class Machine:
     gpu: str = doc("nvidia.com/gpu", "resource name of the accelerator, a MIG slice too: nvidia.com/mig-3g.40gb")
     gpus: int = doc(0, "how many of them; resources.processes of the run's configuration may not be more", low=0)
     nodes: int = doc(1, "of train: so many of this machine, in a TrainJob of Kubeflow Trainer 2.2 (k8s/trainer)", low=1)
-    runtime: str = doc("raro-torch", "the ClusterTrainingRuntime of those nodes, which says what they mount")
+    runtime: str = doc("raro-torch", "the ClusterTrainingRuntime of those nodes, which says how they are locked down")
     shm: str = doc("", "/dev/shm, in memory: processes that train together exchange tensors there")
     tmp: str = doc("4Gi", "/tmp, on the node's disk: the one writable place of the image")
     timeout: int = doc(3600, "seconds after which the pod is stopped; each retry has as many", low=60)

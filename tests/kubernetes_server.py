@@ -57,14 +57,13 @@ class Kubernetes:
         plain = {one["name"]: one["value"] for one in trainer["env"] if "value" in one}
         given = {"PET_NNODES": trainer["numNodes"], "PET_NPROC_PER_NODE": trainer["numProcPerNode"]}
         given |= {"PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": port, "OMP_NUM_THREADS": 1}
-        self.nodes[name] = []
+        started = []
         for rank in sorted(set(range(trainer["numNodes"])) - set(self.held)):
             environment = {key: value for key, value in os.environ.items() if not key.startswith("RARO_")}
             environment |= plain | {key: str(value) for key, value in given.items()} | {"PET_NODE_RANK": str(rank)}
             with open(self.log(name, rank), "w", encoding="utf-8") as log:
-                self.nodes[name].append(
-                    subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
-                )
+                started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True))
+        self.nodes[name] = started  # at once: of a job with no node yet, all have ended
 
     def log(self, name: str, rank: int) -> Path:
         return self.place / f"{name}-{rank}.log"
@@ -77,7 +76,7 @@ class Kubernetes:
         codes = [node.poll() for node in self.nodes.get(name, [])]
         told = []
         if name not in self.nodes:
-            told = [condition("Suspended", "the queue is full")]
+            told = [condition("Suspended", "the queue is full")] if self.suspended else []
         elif any(codes):
             told = [condition("Failed", f"node {next(i for i, code in enumerate(codes) if code)} ended badly")]
         elif not self.held and all(code == 0 for code in codes):

@@ -40,9 +40,23 @@ ORDER = trainjob.Order(
     gpu="nvidia.com/gpu",
     gpus=8,
     queue="team",
+    priority="nightly",
     selectors={"pool": "h100"},
     tolerations=[{"key": "nvidia.com/gpu", "effect": "NoSchedule", "operator": "Exists"}],
     pull_secrets=["house-registry"],
+    volumes=[
+        {"name": "runs", "persistentVolumeClaim": {"claimName": "house-runs"}},
+        {"name": "tmp", "emptyDir": {"sizeLimit": "64Gi"}},
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "24Gi"}},
+        {"name": "authority", "configMap": {"name": "house-ca"}},
+    ],
+    mounts=[
+        {"name": "runs", "mountPath": "/house"},
+        {"name": "tmp", "mountPath": "/tmp"},
+        {"name": "shm", "mountPath": "/dev/shm"},
+        {"name": "authority", "mountPath": "/etc/raro/authority"},
+    ],
+    security={"runAsUser": 1001, "runAsGroup": 2002, "fsGroup": 2002},
 )
 GREET = ["python3", "-c", "import os; print('node', os.environ['PET_NODE_RANK'], 'of', os.environ['PET_NNODES'])"]
 SLEEP = ["python3", "-c", "import time; print('up', flush=True); time.sleep(120)"]
@@ -76,6 +90,7 @@ def test_the_manifest_says_what_the_profile_says(monkeypatch, tmp_path):
     assert body["apiVersion"] == "trainer.kubeflow.org/v1alpha1" and body["kind"] == "TrainJob"
     assert body["metadata"]["ownerReferences"] == [{"apiVersion": "v1", "kind": "Pod", "name": "launcher", "uid": "u-1"}]
     assert body["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team"
+    assert body["metadata"]["labels"]["kueue.x-k8s.io/priority-class"] == "nightly"
     trainer = body["spec"]["trainer"]
     assert (trainer["numNodes"], trainer["numProcPerNode"]) == (2, 8) and trainer["image"] == ORDER.image
     assert trainer["resourcesPerNode"]["limits"] == {"cpu": "64", "memory": "512Gi", "nvidia.com/gpu": "8"}
@@ -85,6 +100,9 @@ def test_the_manifest_says_what_the_profile_says(monkeypatch, tmp_path):
         "nodeSelector": {"pool": "h100"},
         "tolerations": ORDER.tolerations,
         "imagePullSecrets": [{"name": "house-registry"}],
+        "volumes": ORDER.volumes,
+        "containers": [{"name": "node", "volumeMounts": ORDER.mounts}],
+        "securityContext": ORDER.security,
     }
 
 
@@ -95,8 +113,13 @@ def test_processes_that_cannot_be_dealt_evenly_are_refused(tmp_path):
 
 PROFILE = """
 light: {cpu: "2", memory: 8Gi}
-train: {nodes: 2, image: raro-cuda, gpus: 8, shm: 16Gi, cpu: "64", memory: 512Gi, queue: team, selectors: {pool: h100},
-        tolerations: ["nvidia.com/gpu:NoSchedule"]}
+train: {nodes: 2, image: raro-cuda, gpus: 8, shm: 24Gi, tmp: 64Gi, cpu: "64", memory: 512Gi, queue: team, priority: nightly,
+        selectors: {pool: h100}, tolerations: ["nvidia.com/gpu:NoSchedule"]}
+claim: house-runs
+mount: /house
+user: 1001
+group: 2002
+authority: house-ca
 secrets: {AWS_ACCESS_KEY_ID: raro-store/access-key}
 pull_secrets: [house-registry]
 """
@@ -114,7 +137,9 @@ def test_the_task_that_launches_holds_no_gpu_and_waits_as_long_as_the_run_may_ta
     environment = {one["name"]: one["value"] for one in container["env"]}
     order = trainjob.Order(**json.loads(environment[trainjob.VARIABLE]))
     assert order == dataclasses.replace(ORDER, image="raro-cuda:unresolved", env=order.env)
+    assert {"name": "SSL_CERT_FILE", "value": "/etc/raro/authority/ca.crt"} in order.env
     assert {"name": "RARO_GPUS", "value": "8"} in order.env and "RARO_GPUS" not in environment
+    assert not any(one["name"] == "RARO_IMAGE" for one in order.env), "an image without a digest is none to name"
     secret = {"secretKeyRef": {"name": "raro-store", "key": "access-key", "optional": True}}
     assert {"name": "AWS_ACCESS_KEY_ID", "valueFrom": secret} in order.env
     assert {one["name"] for one in told["fieldPathAsEnv"]} == {"RARO_POD_NAME", "RARO_POD_UID", "RARO_NAMESPACE"}
@@ -147,10 +172,13 @@ def test_the_runtime_fits_what_the_job_refers_to_and_is_locked_down():
     assert container["securityContext"]["readOnlyRootFilesystem"] and container["securityContext"]["capabilities"] == {
         "drop": ["ALL"]
     }
-    mounted = {one["mountPath"]: one["name"] for one in container["volumeMounts"]}
-    volumes = {one["name"]: one for one in pod["volumes"]}
-    assert volumes[mounted[profile.Profile().mount]]["persistentVolumeClaim"]["claimName"] == profile.Profile().claim
-    assert volumes[mounted["/dev/shm"]]["emptyDir"]["medium"] == "Memory"
+    volumes, mounts = ({one["name"]: one for one in found} for found in (pod["volumes"], container["volumeMounts"]))
+    assert volumes["runs"]["persistentVolumeClaim"]["claimName"] == profile.Profile().claim
+    assert mounts["runs"]["mountPath"] == profile.Profile().mount
+    for one in ORDER.volumes[:3]:  # merged by name: of the same kind, or a volume would have two sources
+        assert volumes[one["name"]][kind := next(key for key in one if key != "name")].keys() == one[kind].keys(), one
+    for one in ORDER.mounts[1:3]:
+        assert mounts[one["name"]] == one
 
 
 def test_the_role_allows_what_is_asked_for_and_no_more(server, tmp_path, monkeypatch):

@@ -5,7 +5,8 @@ node 0 prints is printed here. The job is deleted when it has succeeded, when it
 Should this task's node be lost, Kubernetes deletes the job with the pod that owns it, and the next try or the exit handler
 deletes what it still finds. The run's folder lies on the volume that all nodes mount; a job goes on from the last checkpoint.
 
-What the nodes mount and may do stands in the ClusterTrainingRuntime (k8s/trainer), what one run asks for in the TrainJob.
+How nodes are locked down stands in the ClusterTrainingRuntime (k8s/trainer), what the profile asks for in the TrainJob: Trainer
+merges its patch into the runtime as `kubectl patch` would, volumes by name, mounts by path.
 Trainer gives torch's launcher the number of nodes, the rank and the address of the first (PET_NNODES, PET_NODE_RANK, ...).
 API: https://github.com/kubeflow/trainer/blob/master/pkg/apis/trainer/v1alpha1/trainjob_types.go
 """
@@ -37,8 +38,8 @@ LATE = 300.0  # seconds after which it is told once which nodes are not there an
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What a run asks for. gpu: resource name of the accelerator. tolerations, env: every node's, as Kubernetes writes them.
-    pull_secrets: names of what opens the image's registry."""
+    """What a run asks for. gpu: resource name of the accelerator. tolerations, env, volumes, mounts, security: every node's, as
+    Kubernetes writes them. queue, priority: Kueue's. pull_secrets: names of what opens the image's registry."""
 
     runtime: str
     image: str
@@ -48,10 +49,14 @@ class Order:
     gpu: str
     gpus: int
     queue: str = ""
+    priority: str = ""
     selectors: dict[str, str] = field(default_factory=dict)
     tolerations: list[dict[str, str]] = field(default_factory=list)
     env: list[dict[str, Any]] = field(default_factory=list)
     pull_secrets: list[str] = field(default_factory=list)
+    volumes: list[dict[str, Any]] = field(default_factory=list)
+    mounts: list[dict[str, str]] = field(default_factory=list)
+    security: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def given(cls) -> Order | None:
@@ -82,10 +87,13 @@ def manifest(order: Order, run: Path, command: list[str], processes: int) -> dic
     pod, uid = os.environ.get("RARO_POD_NAME"), os.environ.get("RARO_POD_UID")
     owner = [{"apiVersion": "v1", "kind": "Pod", "name": pod, "uid": uid}] if pod and uid else []
     labels = {"app.kubernetes.io/part-of": "raro", RUN: name_of(run)}
-    labels |= {"kueue.x-k8s.io/queue-name": order.queue} if order.queue else {}
+    kueue = {"queue-name": order.queue, "priority-class": order.priority}
+    labels |= {f"kueue.x-k8s.io/{label}": value for label, value in kueue.items() if value}
     wanted = {"cpu": order.cpu, "memory": order.memory} | ({order.gpu: str(order.gpus)} if order.gpus else {})
     pod_spec: dict[str, Any] = {"nodeSelector": order.selectors, "tolerations": order.tolerations}
     pod_spec |= {"imagePullSecrets": [{"name": one} for one in order.pull_secrets]} if order.pull_secrets else {}
+    pod_spec |= {"volumes": order.volumes, "containers": [{"name": "node", "volumeMounts": order.mounts}]}
+    pod_spec |= {"securityContext": order.security}
     placed = {"replicatedJobs": [{"name": "node", "template": {"spec": {"template": {"spec": pod_spec}}}}]}
     return {
         "apiVersion": f"{GROUP}/{VERSION}",
