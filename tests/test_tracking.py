@@ -312,6 +312,53 @@ def test_the_runs_of_kubeflows_plugin_are_used(tmp_path, monkeypatch):
     assert len(client.search_runs([experiment])) == 2
 
 
+def test_a_resumed_run_fills_the_runs_that_kubeflows_plugin_makes_for_it(tmp_path, monkeypatch):
+    """`raro submit --resume`: another run of Kubeflow, thus another parent with other nested runs, over the same folder."""
+    give_store(tmp_path)
+    uri, run = server.sqlite(tmp_path), tmp_path / "run"
+    client = server.connect(uri)
+    experiment = client.create_experiment("platform", artifact_location=str(tmp_path / "artifacts"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+
+    def begun() -> str:
+        return client.create_run(experiment).info.run_id
+
+    def as_task(parent: str) -> str:
+        task = client.create_run(experiment, tags={"mlflow.parentRunId": parent}).info.run_id
+        monkeypatch.setenv("MLFLOW_RUN_ID", task)
+        return task
+
+    first = begun()
+    ingested, trained = as_task(first), Events(run, "train")
+    Events(run, "ingest").start()
+    Events(run, "ingest").done({}, 1.0)
+    runs.sync(settings(), run)
+    killed = as_task(first)
+    trained.start(2)
+    trained.metrics(1, {"policy/reward": 0.1})
+    runs.sync(settings(), run)
+    for one in (ingested, killed, first):
+        client.set_terminated(one, "FAILED")
+    second = begun()
+    skipped = as_task(second)
+    (run / "config.json").write_text("{}\n")
+    Events(run, "ingest").skipped()
+    runs.sync(settings(), run)
+    resumed = as_task(second)
+    trained.start(2)
+    trained.metrics(2, {"policy/reward": 0.2})
+    trained.done({}, 1.0)
+    runs.sync(settings(), run)
+    assert runs.open_run(settings(), run).run_id == second
+    assert client.get_run(second).data.params["raro.tau_pol"] == "0.6"
+    assert {file.path for file in client.list_artifacts(second)} == {"config.json"}
+    assert [point.step for point in client.get_metric_history(resumed, "policy/reward")] == [1, 2]
+    assert client.get_run(skipped).data.metrics["seconds"] == 1.0
+    assert [point.step for point in client.get_metric_history(killed, "policy/reward")] == [1]
+    assert {client.get_run(one).info.status for one in (ingested, killed, first)} == {"FAILED"}, "a closed run stays closed"
+    assert len(client.search_runs([experiment])) == 6
+
+
 def bare(tmp_path: Path, code: str) -> str:
     """Runs code in a process that finds nothing but the standard library, PyYAML and raro."""
     (tmp_path / "bare").mkdir()

@@ -114,13 +114,22 @@ def _open(config: Config, run: Path, state: State) -> Tracked:
     lost = server.local(state.uri) and not Path(state.uri.removeprefix("sqlite:///")).exists()
     if lost and state.parent:  # someone removed the store: everything is sent again
         state.parent, state.experiment, state.stages, state.sent, state.offset = "", "", {}, {}, 0
-    client = server.connect(state.uri)
+    client, given = server.connect(state.uri), os.environ.get("MLFLOW_RUN_ID")
     with server.speaking(state.uri):
+        if state.parent and given and given not in state.stages.values() and _above(client, given)[1] != state.parent:
+            # Another run of Kubeflow goes on here, and its plugin made another parent: the files go there too.
+            state.parent, state.experiment, state.stages, state.sent = "", "", {}, {}
         if not state.parent:
             save(run, state)  # its key finds what is made now, should this process not live to note it
             state.experiment, state.parent = _find_parent(client, config, run, state)
             save(run, state)
     return Tracked(client, state.uri, state.experiment, state.parent)
+
+
+def _above(client: MlflowClient, given: str) -> tuple[str, str]:
+    """(experiment, parent run) of the run that Kubeflow's plugin made for a task."""
+    task = client.get_run(given)
+    return task.info.experiment_id, task.data.tags.get("mlflow.parentRunId", given)
 
 
 def _find_parent(client: MlflowClient, config: Config, run: Path, state: State) -> tuple[str, str]:
@@ -136,8 +145,7 @@ def _find_parent(client: MlflowClient, config: Config, run: Path, state: State) 
     }
     given = os.environ.get("MLFLOW_RUN_ID")
     if given:
-        task = client.get_run(given)
-        experiment, parent = task.info.experiment_id, task.data.tags.get("mlflow.parentRunId", given)
+        experiment, parent = _above(client, given)
         for key, value in tags.items():
             client.set_tag(parent, key, value)
     else:
@@ -177,12 +185,15 @@ def _flat(data: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _send(config: Config, run: Path, tracked: Tracked, state: State, pending: Sequence[dict[str, Any]]) -> None:
-    stages = list(dict.fromkeys(event["stage"] for event in pending if event["stage"] != "tracking"))
-    given = os.environ.get("MLFLOW_RUN_ID", "")  # Kubeflow's plugin made a run for this task, which is the last stage
-    if given and stages and given not in state.stages.values():
-        state.stages.setdefault(stages[-1], given)
-    for stage in stages:
-        _send_stage(run, tracked, state, stage, [event for event in pending if event["stage"] == stage])
+    told = [event for event in pending if event["stage"] != "tracking"]
+    given = os.environ.get("MLFLOW_RUN_ID", "")  # Kubeflow's plugin made a run for this task, which speaks last
+    fresh = told[-1]["stage"] if given and told and given not in state.stages.values() else None
+    if fresh:
+        state.stages[fresh] = given
+    for stage in dict.fromkeys(event["stage"] for event in told):
+        # A run that is new to a stage hears all of it: what an earlier try told went to another.
+        source = events.read(run)[0] if stage == fresh else told
+        _send_stage(run, tracked, state, stage, [event for event in source if event["stage"] == stage])
     _send_data(config, run, tracked, state)
     results.send(run, tracked, state)
     costs.send(run, tracked, state)
