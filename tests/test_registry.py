@@ -17,7 +17,7 @@ from servers import free_port, give_store, mlflow_server, s3_server
 from raro import storage
 from raro.config import Config, Gate, parse
 from raro.errors import BadInput, GateRefused
-from raro.registry import bases, gates, log, models
+from raro.registry import bases, gates, log, models, provenance
 from raro.registry.desk import desk_of
 from raro.steps import preflight
 from raro.steps.harness import Step, claim
@@ -331,6 +331,24 @@ def test_what_a_registered_base_is_made_into_names_its_version(tiny, tmp_path):
         "digest": {"sha256": first["root"]},
         "annotations": {"licence": "MIT"},
     }
+
+
+def test_the_provenance_names_what_trained_and_not_what_registers(tiny, tmp_path, monkeypatch):
+    """On a cluster preflight and registration run in the cpu image, on nodes without a GPU."""
+    light, heavy = (f"registry.example.org/raro-{kind}@sha256:" + digit * 64 for kind, digit in (("cpu", "1"), ("cuda", "2")))
+    monkeypatch.setenv("RARO_IMAGE", light)
+    checked = {"image": light, "python": "3.12.3", "packages": {"torch": "2.9.0+cpu"}, "device": "cpu", "git": "ab12-dirty"}
+    storage.write_json(tmp_path / "preflight" / "environment.json", checked)
+    trained = {"image": heavy, "python": "3.12.4", "packages": {"torch": "2.9.0+cu128"}, "device": "NVIDIA H100"}
+    storage.write_json(tmp_path / "train" / "train.json", {"machine": trained})
+    stated = provenance.statement(configured(tiny), tmp_path, tiny, {"digest": "ab" * 32}, "cd" * 32, "run", "")
+    definition = stated["predicate"]["buildDefinition"]
+    assert definition["internalParameters"] == {key: trained[key] for key in ("python", "packages", "device")}
+    found = {one["name"]: one["digest"] for one in definition["resolvedDependencies"]}
+    assert (found["image"], found["source"]) == ({"sha256": "2" * 64}, {"gitCommit": "ab12"})
+    storage.write_json(tmp_path / "train" / "train.json", {"machine": trained | {"image": ""}})
+    stated = provenance.statement(configured(tiny), tmp_path, tiny, {"digest": "ab" * 32}, "cd" * 32, "run", "")
+    assert "image" not in {one["name"] for one in stated["predicate"]["buildDefinition"]["resolvedDependencies"]}
 
 
 def test_a_registered_base_that_cannot_be_is_one_clear_line(tiny, tmp_path):

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from raro.config import load
 from raro.errors import BadInput, RaroError
 from raro.learning import checkpoints
-from raro.steps import run_step
+from raro.steps import preflight, run_step
 from raro.steps.harness import claim
 from raro.steps.train import surroundings
 from raro.storage import read_json
@@ -156,6 +156,7 @@ def test_a_process_that_lacks_memory_tells_the_remedy(tmp_path, monkeypatch):
 def test_what_training_leaves_behind(whole):
     summary = read_json(whole / "train" / "train.json")
     assert summary["steps"] == 5 and summary["processes"] == 1
+    assert summary["machine"] == preflight.machine("cpu") and "torch" in summary["machine"]["packages"]
     rows = [json.loads(line) for line in (whole / "train" / "pairs.jsonl").read_text().splitlines()]
     assert {row["step"] for row in rows} == set(range(1, 6))
     assert all(row["verdict"] in ("first", "second", "tie", "malformed") for row in rows)

@@ -14,9 +14,10 @@ from typing import Any
 
 from .. import __version__
 from ..config import Config
-from ..storage import canonical, manifest, read_json
+from ..storage import canonical, manifest
 from .bases import base_uri
 from .provenance import FILE as PROVENANCE
+from .provenance import machine
 
 FILE = "bom.cdx.json"
 SPACE = uuid.UUID("6f8d2a5e-7b1c-5c0e-9a44-2f1d0c9b7e11")
@@ -68,8 +69,7 @@ def bom(config: Config, run: Path, folder: Path, data: Mapping[str, Any], base: 
         hashes=sha256(data["digest"]),
         properties=rows,
     )
-    environment = run / "preflight" / "environment.json"
-    installed = read_json(environment).get("packages", {}) if environment.is_file() else {"raro-pipelines": __version__}
+    installed = machine(run).get("packages") or {"raro-pipelines": __version__}
     packages = [
         Component(name=name, version=version, type=ComponentType.LIBRARY, bom_ref=f"{name}@{version}", purl=purl)
         for name, version in sorted(installed.items())

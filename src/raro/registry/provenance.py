@@ -9,7 +9,6 @@ Source: https://in-toto.io/Statement/v1, https://slsa.dev/spec/v1.0/provenance
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,9 +44,8 @@ def statement(
     config: Config, run: Path, folder: Path, data: Mapping[str, Any], base: str, run_id: str, tracking: str
 ) -> dict[str, Any]:
     """The statement. folder: the model's files. base: root digest of the base. run_id, tracking: the MLflow run and where."""
-    environment = run / "preflight" / "environment.json"
-    machine = read_json(environment) if environment.is_file() else {}
-    revision, image = machine.get("git"), os.environ.get("RARO_IMAGE", "")
+    made = machine(run)
+    revision, image = made.get("git"), made.get("image", "")
     dependencies = [
         {
             "name": "base",
@@ -77,7 +75,7 @@ def statement(
             "buildDefinition": {
                 "buildType": BUILD,
                 "externalParameters": {"config": json.loads(config.canonical()), "configDigest": config.digest},
-                "internalParameters": {key: machine[key] for key in ("python", "packages", "device") if key in machine},
+                "internalParameters": {key: made[key] for key in ("python", "packages", "device") if key in made},
                 "resolvedDependencies": dependencies,
             },
             "runDetails": {
@@ -91,6 +89,14 @@ def statement(
             },
         },
     }
+
+
+def machine(run: Path) -> dict[str, Any]:
+    """Where the model was trained: environment.json of preflight, in which the training task's own image, Python, packages and
+    device stand instead. On a cluster the two run in other images, on other nodes."""
+    environment, trained = run / "preflight" / "environment.json", run / "train" / "train.json"
+    found = read_json(environment) if environment.is_file() else {}
+    return found | (read_json(trained).get("machine", {}) if trained.is_file() else {})
 
 
 def parts(found: Mapping[str, Any]) -> dict[str, Any]:

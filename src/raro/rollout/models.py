@@ -104,6 +104,11 @@ def device_of(config: Config) -> torch.device:
     return own_gpu(int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count())
 
 
+def named(device: torch.device) -> str:
+    """The GPU's name as its maker gives it, or cpu."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
 def own_gpu(place: int, gpus: int) -> torch.device:
     """The GPU of the process with this place, from 0, among those of its machine that train together. Raises BadInput where
     there are fewer."""

@@ -122,22 +122,24 @@ def _environment(config: Config) -> dict[str, Any]:
     """What environment.json says: enough to know later on what a result was made."""
     device = "cpu"
     if config.resources.device != "cpu":  # seconds of import, and nothing to find out
-        import torch
+        from ..rollout.models import device_of, named
 
-        from ..rollout.models import device_of
-
-        found = device_of(config)
-        device = torch.cuda.get_device_name(found) if found.type == "cuda" else "cpu"
+        device = named(device_of(config))
     return {
-        "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": packages(),
+        **machine(device),
         "torch_threads": config.resources.threads,
-        "device": device,
         "git": _revision(),
         "cores": cores(),
         "memory_gib": memory_gib(),
     }
+
+
+def machine(device: str) -> dict[str, Any]:
+    """{"image" (empty outside a cluster), "python", "packages", "device"} of this process: each task of a cluster has its own
+    image."""
+    found = {"image": os.environ.get("RARO_IMAGE", ""), "python": platform.python_version(), "packages": packages()}
+    return found | {"device": device}
 
 
 def requirements(extra: str | None = None) -> list[str]:

@@ -135,8 +135,9 @@ def train(config: Config, play: Play) -> None:
     from ..learning.update import NotFinite
     from ..methods import method_of
     from ..methods.method import passed
-    from ..rollout.models import open_model, save_model, spreads
+    from ..rollout.models import named, open_model, save_model, spreads
     from .guarding import Guarding
+    from .preflight import machine
 
     settings, folder = config.raro, Path(play.run) / "checkpoints"
     speaker = open_model(Path(play.warm) / "model", config)
@@ -221,6 +222,7 @@ def train(config: Config, play: Play) -> None:
             "stopped_early": game.finished,
             "stopped_by_guard": guarding.watch.alarms[-1]["guard"] if guarding.stopped else None,
             "processes": learner.accelerator.num_processes,
+            "machine": machine(named(learner.accelerator.device)),
         }
         (Path(play.folder) / "train.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
     together()
