@@ -154,6 +154,35 @@ def test_dpo_has_trl_s_gradient(speaker, tmp_path):
     assert (ours - theirs).norm() < 1e-4 * theirs.norm() > 0
 
 
+def test_dpo_starts_a_round_without_margins_in_bfloat16_too(speaker):
+    method = made("dpo", speaker, "base.dtype=bfloat16")
+    answers = [answered(method, i, "4 + 3 = 7 ok", "( 4 + 3 ) - 1") for i in range(3)]
+    chosen = [(a.prompt, method._after(a, DEMONSTRATIONS[a.item].answer)) for a in answers]
+    rejected = [(a.prompt, method._after(a, a.text)) for a in answers]
+    assert method.margins(chosen, rejected) == [0.0] * 3
+
+
+def test_dpo_learns_at_the_temperature_that_it_is_sampled_at(speaker):
+    """A step's gradient is that of its loss, written out; at a round's start, where all margins are 0."""
+    method = made("dpo", speaker, "rollout.temperature=1.5", "raro.learning_rate=0")
+    method.learner.settings = dataclasses.replace(method.learner.settings, max_grad_norm=0.0)
+    method.step(0)
+    ours = torch.cat([p.grad.flatten() for p in method.speaker.model.parameters()])
+    model, beta = copy.deepcopy(speaker.model), method.config.raro.dpo_beta
+
+    def likelihood(prompt: Prompt, completion: tuple[int, ...]) -> torch.Tensor:
+        ids, start = torch.tensor([[*prompt.ids, *completion]]), len(prompt.ids) - 1
+        logprobs = torch.log_softmax(model(ids).logits[0, start:-1] / 1.5, -1)
+        return logprobs.gather(-1, torch.tensor(completion)[:, None]).sum()
+
+    answers = [a for a in method.answer(method.draw(0), 0) if a.text is not None]
+    ends = [(method._after(a, DEMONSTRATIONS[a.item].answer), method._after(a, a.text)) for a in answers]
+    gaps = [likelihood(a.prompt, good) - likelihood(a.prompt, bad) for a, (good, bad) in zip(answers, ends, strict=True)]
+    (-beta / 2 * sum(gaps) / len(gaps)).backward()
+    theirs = torch.cat([p.grad.flatten() for p in model.parameters()])
+    assert (ours - theirs).norm() < 1e-4 * theirs.norm() > 0
+
+
 def test_dpo_moves_its_reference_at_each_round(speaker):
     method = made("dpo", speaker, "raro.steps=3")
     method.step(0)

@@ -1,7 +1,8 @@
 """Iterative DPO: the expert's answer preferred to the policy's own, in rounds (DPO, arXiv 2305.18290).
 
 Each of the policy's answers is rejected; chosen is the expert's answer after the same thought, so that the two differ in
-nothing but the answer. The reference is the policy at the start of the round. For a pair with margin
+nothing but the answer. The reference is the policy at the start of the round; both are taken at the temperature that answers
+are sampled at, where the paper has 1. For a pair with margin
 
     m = beta * [(log p(chosen) - log ref(chosen)) - (log p(rejected) - log ref(rejected))]
 
@@ -13,13 +14,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..learning.checkpoints import Part
 from ..learning.losses import cross_entropy
 from ..learning.update import Stream
 from ..records import Prompt, Sample
-from ..rollout.scoring import score
+from ..rollout.engine import Engine
 from .figures import mean, policy_figures
 from .method import Answer, Method
 
@@ -28,9 +29,14 @@ Completed = tuple[Prompt, tuple[int, ...]]
 
 @dataclass
 class Dpo(Method):
-    """round: which round the reference belongs to."""
+    """round: which round the reference belongs to. was: the engine on the reference, of the policy's own kind and precision, so
+    that a round starts with margins of 0."""
 
     round: int = 0
+    was: Engine = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.was = self.engine_on(self.learner.reference)
 
     def step(self, step: int) -> tuple[dict[str, float], list[dict]]:
         """One update on this step's answers beside the experts'."""
@@ -41,7 +47,8 @@ class Dpo(Method):
         rejected = [(a.prompt, self._after(a, a.text)) for a in answers]
         margins = self.margins(chosen, rejected)
         samples = self.weighted(chosen, rejected, margins)
-        streams = {"policy": Stream(coefficient=2.0, budget=1)}  # 2 / (number of samples): the mean over pairs
+        # 2 / (number of samples): the mean over pairs
+        streams = {"policy": Stream(coefficient=2.0, budget=1, temperature=self.temperature)}
         figures = policy_figures(answers, [], samples) | {"policy/margin": mean(margins) or 0.0}
         return figures | self.update(samples, streams, step, cross_entropy), []
 
@@ -50,13 +57,16 @@ class Dpo(Method):
 
         def gains(pairs: Sequence[Completed]) -> list[float]:
             prompts, completions = [p for p, _ in pairs], [c for _, c in pairs]
-            temperature = self.config.rollout.temperature
-            own = self.engine.score(prompts, completions, temperature)
-            reference = score(self.learner.reference, prompts, completions, temperature, self.speaker.pad_id)
-            return [sum(a) - sum(b) for a, b in zip(own, reference, strict=True)]
+            own, before = (engine.score(prompts, completions, self.temperature) for engine in (self.engine, self.was))
+            return [sum(a) - sum(b) for a, b in zip(own, before, strict=True)]
 
         beta = self.config.raro.dpo_beta
         return [beta * (c - r) for c, r in zip(gains(chosen), gains(rejected), strict=True)]
+
+    @property
+    def temperature(self) -> float:
+        """Of the policy that prefers, and learns: the one that answers; 1 where it takes the likeliest word."""
+        return self.config.rollout.temperature or 1.0
 
     def weighted(self, chosen: Sequence[Completed], rejected: Sequence[Completed], margins: Sequence[float]) -> list[Sample]:
         """Two samples for each pair, whose cross-entropy has the gradient of DPO."""
