@@ -19,7 +19,6 @@ from raro.steps import TITLES
 from raro.steps.trainjob import VARIABLE as ORDER
 from raro.steps.trainjob import Order
 
-LONGEST_BACKOFF = "900s"
 CERTIFICATES = "/etc/raro/authority"
 TRUSTING = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE")  # the variables that name who is trusted
 
@@ -36,7 +35,9 @@ def settle(task: PipelineTask, step: str, profile: Profile, reference: Callable[
     task.set_container_image(reference(machine.image))
     if "@sha256:" in reference(machine.image):
         task.set_env_variable("RARO_IMAGE", reference(machine.image))  # a container cannot know it; the provenance names it
-    task.set_retry(machine.retries, backoff_duration=machine.backoff, backoff_factor=2, backoff_max_duration=LONGEST_BACKOFF)
+    # The longest duration is Argo's maxDuration: counted from the first try's start, it ends retries, and caps no wait.
+    ends = f"{profile.deadline}s"
+    task.set_retry(machine.retries, backoff_duration=machine.backoff, backoff_factor=2, backoff_max_duration=ends)
     kubernetes.set_timeout(task, machine.timeout)
     _ask_for(task, machine)
     # All steps share the run's folder, across pods, nodes and retries: checkpoints must outlive the pod that wrote them.

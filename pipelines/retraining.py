@@ -102,7 +102,9 @@ def compile_to(
     namespace: writes it there as the custom resources Pipeline and PipelineVersion, for GitOps."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    options = dsl.PipelineConfig(active_deadline_seconds=profile.deadline, ttl_seconds_after_finished=profile.keep)
+    outcomes = ("finished", "success", "failure")  # all three: Kubeflow's own defaults would fill in what is missing
+    kept = {f"ttl_seconds_after_{outcome}": profile.keep for outcome in outcomes}
+    options = dsl.PipelineConfig(active_deadline_seconds=profile.deadline, **kept)
     placed = pipeline(lambda task, step: settle(task, step, profile, reference), options)
     compiler.Compiler().compile(placed, str(path))
     if namespace:
