@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from raro.config import Config
 from raro.errors import BadInput, RaroError, ServiceFailed
+from raro.steps import TITLES
 from raro.steps.harness import INTERRUPTED
 from raro.steps.trainjob import per_node
 
@@ -22,6 +24,10 @@ from .profile import Profile
 POLL = 10.0  # seconds between two looks at a run
 PATIENCE = 900.0  # seconds of silence from the server after which watching ends; the run goes on
 ENDED = {"SUCCEEDED", "SKIPPED", "FAILED", "CANCELED"}
+UNTOLD = {None, "SKIPPED", "RUNTIME_STATE_UNSPECIFIED"}  # of a task that did not run, the last for one that Argo omits
+# A run's tasks are Argo's nodes: the step's name, with a number where it stands in several branches. Its driver is a pod of
+# Kubeflow's that goes before. Branches, and the tries of a task, are nodes of other names. A title may follow the name.
+NODE = re.compile(rf"(?P<step>{'|'.join(TITLES)})(-\d+)?(?P<driver>-driver)?(: .*)?")
 
 
 class Canceled(RaroError):
@@ -142,9 +148,10 @@ def follow(api: Kubeflow, run: str) -> int:
                 continue
             tasks = (now.run_details and now.run_details.task_details) or []
             for task in tasks:
-                if task.state and told.get(task.task_id) != task.state and ": " in (task.display_name or ""):
-                    told[task.task_id] = task.state
-                    print(f"{task.display_name.partition(':')[0]:<11} {str(task.state).lower()}", flush=True)
+                node = NODE.fullmatch(task.display_name or "")
+                if node and not node["driver"] and task.state not in UNTOLD and told.get(node[0]) != task.state:
+                    told[node[0]] = task.state
+                    print(f"{node['step']:<11} {task.state.lower()}", flush=True)
             if now.state in ENDED:
                 return _outcome(now, tasks)
             time.sleep(POLL)
@@ -159,11 +166,13 @@ def _outcome(run: object, tasks: list) -> int:
         return 0
     if run.state == "CANCELED":
         raise Canceled(f"run {run.run_id} was canceled", f"raro submit --resume {run.run_id} goes on from its last checkpoint")
-    failed = [task for task in tasks if task.state == "FAILED" and ": " in (task.display_name or "")]
-    where = f" in {failed[0].display_name.partition(':')[0]}" if failed else ""
-    said = next((task.error.message for task in failed if task.error and task.error.message), None)
-    message = said or (run.error.message if run.error and run.error.message else "no message")
-    raise ServiceFailed(
-        f"run {run.run_id} failed{where}: {' '.join(message.split())[:200]}",
-        "its report and failure.json say why: in MLflow, and in the run's folder",
-    )
+    failed = [(node, task) for task in tasks if task.state == "FAILED" and (node := NODE.fullmatch(task.display_name or ""))]
+    failed.sort(key=lambda one: list(TITLES).index(one[0]["step"]))
+    line, remedy = f"run {run.run_id} failed", "its report and failure.json say why: in MLflow, and in the run's folder"
+    if failed:
+        node, _ = failed[0]
+        line += f" before {node['step']}" if node["driver"] else f" in {node['step']}"
+        remedy = f"the log of {node[0]} in Kubeflow says why" if node["driver"] else remedy
+    # Kubeflow 2.17 tells no task's error, only what became of it.
+    said = next((one.error.message for one in (*(task for _, task in failed), run) if one.error and one.error.message), "")
+    raise ServiceFailed(f"{line}: {' '.join(said.split())[:200]}" if said else line, remedy)

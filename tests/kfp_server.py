@@ -197,6 +197,18 @@ def _strict(model: str, given: Any, where: str) -> None:
             raise Refusal(400, f"invalid value for {wanted} field {where}.{key}: {value!r}")
 
 
+def graph(state: str, **steps: str) -> dict[str, Any]:
+    """A run as Kubeflow tells of it: state, and each of Argo's nodes by the name that Argo shows, without a title or an error.
+    steps: the state of each that is there; a driver's ends in _driver."""
+    nodes = [("raro-retraining-x7k2p", state), ("root-driver", "SUCCEEDED"), ("root", state), ("exit-handler-1", state)]
+    nodes += [("condition-branches-2", state), ("condition-7", state), ("condition-8", "SKIPPED")]
+    for name, its in ((name.replace("_", "-"), its) for name, its in steps.items()):
+        nodes += [(name, its), (f"{name}(0)", its)]
+        nodes += [("executor", its), ("executor(0)", its)] if not name.endswith("driver") else []
+    told = [{"task_id": str(i), "display_name": name, "state": its} for i, (name, its) in enumerate(nodes)]
+    return {"state": state, "run_details": {"task_details": told}}
+
+
 def _page(key: str, items: list[dict], query: dict[str, str]) -> dict[str, Any]:
     """Two to a page, so that reading on is needed."""
     start = int(query.get("page_token") or 0)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from kfp_server import kfp_server
+from kfp_server import graph, kfp_server
 
 from raro import cli
 from raro.errors import ServiceFailed
@@ -136,24 +136,42 @@ def test_a_lock_that_is_not_resolved_is_refused(server, tmp_path, capsys):
 
 def test_watching_tells_each_task_once_and_ends_with_the_run(server, send, monkeypatch):
     monkeypatch.setattr(submit, "POLL", 0.01)
-    task = {"task_id": "1", "display_name": "train: plays", "state": "RUNNING"}
-    running = {"state": "RUNNING", "run_details": {"task_details": [task]}}
-    done = {"state": "SUCCEEDED", "run_details": {"task_details": [{**task, "state": "SUCCEEDED"}]}}
-    server.scripts["run-0004"] = iter([running, running, done])
+    started = graph("RUNNING", train_driver="RUNNING")
+    running = graph("RUNNING", train_driver="SUCCEEDED", train="RUNNING")
+    done = graph("SUCCEEDED", train_driver="SUCCEEDED", train="SUCCEEDED", register_2="SUCCEEDED", record="SKIPPED")
+    server.scripts["run-0004"] = iter([started, running, running, done])
     code, out, err = send(*SUBMIT, "--watch")
     assert (code, err) == (0, ""), out
-    assert out.splitlines()[1:] == ["train       running", "train       succeeded", "run run-0004 succeeded"]
+    assert out.splitlines()[1:] == [
+        "train       running",
+        "train       succeeded",
+        "register    succeeded",
+        "run run-0004 succeeded",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("state", "code", "line"), [("FAILED", 4, "failed in train: OOMKilled"), ("CANCELED", 130, "was canceled")]
+    ("end", "code", "line"),
+    [
+        (graph("FAILED", finish="FAILED", train="FAILED", evaluate="RUNTIME_STATE_UNSPECIFIED"), 4, "failed in train\n"),
+        (graph("FAILED", train_driver="FAILED", train="RUNTIME_STATE_UNSPECIFIED"), 4, "failed before train\n"),
+        (graph("FAILED"), 4, "run run-0004 failed\n"),
+        (graph("CANCELED", train="FAILED"), 130, "was canceled"),
+    ],
 )
-def test_watching_a_run_that_ends_badly(server, send, monkeypatch, state, code, line):
+def test_watching_a_run_that_ends_badly(server, send, monkeypatch, end, code, line):
     monkeypatch.setattr(submit, "POLL", 0.01)
-    task = {"task_id": "1", "display_name": "train: plays", "state": state, "error": {"code": 2, "message": "OOMKilled"}}
-    server.scripts["run-0004"] = iter([{"state": state, "run_details": {"task_details": [task]}}])
-    found, _, err = send(*SUBMIT, "--watch")
-    assert found == code and line in err
+    server.scripts["run-0004"] = iter([end])
+    found, out, err = send(*SUBMIT, "--watch")
+    assert found == code and line in err and "unspecified" not in out
+
+
+def test_watching_tells_titles_and_errors_where_they_come(server, send, monkeypatch):
+    monkeypatch.setattr(submit, "POLL", 0.01)
+    task = {"task_id": "1", "display_name": "train: plays", "state": "FAILED", "error": {"code": 2, "message": "OOMKilled"}}
+    server.scripts["run-0004"] = iter([{"state": "FAILED", "run_details": {"task_details": [task]}}])
+    code, out, err = send(*SUBMIT, "--watch")
+    assert code == 4 and "train       failed" in out and "failed in train: OOMKilled" in err
 
 
 def test_watching_survives_an_outage(server, send, monkeypatch):
