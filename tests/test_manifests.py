@@ -33,6 +33,16 @@ def test_every_file_says_how_it_is_applied_checked_and_cleaned(path):
         assert all(re.search(rf"^#   {word}:  \S", head, re.MULTILINE) for word in ("Apply", "Check", "Clean"))
 
 
+def test_what_argo_retries_is_pods_and_not_the_levels_around_them():
+    """Each level would try again what is below it; a level that failed has no message (Argo's executeDAG)."""
+    patch = yaml.safe_load((ROOT / "k8s" / "kubeflow" / "retries.yaml").read_text(encoding="utf-8"))
+    defaults = yaml.safe_load(patch["data"]["workflowDefaults"])["spec"]
+    told = {"limit": "2", "retryPolicy": "Always", "expression": 'lastRetry.message != ""'}
+    assert patch["metadata"]["name"] == "workflow-controller-configmap"
+    assert defaults["templateDefaults"] == {"retryStrategy": told}
+    assert set(defaults["ttlStrategy"].values()) == {3600}
+
+
 @needs_kubectl
 @pytest.mark.check
 @pytest.mark.parametrize("overlay", OVERLAYS)
