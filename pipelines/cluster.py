@@ -7,6 +7,7 @@ compiled YAML.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
-from raro.pipelines.profile import TOLERATION, Machine, Profile
+from raro.pipelines.profile import AFFINITY, TOLERATION, Machine, Profile
 from raro.steps import TITLES
 from raro.steps.trainjob import VARIABLE as ORDER
 from raro.steps.trainjob import Order
@@ -65,6 +66,8 @@ def _ask_for(task: PipelineTask, machine: Machine) -> None:
         kubernetes.add_toleration(task, **toleration(text))
     for label, value in machine.selectors.items():
         kubernetes.add_node_selector(task, label, value)
+    if machine.affinity:
+        kubernetes.add_node_affinity_json(task, affinity(machine.affinity))
     for label, value in (("queue-name", machine.queue), ("priority-class", machine.priority)):
         if value:
             kubernetes.add_pod_label(task, f"kueue.x-k8s.io/{label}", value)
@@ -93,6 +96,7 @@ def _hand_order(task: PipelineTask, profile: Profile, reference: Callable[[str],
         priority=train.priority,
         selectors=train.selectors,
         tolerations=[toleration(text) for text in train.tolerations],
+        affinity={"nodeAffinity": affinity(train.affinity)} if train.affinity else {},
         env=env,
         pull_secrets=list(profile.pull_secrets),
         security={"runAsUser": profile.user, "runAsGroup": profile.group, "fsGroup": profile.group},
@@ -125,6 +129,25 @@ def toleration(text: str) -> dict[str, str]:
     key, value, effect = TOLERATION.fullmatch(text).groups()
     equal = {"operator": "Equal", "value": value[1:]} if value else {"operator": "Exists"}
     return {"key": key, "effect": effect, **equal}
+
+
+def affinity(texts: tuple[str, ...]) -> dict[str, Any]:
+    """A node affinity as Kubernetes writes it. What has no weight must all hold: one term, for of several any would do."""
+    operators = {"in": "In", "notin": "NotIn", ">": "Gt", "<": "Lt", None: "Exists"}
+    musts, wishes = [], []
+    for text in texts:
+        found = AFFINITY.fullmatch(text)
+        told = found["values"] or found["number"]
+        one = {"key": found["key"], "operator": operators[found["among"] or found["than"]]}
+        one |= {"values": re.split(", *", told)} if told else {}
+        if found["absent"]:
+            one = {"key": found["absent"], "operator": "DoesNotExist"}
+        if found["weight"]:
+            wishes.append({"weight": int(found["weight"]), "preference": {"matchExpressions": [one]}})
+        else:
+            musts.append(one)
+    must = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": musts}]}}
+    return (must if musts else {}) | ({"preferredDuringSchedulingIgnoredDuringExecution": wishes} if wishes else {})
 
 
 def _environment(task: PipelineTask, profile: Profile) -> None:

@@ -21,6 +21,10 @@ from raro.typed import built, doc
 
 QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?")
 TOLERATION = re.compile(r"([\w./-]+)(=[\w.-]*)?:(NoSchedule|PreferNoSchedule|NoExecute)")
+AFFINITY = re.compile(
+    r"((?P<weight>[1-9]\d?|100): *)?(!(?P<absent>[\w./-]+)|(?P<key>[\w./-]+)"
+    r"( +(?P<among>in|notin) +\((?P<values>[\w.-]+(, *[\w.-]+)*)\)| *(?P<than>[<>]) *(?P<number>\d+))?)"
+)
 DURATION = re.compile(r"\d+(s|m|h)")
 COSTLY = ("warmstart", "train", "evaluate")  # the steps with a machine of their own; all others are light
 
@@ -43,6 +47,9 @@ class Machine:
     backoff: str = doc("60s", "before the first retry; twice as long before each further one")
     tolerations: tuple[str, ...] = doc((), "KEY=VALUE:EFFECT or KEY:EFFECT, as `kubectl taint` writes them")
     selectors: dict[str, str] = doc({}, "labels that the node must have")
+    affinity: tuple[str, ...] = doc(
+        (), "KEY, !KEY, KEY in (A, B), KEY notin (A, B), KEY > 5 or KEY < 5 of its labels; with a weight, 50: KEY, only a wish"
+    )
     queue: str = doc("", "Kueue's local queue; empty: none")
     priority: str = doc("", "Kueue's workload priority class; empty: none")
 
@@ -119,6 +126,9 @@ def _faults(profile: Profile) -> Iterator[tuple[str, str]]:
         for text in machine.tolerations:
             if not TOLERATION.fullmatch(text):
                 yield f"{name}.tolerations: '{text}' is not a taint", "write KEY=VALUE:EFFECT or KEY:EFFECT"
+        for text in machine.affinity:
+            if not AFFINITY.fullmatch(text):
+                yield f"{name}.affinity: '{text}' is no condition", "write KEY, !KEY, KEY in (A, B), KEY > 5, or 50: KEY"
         if machine.gpus:
             if machine.image != "raro-cuda":
                 yield f"{name} has {machine.gpus} GPUs and image '{machine.image}'", "set its image to raro-cuda"

@@ -168,7 +168,8 @@ def test_a_profile_of_ones_own(tmp_path):
         authority: hospital-ca
         pull_secrets: [registry]
         train: {image: raro-cuda, gpu: nvidia.com/mig-3g.40gb, gpus: 2, shm: 8Gi, queue: team, priority: low,
-                tolerations: ["gpu=a100:NoExecute"], selectors: {zone: b}}
+                tolerations: ["gpu=a100:NoExecute"], selectors: {zone: b},
+                affinity: ["kind in (a100,h100)", "memory > 40000", "!spot", "100: rack notin (1, 2)", "5:ssd"]}
         """
     )
     target = tmp_path / "retraining.yaml"
@@ -181,6 +182,27 @@ def test_a_profile_of_ones_own(tmp_path):
         kubernetes["nodeSelector"]["labels"] == {"zone": "b"} and kubernetes["imagePullSecret"][0]["secretName"] == "registry"
     )
     assert kubernetes["tolerations"] == [{"effect": "NoExecute", "key": "gpu", "operator": "Equal", "value": "a100"}]
+    (placed,) = (one["nodeAffinityJson"]["runtimeValue"]["constant"] for one in kubernetes["nodeAffinity"])
+    assert placed == {
+        "requiredDuringSchedulingIgnoredDuringExecution": {
+            "nodeSelectorTerms": [
+                {
+                    "matchExpressions": [
+                        {"key": "kind", "operator": "In", "values": ["a100", "h100"]},
+                        {"key": "memory", "operator": "Gt", "values": ["40000"]},
+                        {"key": "spot", "operator": "DoesNotExist"},
+                    ]
+                }
+            ]
+        },
+        "preferredDuringSchedulingIgnoredDuringExecution": [
+            {
+                "weight": 100,
+                "preference": {"matchExpressions": [{"key": "rack", "operator": "NotIn", "values": ["1", "2"]}]},
+            },
+            {"weight": 5, "preference": {"matchExpressions": [{"key": "ssd", "operator": "Exists"}]}},
+        ],
+    }
     assert {"name": "SSL_CERT_FILE", "value": "/etc/raro/authority/ca.crt"} in container["env"]
     assert {"name": "RARO_CACHE", "value": "/data/.cache"} in container["env"]
 
@@ -196,6 +218,9 @@ def test_a_profile_of_ones_own(tmp_path):
         ("train: {memory: 64 gigabytes}", "train.memory '64 gigabytes' is not a quantity"),
         ("light: {tolerations: [gpu]}", "light.tolerations: 'gpu' is not a taint"),
         ("light: {tolerations: gpu}", "must be a list"),
+        ("light: {affinity: ['zone in b']}", "light.affinity: 'zone in b' is no condition"),
+        ("light: {affinity: ['!zone in (b)']}", "light.affinity: '!zone in (b)' is no condition"),
+        ("light: {affinity: ['101: zone']}", "light.affinity: '101: zone' is no condition"),
         ("light: {backoff: soon}", "light.backoff 'soon' is not a duration"),
         ("secrets: {TOKEN: hunter2}", "TOKEN: 'hunter2' is not NAME/KEY"),
         ("settings: {HTTPS_PROXY: raro-settings/https-proxy}", "a proxy and no NO_PROXY"),

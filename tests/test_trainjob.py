@@ -31,6 +31,7 @@ from raro.storage import read_json
 from raro.tracking import events
 
 ROOT = Path(__file__).parents[1]
+WISH = {"weight": 10, "preference": {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["b"]}]}}
 ORDER = trainjob.Order(
     runtime="raro-torch",
     image="registry.example.org/raro/raro-cuda@sha256:" + "0" * 64,
@@ -43,6 +44,7 @@ ORDER = trainjob.Order(
     priority="nightly",
     selectors={"pool": "h100"},
     tolerations=[{"key": "nvidia.com/gpu", "effect": "NoSchedule", "operator": "Exists"}],
+    affinity={"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [WISH]}},
     pull_secrets=["house-registry"],
     volumes=[
         {"name": "runs", "persistentVolumeClaim": {"claimName": "house-runs"}},
@@ -99,6 +101,7 @@ def test_the_manifest_says_what_the_profile_says(monkeypatch, tmp_path):
     assert node["name"] == "node" and node["template"]["spec"]["template"]["spec"] == {
         "nodeSelector": {"pool": "h100"},
         "tolerations": ORDER.tolerations,
+        "affinity": ORDER.affinity,
         "imagePullSecrets": [{"name": "house-registry"}],
         "volumes": ORDER.volumes,
         "containers": [{"name": "node", "volumeMounts": ORDER.mounts}],
@@ -114,7 +117,7 @@ def test_processes_that_cannot_be_dealt_evenly_are_refused(tmp_path):
 PROFILE = """
 light: {cpu: "2", memory: 8Gi}
 train: {nodes: 2, image: raro-cuda, gpus: 8, shm: 24Gi, tmp: 64Gi, cpu: "64", memory: 512Gi, queue: team, priority: nightly,
-        selectors: {pool: h100}, tolerations: ["nvidia.com/gpu:NoSchedule"]}
+        selectors: {pool: h100}, tolerations: ["nvidia.com/gpu:NoSchedule"], affinity: ["10: zone in (b)"]}
 claim: house-runs
 mount: /house
 user: 1001

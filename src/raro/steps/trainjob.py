@@ -38,8 +38,8 @@ LATE = 300.0  # seconds after which it is told once which nodes are not there an
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What a run asks for. gpu: resource name of the accelerator. tolerations, env, volumes, mounts, security: every node's, as
-    Kubernetes writes them. queue, priority: Kueue's. pull_secrets: names of what opens the image's registry."""
+    """What a run asks for. gpu: resource name of the accelerator. tolerations, affinity, env, volumes, mounts, security: every
+    node's, as Kubernetes writes them. queue, priority: Kueue's. pull_secrets: names of what opens the image's registry."""
 
     runtime: str
     image: str
@@ -52,6 +52,7 @@ class Order:
     priority: str = ""
     selectors: dict[str, str] = field(default_factory=dict)
     tolerations: list[dict[str, str]] = field(default_factory=list)
+    affinity: dict[str, Any] = field(default_factory=dict)
     env: list[dict[str, Any]] = field(default_factory=list)
     pull_secrets: list[str] = field(default_factory=list)
     volumes: list[dict[str, Any]] = field(default_factory=list)
@@ -91,6 +92,7 @@ def manifest(order: Order, run: Path, command: list[str], processes: int) -> dic
     labels |= {f"kueue.x-k8s.io/{label}": value for label, value in kueue.items() if value}
     wanted = {"cpu": order.cpu, "memory": order.memory} | ({order.gpu: str(order.gpus)} if order.gpus else {})
     pod_spec: dict[str, Any] = {"nodeSelector": order.selectors, "tolerations": order.tolerations}
+    pod_spec |= {"affinity": order.affinity} if order.affinity else {}
     pod_spec |= {"imagePullSecrets": [{"name": one} for one in order.pull_secrets]} if order.pull_secrets else {}
     pod_spec |= {"volumes": order.volumes, "containers": [{"name": "node", "volumeMounts": order.mounts}]}
     pod_spec |= {"securityContext": order.security}
