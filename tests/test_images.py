@@ -58,6 +58,7 @@ def test_a_dockerfile_ends_non_root_and_offline(path):
     shipped = text[text.rindex("LABEL") :]
     assert not re.search(r"\b(pip install|apt-get|curl|wget)\b|ADD https?:", shipped)
     assert "org.opencontainers.image.revision" in text and not re.search(r":latest\b", text)
+    assert "cyclonedx-bom==7.5.0" in text and "cyclonedx-py environment" in text and "/opt/raro/sbom.cdx.json" in text
 
 
 def test_every_base_is_in_the_lock_and_versions_agree(lock):
