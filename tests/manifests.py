@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,8 +18,10 @@ ROOT = Path(__file__).parents[1]
 COMPONENTS = sorted(path.name for path in (ROOT / "k8s" / "components").iterdir())
 PRODUCTION = ["overlays/prod", "overlays/airgapped", *(f"overlays/prod+{name}" for name in COMPONENTS)]
 NAMESPACES = ["overlays/dev", *PRODUCTION]
-OVERLAYS = ["cluster", "volume-check", *NAMESPACES]
-needs_kubectl = pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl, which renders the overlays, is not installed")
+PLACED = ["volume-check", "new-data"]  # where `kubectl -n raro apply` says
+OVERLAYS = ["cluster", *PLACED, *NAMESPACES]
+KUBECTL = shutil.which("kubectl", path=str(Path(sys.executable).parent)) or shutil.which("kubectl")
+needs_kubectl = pytest.mark.skipif(not KUBECTL, reason="kubectl, which renders the overlays, is not installed")
 
 
 @functools.cache
@@ -42,7 +45,7 @@ def changed(overlay: str, change: Callable[[dict[str, Any]], None]) -> tuple[dic
 
 
 def _render(folder: Path) -> tuple[dict[str, Any], ...]:
-    said = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True)
+    said = subprocess.run([KUBECTL, "kustomize", str(folder)], capture_output=True, text=True)
     assert said.returncode == 0 and not said.stderr, said.stderr
     return tuple(yaml.safe_load_all(said.stdout))
 

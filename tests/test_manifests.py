@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from manifests import NAMESPACES, OVERLAYS, PRODUCTION, ROOT, named, needs_kubectl, pods, rendered, selects, task_labels
+from manifests import NAMESPACES, OVERLAYS, PLACED, PRODUCTION, ROOT, named, needs_kubectl, pods, rendered, selects, task_labels
 
 from raro import cli
 from raro.pipelines import profile
@@ -62,7 +62,7 @@ def test_checkov_finds_nothing_that_is_not_explained(tmp_path):
     skips = re.findall(r"^  - (CKV\w+)(.*)$", (ROOT / ".checkov.yaml").read_text(encoding="utf-8"), re.MULTILINE)
     assert skips and all(re.fullmatch(r" # .{20,}", reason) for _, reason in skips)
     for overlay in (*OVERLAYS, "trainer"):
-        placed = {"namespace": "raro"} if overlay == "volume-check" else {}  # as `kubectl -n raro apply` does
+        placed = {"namespace": "raro"} if overlay in PLACED else {}
         items = ({**item, "metadata": {**item["metadata"], **placed}} for item in rendered(overlay))
         text = yaml.safe_dump_all(items).replace(":unresolved", "@sha256:" + "0" * 64)
         (tmp_path / f"{overlay.replace('/', '-')}.yaml").write_text(text)
