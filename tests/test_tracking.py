@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -19,8 +20,9 @@ from raro.errors import BadInput, ServiceFailed
 from raro.registry.bases import base_digest
 from raro.steps import run_step
 from raro.steps.harness import claim
+from raro.steps.task import perform
 from raro.storage import read_json, write_json
-from raro.tracking import events, runs, server
+from raro.tracking import events, kubeflow, runs, server
 from raro.tracking.events import Events
 from raro.tracking.state import STATE
 
@@ -357,6 +359,21 @@ def test_a_resumed_run_fills_the_runs_that_kubeflows_plugin_makes_for_it(tmp_pat
     assert [point.step for point in client.get_metric_history(killed, "policy/reward")] == [1]
     assert {client.get_run(one).info.status for one in (ingested, killed, first)} == {"FAILED"}, "a closed run stays closed"
     assert len(client.search_runs([experiment])) == 6
+
+
+def test_without_the_plugin_our_parent_is_tagged_with_kubeflows_run(tmp_path, monkeypatch):
+    """On a cluster, by the last one that went on in the folder; on this machine a job's id names nothing."""
+    config, run = load("countdown-mini"), tmp_path / "run"
+    claim(config, run)
+    give_store(run)
+    monkeypatch.setenv(kubeflow.JOB, "")  # put back afterwards
+    for pod, job, tag in (("", "here", None), ("pod", "first", "first"), ("pod", "second", "second")):
+        if pod:
+            monkeypatch.setenv("KFP_POD_NAME", pod)
+        perform("preflight", config.canonical(), str(run), job, SimpleNamespace(path=str(tmp_path / "manifest"), metadata={}))
+        runs.sync(config, run, force=True)
+        parent = tree(server.sqlite(run))["run"]
+        assert parent.data.tags.get("kfp.pipeline_run_id") == tag
 
 
 def bare(tmp_path: Path, code: str) -> str:

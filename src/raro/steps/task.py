@@ -15,11 +15,13 @@ from typing import Any, Protocol
 from ..config import Config, parse
 from ..errors import GateRefused, RaroError, ServiceFailed
 from ..storage import MANIFEST, read_json
+from ..tracking.kubeflow import JOB
 from . import run_step
 from .harness import INTERRUPTED, explained, record_failure
 from .held import check_gpus
 
 STOPPING = "RARO_STOPPING"
+POD = "KFP_POD_NAME"  # Kubeflow's launcher sets it; on this machine a job's id names nothing that anybody could look up
 
 
 class Artifact(Protocol):
@@ -43,6 +45,8 @@ def perform(
     if STOPPING in os.environ and name != "finish":
         raise SystemExit(INTERRUPTED)
     folder = folder_of(run, job)
+    if POD in os.environ:
+        os.environ[JOB] = job
     try:
         parsed = parse(config)
         _check_gpus(name, parsed, folder)

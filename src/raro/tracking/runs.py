@@ -20,7 +20,7 @@ from .. import __version__
 from ..config import Config, ShowText
 from ..errors import ServiceFailed
 from ..storage import digest_file, read_json
-from . import costs, events, results, server, tables
+from . import costs, events, kubeflow, results, server, tables
 from .state import State, Tracked, load, lock, save, tell
 
 if TYPE_CHECKING:
@@ -106,30 +106,26 @@ def _due(pending: Sequence[dict[str, Any]]) -> bool:
     if not pending:
         return False
     over = any(event["stage"] == "finish" and event["kind"] in ENDINGS for event in pending)
-    at_hand = "mlflow" in sys.modules or os.environ.get("MLFLOW_RUN_ID")
+    at_hand = "mlflow" in sys.modules or kubeflow.given()
     return bool(over or at_hand) or pending[-1]["time"] - pending[0]["time"] >= DUE_AFTER
 
 
 def _open(config: Config, run: Path, state: State) -> Tracked:
     lost = server.local(state.uri) and not Path(state.uri.removeprefix("sqlite:///")).exists()
     if lost and state.parent:  # someone removed the store: everything is sent again
-        state.parent, state.experiment, state.stages, state.sent, state.offset = "", "", {}, {}, 0
-    client, given = server.connect(state.uri), os.environ.get("MLFLOW_RUN_ID")
+        state.forget()
+        state.offset = 0
+    client = server.connect(state.uri)
     with server.speaking(state.uri):
-        if state.parent and given and given not in state.stages.values() and _above(client, given)[1] != state.parent:
-            # Another run of Kubeflow goes on here, and its plugin made another parent: the files go there too.
-            state.parent, state.experiment, state.stages, state.sent = "", "", {}, {}
+        if kubeflow.moved(client, state):  # the files go there too
+            state.forget()
         if not state.parent:
             save(run, state)  # its key finds what is made now, should this process not live to note it
             state.experiment, state.parent = _find_parent(client, config, run, state)
             save(run, state)
+        if kubeflow.tag(client, state):
+            save(run, state)
     return Tracked(client, state.uri, state.experiment, state.parent)
-
-
-def _above(client: MlflowClient, given: str) -> tuple[str, str]:
-    """(experiment, parent run) of the run that Kubeflow's plugin made for a task."""
-    task = client.get_run(given)
-    return task.info.experiment_id, task.data.tags.get("mlflow.parentRunId", given)
 
 
 def _find_parent(client: MlflowClient, config: Config, run: Path, state: State) -> tuple[str, str]:
@@ -143,9 +139,8 @@ def _find_parent(client: MlflowClient, config: Config, run: Path, state: State) 
         "raro.seed": str(config.seed),
         "raro.version": __version__,
     }
-    given = os.environ.get("MLFLOW_RUN_ID")
-    if given:
-        experiment, parent = _above(client, given)
+    if given := kubeflow.given():
+        experiment, parent = kubeflow.above(client, given)
         for key, value in tags.items():
             client.set_tag(parent, key, value)
     else:
@@ -186,7 +181,7 @@ def _flat(data: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
 
 def _send(config: Config, run: Path, tracked: Tracked, state: State, pending: Sequence[dict[str, Any]]) -> None:
     told = [event for event in pending if event["stage"] != "tracking"]
-    given = os.environ.get("MLFLOW_RUN_ID", "")  # Kubeflow's plugin made a run for this task, which speaks last
+    given = kubeflow.given()  # Kubeflow's plugin made a run for this task, which speaks last
     fresh = told[-1]["stage"] if given and told and given not in state.stages.values() else None
     if fresh:
         state.stages[fresh] = given
@@ -240,7 +235,7 @@ def _send_stage(run: Path, tracked: Tracked, state: State, stage: str, mine: Seq
     }
     if tags:
         client.log_batch(run_id, tags=[RunTag(key, str(value)[:5000]) for key, value in tags.items()])
-    if run_id != os.environ.get("MLFLOW_RUN_ID") and last["kind"] != "skipped":
+    if run_id != kubeflow.given() and last["kind"] != "skipped":
         if last["kind"] in ENDINGS:
             client.set_terminated(run_id, ENDINGS[last["kind"]], end_time=int(last["time"] * 1000))
         elif client.get_run(run_id).info.status != "RUNNING":  # a retry

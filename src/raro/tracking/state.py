@@ -22,7 +22,8 @@ STATE = ".tracking.json"
 @dataclass
 class State:
     """What was sent, and to where. key: names this run folder on the server. stages: nested run of each stage. offset: byte of
-    events.jsonl to go on from. sent: digest of each file as it was last sent. told: what a person was told once."""
+    events.jsonl to go on from. sent: digest of each file as it was last sent. told: what a person was told once. job: the
+    run of Kubeflow that the parent is tagged with, the last one that went on here."""
 
     uri: str = ""
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -32,6 +33,11 @@ class State:
     offset: int = 0
     sent: dict[str, str] = field(default_factory=dict)
     told: str = ""
+    job: str = ""
+
+    def forget(self) -> None:
+        """What was made and sent: all of it is to be made and sent again, but for the events."""
+        self.experiment, self.parent, self.stages, self.sent, self.job = "", "", {}, {}, ""
 
 
 @dataclass(frozen=True, slots=True)
