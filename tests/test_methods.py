@@ -13,6 +13,7 @@ import torch
 from raro.benchmarks.countdown import attempts
 from raro.benchmarks.held_out import SYMBOL, rouge_l, token_f1
 from raro.config import load
+from raro.errors import BadInput
 from raro.learning.losses import cross_entropy
 from raro.learning.update import Learner, Optimisation, Stream
 from raro.methods import METHODS, method_of
@@ -74,6 +75,11 @@ def test_every_method_learns_and_goes_on_exactly(name, speaker):
         three.step(step)
     for a, b in zip(one.speaker.model.parameters(), three.speaker.model.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_a_method_is_known_by_its_line_alone():
+    with pytest.raises(BadInput, match=f"one of {', '.join(METHODS)}, not 'grpo'"):
+        load("countdown-mini", ["method=grpo"])
 
 
 def test_rlvr_pays_for_right_answers_only(speaker):

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from raro.config import load
-from raro.study import alarms, gallery, signals
+from raro.steps.harness import CONFIG
+from raro.storage import write_json
+from raro.study import alarms, gallery, signals, snapshots
 from raro.tracking.events import Events
 
 
@@ -93,3 +95,13 @@ def test_the_gallery_says_what_was_changed_where_a_guard_spoke_and_draws_it(tmp_
     kept = json.loads((tmp_path / "out.json").read_text())["runs"]
     assert kept["too-fast"] == found and list(kept) == ["too-fast", "slower, seed 1"]
     assert gallery.main([str(tmp_path / "out")]) == 2 and gallery.main([]) == 2
+
+
+def test_a_run_that_chose_among_no_snapshots_is_one_clear_line(tmp_path, capsys):
+    run = tmp_path / "seed-0"
+    (run / "train").mkdir(parents=True)
+    (run / CONFIG).write_text(load("countdown-mini", ["raro.snapshots=0"]).canonical(), encoding="utf-8")
+    write_json(run / "train" / "train.json", {"selected_step": 120, "selection": None})
+    assert snapshots.main([str(run)]) == 2
+    told = capsys.readouterr()
+    assert "chose among no snapshots" in told.err and "remedy" in told.err and not told.out

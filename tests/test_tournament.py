@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 
 import pytest
 from hypothesis import given
@@ -12,11 +13,13 @@ from hypothesis import strategies as st
 from raro.benchmarks import countdown, spelling
 from raro.benchmarks.scaling import Given, compare, majority
 from raro.benchmarks.scoring import saying
-from raro.benchmarks.tournament import Rules, best_of, play
+from raro.benchmarks.tournament import Rules, best_of, critic, play
 from raro.config import load
+from raro.errors import BadInput
 from raro.records import Demonstration
 
 RULES = [Rules(system=s, votes=v, ties=t) for s in ("single", "swiss") for v in (1, 2, 3) for t in ("backed", "lot")]
+SWISS = Rules(system="swiss", votes=1)
 
 
 def by_length(answers, noise: float = 0.0, said: list | None = None):
@@ -54,8 +57,33 @@ def test_single_elimination_finds_the_best_and_counts_what_it_cost(lengths, rule
         assert lengths[found.chosen] == max(known)
         assert len(found.matches) == len(known) - 1  # equal texts are one entrant
     else:
-        assert len(found.matches) <= math.ceil(math.log2(len(known))) * (len(known) // 2) if len(known) > 1 else True
-        assert len({frozenset((m.one, m.other)) for m in found.matches}) <= len(found.matches)
+        assert len(found.matches) == math.ceil(math.log2(len(known))) * (len(known) // 2)
+
+
+@given(st.integers(2, 64), st.integers(0, 2**31))
+def test_no_two_meet_twice_and_none_is_free_twice(entrants, seed):
+    """Whatever the critic says."""
+    rng = random.Random(seed)
+    answers = [[f"answer {i}" for i in range(entrants)]]
+    (found,) = play(answers, lambda asked: [(rng.choice(["first", "second", "tie"]), 1, 1) for _ in asked], SWISS, seed)
+    rounds = math.ceil(math.log2(entrants))
+    assert len({frozenset((m.one, m.other)) for m in found.matches}) == len(found.matches) == rounds * (entrants // 2)
+    played = Counter(i for m in found.matches for i in (m.one, m.other))
+    assert all(played[i] >= rounds - entrants % 2 for i in range(entrants))
+
+
+@given(st.integers(2, 6), st.integers(0, 100))
+def test_in_more_rounds_than_there_are_rivals_they_meet_again(pairs, seed):
+    answers = [["x" * n for n in range(1, 2 * pairs + 1)]]
+    (found,) = play(answers, by_length(answers), Rules(system="swiss", votes=1, rounds=2 * pairs), seed)
+    assert len(found.matches) == 2 * pairs * pairs
+
+
+def test_an_absolute_critic_plays_no_tournament():
+    with pytest.raises(BadInput, match="absolute"):
+        load("countdown-mini", ["raro.critic=absolute", "evaluation.tournament=8"])
+    with pytest.raises(BadInput, match="absolute"):
+        critic(None, None, [], [], load("countdown-mini", ["raro.critic=absolute"]))
 
 
 def test_swiss_finds_the_best_of_a_power_of_two_and_outlives_one_wrong_verdict():

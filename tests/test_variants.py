@@ -202,6 +202,17 @@ def test_earlier_critics_judge_their_share_and_teach_nobody(speaker, tmp_path): 
     assert all(torch.equal(p, kept[name]) for name, p in game.past.model.named_parameters())
 
 
+def test_earlier_absolute_critics_judge_their_share_of_what_pays(speaker, tmp_path):  # noqa: F811
+    """Half of what an absolute critic is asked are the experts' answers, which pay nobody."""
+    settings = ("raro.critic=absolute", "raro.past_critics=0.25", "raro.pairs=4")
+    game = made("raro", speaker, *settings)
+    game.snapshots = lambda: checkpoints.snapshots(tmp_path)
+    checkpoints.save_weights(tmp_path, 1, game.speaker.model)
+    fresh = game.pair(game.answer(game.draw(1), 1), 1)
+    _, _, earlier = game.shared_out(fresh, 1)
+    assert len(earlier) == round(0.25 * len(fresh) / 2) > 0 and all(pair.rollout_id >= 0 for pair in earlier)
+
+
 def test_what_an_earlier_critic_says_is_not_told_of_the_present_one(speaker, tmp_path):  # noqa: F811
     """The earlier one is broken and says nothing that can be read."""
     game = made("raro", speaker, "raro.past_critics=0.9", "raro.verdicts=1", "raro.pairs=4", "probes.retest_every=0")

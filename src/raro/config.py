@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
@@ -22,6 +22,7 @@ from .errors import BadInput
 from .settings import recorded
 from .settings.data import Base, Demonstrations, PersonalAction, PersonalKind, Privacy, Prompts, Reader, ShowText
 from .settings.judging import Evaluation, Gate, Judge
+from .settings.methods import MethodName
 from .settings.operations import Notify, Registry, Resources, Tracking
 from .settings.training import GuardAction, GuardName, Guards, Probes, Raro, Rollout, Warmstart
 from .typed import built, doc
@@ -76,9 +77,7 @@ class Config:
     schema: int = doc(SCHEMA, "version of this layout", low=SCHEMA, high=SCHEMA)
     name: str = doc("raro", "what this configuration is for")
     seed: int = doc(0, "of everything random", low=0, high=2**31 - 1)
-    method: Literal["raro", "sft", "rationalization", "dpo", "rl_logit", "similarity", "rlvr"] = doc(
-        "raro", "what trains: raro, or a rival on the same loop (docs/methods.md)"
-    )
+    method: MethodName = doc("raro", "what trains: raro, or a rival on the same loop (docs/methods.md)")
     base: Base = doc(Base(), "the model the run starts from")
     demonstrations: Demonstrations = doc(Demonstrations(), "the experts' work")
     prompts: Prompts = doc(Prompts(), "system texts of both roles")
@@ -193,6 +192,9 @@ def parse(data: Mapping[str, Any] | str) -> Config:
         raise BadInput("raro.lambda_pol and raro.lambda_crit are both 0", "give at least one role a weight")
     if 0 < config.raro.gate < config.raro.gate_shut:
         raise BadInput("raro.gate_shut is above raro.gate, so the gate could never stay open", "lower raro.gate_shut")
+    if config.evaluation.tournament and config.raro.critic == "absolute":
+        line = "evaluation.tournament is set, and raro.critic is absolute: it never learnt to compare two answers"
+        raise BadInput(line, "set evaluation.tournament=0")
     if config.rollout.engine == "vllm" and config.base.lora_rank:
         raise BadInput(
             "rollout.engine is vllm, which is handed whole models, and base.lora_rank is set", "set one of them back"

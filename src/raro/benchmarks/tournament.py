@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Literal
 
 from ..config import Config
+from ..errors import BadInput
 from ..records import Pair, Sampling, Verdict
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
@@ -24,6 +25,11 @@ from . import asking, judging
 
 STEP = 2**31 + 3
 """Its own place in the noise's key, apart from every step of the game."""
+FREE = -1
+"""Whom the odd one meets."""
+TRIED = 12
+"""So many are paired in every way until no two have met. More than twice as many as any of 64 has met before the last default
+round, so that there is such a way (Dirac's theorem)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,23 +121,28 @@ class _Table:
         self.score = dict.fromkeys(self.standing, 0.0)
 
     def pairings(self, system: str) -> list[tuple[int, int]]:
-        """Who meets whom in the next round. Single: the best backed meets the least, byes go to the best backed. Swiss: equal
-        scores meet, no two twice while that can be helped; with an odd number the last is free."""
+        """Who meets whom in the next round. Single: the best backed meets the least, byes go to the best backed. Swiss: each,
+        the best first, meets the next that it has not met; with an odd number the last is free, none twice. In the default
+        rounds no two of up to 64 meet twice; in more, only where the TRIED last could not be paired otherwise."""
         if system == "single":
             places = 1 << max(0, len(self.standing) - 1).bit_length()
             byes = places - len(self.standing)
             playing = self.standing[byes:]
             return list(zip(playing[: len(playing) // 2], reversed(playing[len(playing) // 2 :]), strict=True))
-        left = sorted(self.standing, key=lambda i: -self.score[i])
-        found = []
-        while len(left) > 1:
+        left = sorted(self.standing, key=lambda i: -self.score[i]) + [FREE] * (len(self.standing) % 2)
+        found: list[tuple[int, int]] = []
+        while left:
+            if len(left) <= TRIED and (rest := unmet(left, self.met)) is not None:
+                found += rest
+                break
             one = left.pop(0)
             other = next((i for i in left if frozenset((one, i)) not in self.met), left[0])
             left.remove(other)
             found.append((one, other))
-        if left:
-            self.score[left[0]] += 0.5  # a bye is worth a draw, lest an odd entrant be punished or favoured
-        return found
+        for free in (one for one, other in found if other == FREE):
+            self.met.add(frozenset((free, FREE)))
+            self.score[free] += 0.5  # a bye is worth a draw, lest an odd entrant be punished or favoured
+        return [pair for pair in found if FREE not in pair]
 
     def decide(self, one: int, other: int, votes: tuple[int, int], ties: str) -> int:
         """Takes a match's votes and returns the loser."""
@@ -156,6 +167,17 @@ class _Table:
             return self.standing[0]
         weight = (lambda i: self.backed[self.answers[i]]) if ties == "backed" else (lambda i: 0)
         return max(self.standing, key=lambda i: (round(self.score[i], 9), weight(i), -self.standing.index(i)))
+
+
+def unmet(left: Sequence[int], met: Set[frozenset[int]]) -> list[tuple[int, int]] | None:
+    """All of an even number in pairs that have not met, each with the next such one; None where that cannot be."""
+    if not left:
+        return []
+    one, *others = left
+    for other in others:
+        if frozenset((one, other)) not in met and (rest := unmet([i for i in others if i != other], met)) is not None:
+            return [(one, other), *rest]
+    return None
 
 
 def play(answers: Sequence[Sequence[str | None]], judge: Judge, rules: Rules, seed: int = 0) -> list[Best]:
@@ -207,7 +229,9 @@ def critic(
     temperature: float = 0.0,
 ) -> Judge:
     """The judge that asks a model's critic, exactly as in training: the answers shown stand where an expert's and the policy's
-    stood, in the order drawn."""
+    stood, in the order drawn. Raises BadInput for an absolute critic."""
+    if config.raro.critic == "absolute":
+        raise BadInput("raro.critic is absolute: it never learnt to compare two answers", "choose by a relativistic critic")
 
     def judge(asked: Sequence[Asked]) -> list[Vote]:
         prompts = []

@@ -131,7 +131,8 @@ class Raro(Method):
         wanted = round(settings.pairs_per_step * (1 - settings.replay_share))
         order = random.Random(f"fresh-{self.config.seed}-{step}").sample(range(len(fresh)), len(fresh))
         others = [fresh[i] for i in order[wanted:] if fresh[i].rollout_id >= 0]
-        n = round(settings.past_critics * len(fresh)) if self.earlier(step) else 0
+        paying = sum(pair.rollout_id >= 0 for pair in fresh)
+        n = round(settings.past_critics * paying) if self.earlier(step) else 0
         return [fresh[i] for i in order[:wanted]], others[n:], others[:n]
 
     def earlier(self, step: int) -> list[Path]:

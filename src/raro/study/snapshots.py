@@ -28,7 +28,8 @@ from ..storage import read_json
 
 
 def looked_at(run: Path) -> dict[str, Any]:
-    """{"run", "accuracy": {step: share}, "chosen": step, "cost": best less chosen}."""
+    """{"run", "accuracy": {step: share}, "chosen": step, "cost": best less chosen}. Raises BadInput where none was
+    chosen."""
     from safetensors.torch import load_file
 
     config = parse((run / CONFIG).read_text(encoding="utf-8"))
@@ -36,9 +37,10 @@ def looked_at(run: Path) -> dict[str, Any]:
         raise BadInput(
             f"the snapshots of '{run}' are adapters, and this reads whole weights", "look at its train/model instead"
         )
+    if not (selection := read_json(run / "train" / "train.json")["selection"]):
+        raise BadInput(f"'{run}' chose among no snapshots: it has the last step's", "leave it out")
     speaker = open_model(run / "train" / "model", config)
     items = load_split(run / "ingest", "test")[: config.evaluation.max_items]
-    selection = read_json(run / "train" / "train.json")["selection"]
     found = {}
     kept = [(step, path) for step, path in checkpoints.snapshots(run / "checkpoints") if step in selection["steps"]]
     for step, path in track(kept, run.name, console=Console(stderr=True)):
@@ -49,14 +51,19 @@ def looked_at(run: Path) -> dict[str, Any]:
     return {"run": run.name, "accuracy": found, "chosen": chosen, "cost": max(found.values()) - found[chosen]}
 
 
-def main(runs: Sequence[str]) -> None:
-    told = [looked_at(Path(run)) for run in runs]
+def main(runs: Sequence[str]) -> int:
+    try:
+        told = [looked_at(Path(run)) for run in runs]
+    except BadInput as error:
+        print(f"raro: {error.line}\n  remedy: {error.remedy}", file=sys.stderr)
+        return error.code
     for one in told:
         print(json.dumps(one))
     mean = lambda values: sum(values) / len(told)  # noqa: E731
     chosen, cost = mean([one["accuracy"][one["chosen"]] for one in told]), mean([one["cost"] for one in told])
     print(json.dumps({"chosen": chosen, "best": chosen + cost, "cost": cost}))
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))
