@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from raro.config import Guards
+from raro.game.guards import Watch
 from raro.report.readings import readings
 from raro.report.tracked import tracked
 
@@ -13,17 +15,26 @@ HEALTHY = {
     "critic/tie": 0.15, "policy/malformed": 0.0, "policy/truncated": 0.02, "policy/kl": 0.1, "critic/kl": 0.1,
     "policy/entropy": 0.29, "critic/accuracy": 0.79, "critic/accuracy_first": 0.8, "critic/accuracy_second": 0.77,
     "critic/accuracy_replay": 0.85, "policy/zero_advantage": 0.05, "health/accuracy": 0.96, "health/tie": 0.95,
-    "learn/role_cosine": -0.01, "game/retest": 0.9,
+    "learn/role_cosine": -0.01, "game/retest": 0.9, "game/retested": 50.0, "game/older": 0.5, "critic/malformed": 0.01,
+    "policy/tokens": 60.0,
 }  # fmt: skip
 
 
-def record(gap: float = 0.05, length: float = 0.55, fresh: float = 0.6, exploited: float = 0.01, **changed: float):
-    """A run whose figures were healthy for ten steps and then as changed."""
+def record(
+    gap: float = 0.05,
+    length: float = 0.55,
+    fresh: float = 0.6,
+    exploited: float = 0.01,
+    strongest: float = 0.0,
+    healthy: int = 9,
+    **changed: float,
+):
+    """A run whose figures were healthy for so many steps of 19 and then as changed."""
     names = {**HEALTHY, **{key.replace("__", "/"): value for key, value in changed.items()}}
-    series = {name: [(i, HEALTHY[name] if i < 10 else value) for i in range(1, 20)] for name, value in names.items()}
-    matrix = {"steps": [10, 20], "duality_gap": [0.5, gap]}
+    series = {name: [(i, HEALTHY[name] if i <= healthy else value) for i in range(1, 20)] for name, value in names.items()}
+    matrix = {"steps": [10, 20], "duality_gap": [0.5, gap], "ratings": [[strongest, -1.0, 1.0], [0.0, -0.2, 0.2]]}
     return SimpleNamespace(
-        config={"guards": {"tie": 0.6}},
+        config={"guards": {"tie": 0.6}, "rollout": {"policy_tokens": 104}},
         series=lambda stage: series,
         train={"selection": {"chosen": 20, "matrix": matrix}},
         evaluation={
@@ -35,7 +46,7 @@ def record(gap: float = 0.05, length: float = 0.55, fresh: float = 0.6, exploite
 
 def test_a_healthy_run_is_green():
     rows = readings(record())
-    assert len(rows) == 17 and {row["tone"] for row in rows} == {"green"}
+    assert len(rows) == 22 and {row["tone"] for row in rows} == {"green"}
     assert all(row["how"].endswith(".") and row["source"] for row in rows)
 
 
@@ -49,12 +60,34 @@ def test_a_healthy_run_is_green():
         ("policy__zero_advantage", 1.0, "red"), ("health__accuracy", 0.6, "red"), ("health__accuracy", 0.8, "amber"),
         ("health__tie", 0.1, "red"), ("learn__role_cosine", -0.3, "amber"), ("gap", 0.4, "red"), ("length", 0.7, "amber"),
         ("fresh", 0.95, "red"), ("exploited", 0.3, "red"),
-        ("game__retest", 0.45, "red"), ("game__retest", 0.7, "amber"),
+        ("game__retest", 0.45, "red"), ("game__retest", 0.7, "amber"), ("critic__malformed", 0.6, "red"),
+        ("game__older", 0.65, "amber"), ("game__older", 0.8, "red"), ("policy__tokens", 80.0, "amber"),
+        ("strongest", 0.5, "amber"), ("strongest", 1.0, "red"),
     ],
 )  # fmt: skip
 def test_what_goes_wrong_stands_first(name, value, tone):
     rows = readings(record(**{name: value}))
     assert rows[0]["tone"] == tone and sum(row["tone"] == tone for row in rows) == 1
+
+
+def test_a_kl_that_rises_at_once_is_red_whatever_its_level():
+    rows = readings(record(healthy=14, critic__kl=0.24))
+    assert [row["name"] for row in rows if row["tone"] == "amber"] == ["Rise of a KL within 5 steps, nats a token"]
+    rows = readings(record(healthy=14, policy__kl=0.32))
+    assert rows[0]["name"].startswith("Rise") and rows[0]["tone"] == "red"
+
+
+@pytest.mark.parametrize("shares", [(0.9, 0.3, 0.9, 0.9), (0.2, 0.7, 0.7, 0.4), (0.7, 0.4, 0.6, 0.6)])
+def test_what_is_paid_is_red_where_its_guard_speaks(shares):
+    """The shares are pooled over questions, of which not each look has as many."""
+    looks = [(step, share, n) for step, (share, n) in enumerate(zip(shares, (40.0, 90.0, 30.0, 35.0), strict=True), 1)]
+    watch = Watch(Guards())
+    spoke = [a for step, share, n in looks for a in watch.observe(step, {"game/retest": share, "game/retested": n})]
+    series = {"game/retest": [look[:2] for look in looks], "game/retested": [(step, n) for step, _, n in looks]}
+    (row,) = readings(SimpleNamespace(config={}, series=lambda stage: series, train={}, evaluation={}))
+    assert (row["tone"] == "red") == (bool(spoke) and bool(watch.raised))
+    few = {name: points[:2] for name, points in series.items()}
+    assert readings(SimpleNamespace(config={}, series=lambda stage: few, train={}, evaluation={})) == []
 
 
 def test_what_was_not_measured_is_left_out():

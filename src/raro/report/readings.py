@@ -1,17 +1,20 @@
 """Blind signals at the end of training, each with one sentence on how to read it and a green, amber or red reading.
 
-A reading is the median of the last `guards.window` steps against two thresholds. Red is the guards' own where a guard watches
-the figure; where none does it is our choice, and says so.
+A reading is the median of the last `guards.window` values against two thresholds; where the guard looks otherwise, the guard's
+figure. Red is the guards' own where a guard watches the figure; where none does it is our choice, and says so.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 from ..config import Guards
+from ..game.guards import RISE, TRIALS
+from ..game.rewards import EVEN
 from .reading import Record
 
 Points = Sequence[tuple[int, float]]
@@ -44,7 +47,9 @@ def readings(record: Record) -> list[dict[str, Any]]:
     series = record.series("train")
     now = {name: median([value for _, value in points[-settings.window :]]) for name, points in series.items()}
     now |= {f"start:{name}": median([v for _, v in points[: settings.window]]) for name, points in series.items()}
-    now |= _at_the_end(record)
+    now |= _as_guarded(series, settings.window) | _at_the_end(record)
+    if budget := (record.config.get("rollout") or {}).get("policy_tokens"):
+        now["set:budget"] = budget
     rows = []
     for signal in signals(settings):
         if (value := signal.value(now)) is not None:
@@ -54,12 +59,30 @@ def readings(record: Record) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: -TONES.index(row["tone"]))
 
 
+def _as_guarded(series: Mapping[str, Points], window: int) -> dict[str, float]:
+    """What a guard makes of more than one median (game/guards.py): a KL's rise, and the latest comparisons of what is paid,
+    pooled, once there are TRIALS of them."""
+    found = {}
+    for role in ("policy", "critic"):
+        values = [value for _, value in series.get(f"{role}/kl", ())][-window - RISE :]
+        if len(values) == window + RISE:
+            found[f"rise:{role}"] = median(values[-window:]) - median(values[:window])
+    told, total, apart = dict(series.get("game/retest", ())), 0.0, 0.0
+    for step, n in reversed(series.get("game/retested", ())):
+        if step in told and total < TRIALS:
+            total, apart = total + n, apart + n * told[step]
+    return found | ({"pooled:retest": apart / total} if total >= TRIALS else {})
+
+
 def _at_the_end(record: Record) -> dict[str, float]:
     """What was measured once: of the chosen snapshot, and of the candidate on test."""
     selection = record.train.get("selection") or {}
     found = {}
     if matrix := selection.get("matrix"):
-        found["end:gap"] = matrix["duality_gap"][matrix["steps"].index(selection["chosen"])]
+        chosen = matrix["steps"].index(selection["chosen"])
+        found["end:gap"] = matrix["duality_gap"][chosen]
+        if strength := [mean for mean, *_ in matrix.get("ratings", ())]:
+            found["end:strongest"] = 1 / (1 + math.exp(strength[chosen] - max(strength)))
     if fresh := record.evaluation.get("exploitability"):
         found |= {"end:fresh": fresh["fresh"][0], "end:exploited": fresh["fresh_less_own"][0]}
     told = record.evaluation.get("experts", {}).get("told_apart", {})
@@ -67,7 +90,8 @@ def _at_the_end(record: Record) -> dict[str, float]:
 
 
 def signals(s: Guards) -> list[Signal]:
-    """What is read. Amber begins half-way to red where a guard watches the figure."""
+    """What is read. Where a guard watches the figure amber begins half-way to red: from its best, and of what is best even from
+    there; but of the critic's accuracy, whose best depends on the policy, at chance."""
 
     def one(name: str) -> Callable[[Mapping[str, float]], float | None]:
         return lambda now: now.get(name)
@@ -86,6 +110,22 @@ def signals(s: Guards) -> list[Signal]:
             "guards.flood",
         ),
         Signal(
+            "Critic malformed or cut off",
+            "A verdict that cannot be read pays nobody, and the policy is judged by the few that are left.",
+            one("critic/malformed"),
+            s.flood / 2,
+            s.flood,
+            "guards.flood",
+        ),
+        Signal(
+            "Length of the policy's rollouts, of their budget",
+            "Longer thoughts may be better ones; near the whole budget they are cut off before they answer.",
+            of("policy/tokens", "set:budget", lambda tokens, budget: tokens / budget),
+            0.75,
+            0.9,
+            OURS,
+        ),
+        Signal(
             "KL of the policy, nats a token",
             "How far it has gone from the warm start; what lies far out was never looked at by anyone.",
             one("policy/kl"),
@@ -102,9 +142,17 @@ def signals(s: Guards) -> list[Signal]:
             "guards.drift_critic",
         ),
         Signal(
+            f"Rise of a KL within {RISE} steps, nats a token",
+            "The faster of both roles: a game that learns goes far in time, one that breaks goes far at once.",
+            lambda now: max((now[name] for name in ("rise:policy", "rise:critic") if name in now), default=None),
+            s.drift_rise / 2,
+            s.drift_rise,
+            "guards.drift_rise",
+        ),
+        Signal(
             "Worth of best paid answers, asked again",
             "The critic is asked a second time: near .5 the policy is paid by lot, whatever it says.",
-            one("game/retest"),
+            one("pooled:retest"),
             (1 + s.lottery) / 2,
             s.lottery,
             "guards.lottery",
@@ -154,6 +202,22 @@ def signals(s: Guards) -> list[Signal]:
             -0.5,
             OURS,
             below=True,
+        ),
+        Signal(
+            "Best older snapshot's answers beside the present",
+            "In the present critic's eyes: above .5 the policy was better before, and goes in a circle, or down.",
+            one("game/older"),
+            (EVEN + s.cycling) / 2,
+            s.cycling,
+            "guards.cycling",
+        ),
+        Signal(
+            "Strongest snapshot beside the candidate",
+            "By Bradley-Terry before the last critic: .5 where it is the candidate; above it, training has since lost.",
+            one("end:strongest"),
+            0.6,
+            0.7,
+            OURS,
         ),
         Signal(
             "Duality gap of the candidate",
