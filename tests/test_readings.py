@@ -94,8 +94,8 @@ def test_what_was_not_measured_is_left_out():
     assert readings(SimpleNamespace(config={}, series=lambda stage: {}, train={}, evaluation={})) == []
 
 
-def looked_at(**series):
-    return SimpleNamespace(series=lambda stage: series, train={"selection": {"chosen": 61}})
+def looked_at(selection=None, **series):
+    return SimpleNamespace(series=lambda stage: series, train={"selection": {"chosen": 61} | (selection or {})})
 
 
 def test_a_signal_that_knows_the_truth_is_told_from_one_that_does_not():
@@ -110,3 +110,30 @@ def test_a_signal_that_knows_the_truth_is_told_from_one_that_does_not():
     assert set(rows) == {"KL of the critic", "share of ties", "the step's number"} and float(rows["the step's number"]) < 0.7
     assert found["cost"] == "12.0"  # of steps 60, chosen, and 90
     assert tracked(looked_at(**{"dev/sampled": looks[:5]})) is None and tracked(looked_at()) is None
+
+
+def test_signals_of_the_snapshots_and_the_probes_are_told_from_where_they_begin():
+    looks = [(step, 0.004 * step) for step in range(10, 101, 10)]
+    given = {
+        "dev/sampled": looks,
+        "game/older": [(step, 0.6 - value) for step, value in looks[2:]],
+        "game/retest": [(step, 0.5 + value / 2) for step, value in looks],
+        "learn/role_cosine": [(step, 0.1) for step, _ in looks[5:]],
+        "critic/accuracy_first": [(step, 0.9) for step in range(1, 101)],
+        "critic/accuracy_second": [(step, 0.5 + step / 400) for step in range(1, 101)],
+    }
+    steps = [step for step, _ in looks]
+    selection = {"steps": steps, "win_rates": [[0.9, step / 200] for step in steps]}
+    found = {row["signal"]: row for row in tracked(looked_at(selection, **given))["rows"]}
+    assert {label: row["correlation"] for label, row in found.items()} == {
+        "best older snapshot's answers beside the present": "-1.00",
+        "worth of best paid answers, asked again": "+1.00",
+        "gap between positions": "-1.00",
+        "the worst frozen critic, of those that chose": "+1.00",
+        "the step's number": "+1.00",
+    }
+    assert [label for label, row in found.items() if row["span"].endswith(", 8 looks")] == [
+        "best older snapshot's answers beside the present"
+    ]
+    unfit = tracked(looked_at({"steps": steps, "win_rates": [[] for _ in steps]}, **given))
+    assert "the worst frozen critic, of those that chose" not in [row["signal"] for row in unfit["rows"]]
