@@ -19,15 +19,16 @@ import pytest
 from raro import s3, s3_records
 from raro.config import parse
 from raro.errors import BadInput, ServiceFailed
-from raro.steps import notice
+from raro.steps import notice, run_step
 from raro.tracking import server as tracking
 
 KMS = '{"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "key-of-the-house"}'
 
 
 @contextmanager
-def listener(certificate: tuple[Path, Path] | None = None) -> Iterator[SimpleNamespace]:
-    """A server that says 200 to everything. heard: (what was asked for, headers)."""
+def listener(certificate: tuple[Path, Path] | None = None, account: str = "") -> Iterator[SimpleNamespace]:
+    """A server that says 200 to everything, or 401 to who does not send this header Authorization. heard: (what was asked for,
+    headers)."""
     heard = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -36,7 +37,7 @@ def listener(certificate: tuple[Path, Path] | None = None) -> Iterator[SimpleNam
             if "100-continue" in self.headers.get("Expect", "").lower():
                 pass  # http.server has told it to go on
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            self.send_response(200)
+            self.send_response(401 if account and self.headers.get("Authorization") != account else 200)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
@@ -126,6 +127,38 @@ def test_what_asks_for_something_else_is_refused(monkeypatch, text):
         s3.encryption()
 
 
+def test_secrets_that_are_missing_are_told_in_a_line(monkeypatch, tmp_path):
+    """The profile's secrets are optional: where one does not exist, the variable is not set, and preflight finds out. That MLflow
+    itself answers 401 to the same request: test_mlflow_settings.py."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("USERNAME", "PASSWORD", "TOKEN"):
+        monkeypatch.delenv(f"MLFLOW_TRACKING_{name}", raising=False)
+    with listener(account="Basic YTpi") as house:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", house.url)
+        store = parse({"demonstrations": {"source": "s3://bucket/data.jsonl"}})
+        with pytest.raises(BadInput, match="no credentials for 's3://bucket/data.jsonl'") as refusal:
+            run_step("preflight", store, tmp_path / "store")
+        assert "AWS_ACCESS_KEY_ID" in refusal.value.remedy and refusal.value.code == 2
+        tracked = parse({"tracking": {"uri": house.url}})
+        with pytest.raises(BadInput, match="asks for an account, and MLFLOW_TRACKING_USERNAME") as refusal:
+            run_step("preflight", tracked, tmp_path / "tracked")
+        assert "raro-mlflow" in refusal.value.remedy and refusal.value.code == 2
+        monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "old")
+        with pytest.raises(BadInput, match="refuses MLFLOW_TRACKING_TOKEN"):
+            tracking.check(tracked)
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "a")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
+        with pytest.raises(BadInput, match="refuses the account 'a'"):
+            tracking.check(tracked)
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "b")
+        tracking.check(tracked)
+
+
 def test_only_the_houses_authority_opens_its_doors(monkeypatch, tmp_path, certificate):
     """The store, the webhook, and MLflow's health as preflight asks for it: none without the authority, all with it."""
     with listener(certificate) as house:
@@ -143,4 +176,9 @@ def test_only_the_houses_authority_opens_its_doors(monkeypatch, tmp_path, certif
         assert s3_records.create("s3://bucket/key", b"{}")
         tracking.check(config)
         assert notice._post(house.url, b"{}") == (False, "")
-    assert [path for path, _ in house.heard] == ["/bucket/key", "/health", "/"]
+    assert [path for path, _ in house.heard] == [
+        "/bucket/key",
+        "/health",
+        "/api/2.0/mlflow/experiments/search?max_results=1",
+        "/",
+    ]

@@ -11,12 +11,13 @@ import logging
 import os
 import re
 import sys
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-from urllib.error import URLError
-from urllib.request import urlopen
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
 
 from ..config import Config
 from ..errors import BadInput, ServiceFailed
@@ -29,6 +30,8 @@ RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 TRIES = 3  # MLflow's client asks as often with the two retries that `connect` sets
 UNANSWERED = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")  # how MLflow calls a lost connection, 500 and 503
 Made = TypeVar("Made")
+BEYOND = {"MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4"}  # ways to say who asks that are MLflow's client's own
+UNKNOWN = "asks for an account, and MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD are not both set"
 _SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
 
 
@@ -85,6 +88,29 @@ def check(config: Config) -> None:
                 raise ServiceFailed(
                     f"MLflow at '{shown(uri)}' does not answer: {error}", "start it, or correct tracking.uri"
                 ) from error
+        _check_account(uri)
+
+
+def _check_account(uri: str) -> None:
+    """Raises BadInput where the server answers and does not know who asks, before a training is paid for whose model could not
+    be registered. What else it answers, and whether it does, is for others to judge."""
+    name, word, token = (os.environ.get(f"MLFLOW_TRACKING_{what}", "") for what in ("USERNAME", "PASSWORD", "TOKEN"))
+    known = bool(name and word)
+    if BEYOND & set(os.environ) or not (known or token) and Path("~/.mlflow/credentials").expanduser().is_file():
+        return
+    request = Request(f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1")
+    if known or token:
+        said = f"Basic {b64encode(f'{name}:{word}'.encode()).decode()}" if known else f"Bearer {token}"
+        request.add_header("Authorization", said)
+    try:
+        urlopen(request, timeout=10).close()
+    except HTTPError as refusal:
+        if refusal.code == 401:
+            why = f"refuses the account '{name}'" if known else "refuses MLFLOW_TRACKING_TOKEN" if token else UNKNOWN
+            remedy = "give the name and password of an account that it knows; on a cluster, in the secret raro-mlflow"
+            raise BadInput(f"MLflow at '{shown(uri)}' {why}", remedy) from None
+    except OSError:
+        pass
 
 
 def connect(uri: str) -> MlflowClient:
