@@ -120,6 +120,35 @@ def test_mlflows_own_uploads_ask_for_the_houses_key(monkeypatch, tmp_path):
     assert sent["x-amz-server-side-encryption-aws-kms-key-id"] == "key-of-the-house"
 
 
+def test_a_store_that_takes_no_newer_checksums_is_sent_none(monkeypatch, tmp_path):
+    """Neither by us nor by MLflow, in one part or several; a record has the older Content-MD5, for object lock asks for one."""
+    from mlflow.store.artifact.s3_artifact_repo import S3ArtifactRepository
+
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "weights").write_bytes(b"1234")
+
+    def heard(url: str) -> dict[str, set[str]]:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        monkeypatch.setenv("MLFLOW_S3_ENDPOINT_URL", url)
+        assert s3_records.create("s3://bucket/log/1.json", b"{}")
+        s3.upload(tmp_path / "model", "s3://bucket/models")
+        S3ArtifactRepository("s3://bucket/mlflow").log_artifact(str(tmp_path / "model" / "weights"))
+        return {path: {name.lower() for name in headers} for path, headers in house.heard}
+
+    def newer(sent: set[str]) -> list[str]:
+        return [name for name in sent if name.startswith(("x-amz-checksum", "x-amz-sdk-checksum", "x-amz-trailer"))]
+
+    with listener() as house:
+        found = heard(house.url)
+    assert len(found) == 3 and all(newer(sent) for sent in found.values()), "what such a store would refuse"
+    for name in ("REQUEST_CHECKSUM_CALCULATION", "RESPONSE_CHECKSUM_VALIDATION"):
+        monkeypatch.setenv(f"AWS_{name}", "when_required")
+    with listener() as house:
+        found = heard(house.url)
+    assert len(found) == 3 and not any(newer(sent) for sent in found.values()), found
+    assert "content-md5" in found["/bucket/log/1.json"]
+
+
 @pytest.mark.parametrize("text", ["aws:kms", '{"ACL": "public-read"}', '{"SSEKMSKeyId": 3}', "[]"])
 def test_what_asks_for_something_else_is_refused(monkeypatch, text):
     monkeypatch.setenv("MLFLOW_S3_UPLOAD_EXTRA_ARGS", text)
@@ -128,8 +157,8 @@ def test_what_asks_for_something_else_is_refused(monkeypatch, text):
 
 
 def test_secrets_that_are_missing_are_told_in_a_line(monkeypatch, tmp_path):
-    """The profile's secrets are optional: where one does not exist, the variable is not set, and preflight finds out. That MLflow
-    itself answers 401 to the same request: test_mlflow_settings.py."""
+    """The profile's secrets are optional: where one does not exist, the variable is not set, and preflight finds out. That
+    MLflow itself answers 401 to the same request: test_mlflow_settings.py."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):

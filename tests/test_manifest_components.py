@@ -123,7 +123,8 @@ def test_mlflows_server_knows_the_houses_authority(overlay):
 def test_mlflows_server_hears_the_settings_that_the_tasks_hear():
     spec = next(spec for name, _, spec in pods("overlays/prod") if name == "Deployment/mlflow")
     told = {one["name"]: one.get("valueFrom", {}).get("configMapKeyRef") for one in spec["containers"][0]["env"]}
-    for variable in ("MLFLOW_S3_UPLOAD_EXTRA_ARGS", "HTTPS_PROXY", "NO_PROXY"):
+    checksums = ("AWS_REQUEST_CHECKSUM_CALCULATION", "AWS_RESPONSE_CHECKSUM_VALIDATION")
+    for variable in ("MLFLOW_S3_UPLOAD_EXTRA_ARGS", *checksums, "HTTPS_PROXY", "NO_PROXY"):
         name, _, key = profile.read("gpu").settings[variable].partition("/")
         assert told[variable] == {"name": name, "key": key, "optional": True}
 

@@ -155,7 +155,7 @@ def upload(folder: Path, uri: str, progress: Progress | None = None) -> None:
             if digest and _there(client, bucket, key, sizes[name], digest):
                 sent(sizes[name])
                 continue
-            extra = encryption() | {"ChecksumAlgorithm": "SHA256", "Metadata": {"sha256": digest} if digest else {}}
+            extra = encryption() | checked(client) | {"Metadata": {"sha256": digest} if digest else {}}
             client.upload_file(str(folder / name), bucket, key, ExtraArgs=extra, Callback=sent)
 
 
@@ -171,6 +171,11 @@ def encryption() -> dict[str, str]:
             return found
     line = f"{EXTRA} is not a JSON object with some of {', '.join(sorted(ENCRYPTION))}"
     raise BadInput(line, """write {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "..."}""")
+
+
+def checked(client: BaseClient) -> dict[str, str]:
+    """The checksum of an upload: sha256, but for a store that takes none (AWS_REQUEST_CHECKSUM_CALCULATION=when_required)."""
+    return {} if client.meta.config.request_checksum_calculation == "when_required" else {"ChecksumAlgorithm": "SHA256"}
 
 
 class _Sent:

@@ -8,13 +8,15 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html, 
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from hashlib import md5
 
 from .errors import BadInput
-from .s3 import encryption
+from .s3 import checked, encryption
 from .s3_client import parts, speaking
 
 READERS = 8  # records are read at once; the client keeps ten connections
@@ -40,8 +42,9 @@ def create(uri: str, content: bytes, days: int = 0) -> bool:
     lock = {"ObjectLockMode": "COMPLIANCE", "ObjectLockRetainUntilDate": until} if days else {}
     with speaking(uri) as client:
         try:
-            checked = {"IfNoneMatch": "*", "ChecksumAlgorithm": "SHA256"}
-            client.put_object(Bucket=bucket, Key=key, Body=content, **encryption(), **checked, **lock)
+            # Object lock asks for a checksum of some kind; MD5 is the oldest, and against damage on the way it does.
+            sums = checked(client) or {"ContentMD5": b64encode(md5(content, usedforsecurity=False).digest()).decode()}
+            client.put_object(Bucket=bucket, Key=key, Body=content, IfNoneMatch="*", **encryption(), **sums, **lock)
         except ClientError as error:
             if error.response["ResponseMetadata"].get("HTTPStatusCode") in (409, 412):
                 return False
