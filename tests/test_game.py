@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raro.game import advantages, controllers, pairs, rewards
 from raro.game.prompts import critic_messages
 from raro.game.replay import Replay, Replayed
-from raro.game.verdicts import consistent, outcome, read_verdict
+from raro.game.verdicts import WORDS, consistent, outcome, read_verdict
 from raro.records import Pair
 
 PAIR = Pair("q", "expert's", "policy's", True, 0, 0)
@@ -59,12 +62,59 @@ def test_the_table_of_rewards():
     assert rewards.policy_reward([{"policy": 1.0}, {"malformed": 1.0}, {"expert": 1.0}], 0.6) == 0.5
 
 
-def test_a_random_critic_gives_no_expected_advantage():
-    """Three verdicts, equally likely, over both orders: the critic's mean reward is the same for every policy answer."""
-    per_order = [
-        [rewards.policy_reward([{outcome(v, p): 1.0}], 0.6) for v in ("first", "second", "tie")] for p in (PAIR, SWAPPED)
-    ]
-    assert sorted(per_order[0]) == sorted(per_order[1])
+def shares(weights: tuple[int, int, int]) -> dict[str, float]:
+    """How likely each verdict is."""
+    return {word: weight / sum(weights) for word, weight in zip(WORDS, weights, strict=True)}
+
+
+def expected(orders: list[tuple[bool, ...]], chances: dict[str, float], tau_pol: float) -> list[float]:
+    """Each answer's advantage in a group, over all verdicts on all of them, in the mean over the orders that they are shown
+    in."""
+    total = [0.0] * len(orders[0])
+    for order, said in itertools.product(orders, itertools.product(WORDS, repeat=len(orders[0]))):
+        shown = [PAIR if first else SWAPPED for first in order]
+        earned = [rewards.policy_reward([{outcome(v, p): 1.0}], tau_pol) for v, p in zip(said, shown, strict=True)]
+        weight = math.prod(chances[verdict] for verdict in said) / len(orders)
+        total = [t + weight * a for t, a in zip(total, advantages.centred(earned), strict=True)]
+    return total
+
+
+BALANCED = sorted(set(itertools.permutations((True, True, False, False))))
+
+
+@settings(max_examples=25)
+@given(st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(1, 9)), st.floats(0, 1))
+def test_a_random_critic_gives_no_expected_advantage(weights, tau_pol):
+    """One that does not look at the answers, however fond of a side: no answer of a group gains on another, since each balanced
+    order is as likely as any other. Were an order fixed, those shown on its side would."""
+    assert expected(BALANCED, shares(weights), tau_pol) == pytest.approx([0.0] * 4, abs=1e-9)
+    assert expected(BALANCED[:1], {"first": 1.0, "second": 0.0, "tie": 0.0}, 0.6) == [0.5, 0.5, -0.5, -0.5]
+
+
+def test_each_balanced_order_is_as_likely_as_any_other():
+    seen = Counter(
+        tuple(pair.expert_first for pair in pairs.fresh_pairs(["q"] * 4, ["e"] * 4, list("abcd"), 0, step))
+        for step in range(1200)
+    )
+    assert sorted(seen) == BALANCED and all(150 < n < 250 for n in seen.values())
+
+
+@given(st.text(), st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(1, 9)), st.floats(0, 1), st.floats(0, 1))
+def test_an_expert_against_itself_can_only_tie(answer, weights, tau_pol, tau_crit):
+    """The critic is asked the same in either order, so that it says the same: whatever that is, both sides earn alike, together
+    it is a tie, and above one half of a tie's reward nothing pays the critic more than to say so."""
+    both = [Pair("q", answer, answer, first, 0, 0) for first in (True, False)]
+    asked = [critic_messages(pair, "judge") for pair in both]
+    assert asked[0] == asked[1]
+    chances = shares(weights)
+    said = [{outcome(verdict, pair): p for verdict, p in chances.items()} for pair in both]
+    named = {who: sum(one[who] for one in said) for who in ("expert", "policy")}
+    assert named["expert"] == pytest.approx(named["policy"])
+    even = (1 - chances["tie"]) / 2 + chances["tie"] * tau_pol
+    assert sum(rewards.policy_reward([one], tau_pol) for one in said) / 2 == pytest.approx(even)
+    assert {consistent(*(outcome(verdict, pair) for pair in both)) for verdict in WORDS} == {"tie"}
+    paid = {word: sum(rewards.critic_reward({outcome(word, pair): 1.0}, tau_crit) for pair in both) / 2 for word in WORDS}
+    assert paid == {"first": 0.5, "second": 0.5, "tie": tau_crit}
 
 
 @given(st.floats(0, 1), st.integers(2, 20))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 import math
+from collections.abc import Sequence
 
 import pytest
 import torch
 
 from raro.errors import BadInput, RaroError
+from raro.game import advantages
 from raro.learning import adapters, checkpoints
 from raro.learning.losses import cross_entropy, kl_to_reference, on_policy, policy_gradient
 from raro.learning.update import Learner, Optimisation, Stream
@@ -175,17 +178,44 @@ def test_kl_is_never_negative_and_nothing_against_itself():
     assert (kl_to_reference(ours, ours) == 0).all()
 
 
+BANDIT, ARMS = (5, 6), (7, 8)
+"""A prompt, and its two answers of one token: the first earns 1, the second nothing."""
+
+
+def chance(model: torch.nn.Module) -> torch.Tensor:
+    """Of the better arm, between the two."""
+    return torch.softmax(model(torch.tensor([BANDIT])).logits[0, -1, list(ARMS)], -1)[0]
+
+
+def pulled(arms: Sequence[int]) -> list[Sample]:
+    """A group of answers, each with what it earned less the group's mean."""
+    gained = advantages.centred([1.0 if arm == ARMS[0] else 0.0 for arm in arms])
+    return [Sample(BANDIT, (arm,), (), advantage, 1.0, "a") for arm, advantage in zip(arms, gained, strict=True)]
+
+
+@pytest.mark.parametrize("k", [2, 3])
+def test_group_relative_gradients_expect_the_gradient_of_what_is_earned(blank, k):
+    """Over all groups of k answers, by their chances: that of the mean reward, less the share that a group's mean takes."""
+    ours = learner(blank)
+    p = chance(ours.model).item()
+    total = 0.0
+    for arms in itertools.product(ARMS, repeat=k):
+        weight = math.prod(p if arm == ARMS[0] else 1 - p for arm in arms)
+        total = total + weight * torch.cat(ours.gradient(pulled(arms), {"a": Stream(budget=1)}, on_policy))
+    model = copy.deepcopy(blank.model)
+    (-chance(model)).backward()
+    theirs = torch.cat([torch.zeros_like(q).flatten() if q.grad is None else q.grad.flatten() for q in model.parameters()])
+    assert (total - (1 - 1 / k) * theirs).norm() < 1e-4 * theirs.norm() > 0
+
+
 def test_a_two_armed_bandit_is_learnt(blank):
-    """One prompt, two one-token answers, rewards 1 and 0: exact expected gradients raise the better arm to certainty."""
-    ours = learner(blank, rate=1e-2, norm=1.0)
-    prompt, good, bad = (5, 6), (7,), (8,)
-    chance = lambda: torch.softmax(ours.model(torch.tensor([prompt])).logits[0, -1, [7, 8]], -1)[0].item()  # noqa: E731
-    start = chance()
-    for _ in range(30):
-        p = chance()
-        batch = [Sample(prompt, good, (), 1 - p, p, "a"), Sample(prompt, bad, (), -p, 1 - p, "a")]
-        ours.update(batch, {"a": Stream()}, on_policy, 1e-2)
-    assert start < 0.8 and chance() > 0.97
+    """From what was sampled alone: groups of eight raise the better arm to certainty."""
+    ours = learner(blank, norm=1.0)
+    drawn, start = torch.Generator().manual_seed(0), chance(ours.model).item()
+    for _ in range(40):
+        better = torch.rand(8, generator=drawn) < chance(ours.model)
+        ours.update(pulled([ARMS[0] if one else ARMS[1] for one in better]), {"a": Stream()}, on_policy, 1e-2)
+    assert start < 0.8 and chance(ours.model) > 0.97
 
 
 def test_streams_do_not_drown_one_another(blank):
