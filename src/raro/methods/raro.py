@@ -39,7 +39,7 @@ from .figures import critic_figures, policy_figures, said_of_rollouts, transcrip
 from .judgements import Judgement
 from .method import Answer, Method, passed
 from .probes import Probes
-from .selection import Selection, Snapshots, Tick, select, within
+from .selection import Selection, Snapshots, Tick, alone, select, within
 
 
 @dataclass
@@ -253,16 +253,22 @@ class Raro(Method):
     def select(
         self, snapshots: Snapshots, held_out: Sequence[Demonstration], progress: Tick = None, alarmed: int | None = None
     ) -> Selection | None:
-        """The snapshot that its worst frozen critic likes best, of those since the gate opened and within the KL
-        budget. With a critic of its own the last step's, since the snapshots hold no critic."""
+        """The snapshot that its worst frozen critic likes best, of those in which the policy has played and within the KL
+        budget; where no two are, the last of them, if there is a budget. With a critic of its own the last step's, since the
+        snapshots hold no critic."""
         if self.own is not None:
             return None
-        opened = self.gate.step_opened or 0
-        known = [(step, path) for step, path in snapshots if step > opened]
+        opened, budget = self.gate.step_opened, self.config.raro.kl_budget
+        first = 1 if opened is None else opened + 2  # it plays after the step by which the gate opened, which counts from 0
         kl = {one["step"]: one["kl"] for one in self.probes.older if one["kl"] is not None}
-        known = within(known, kl, self.config.raro.kl_budget)
-        some = bool(held_out) and len(known) > 1
-        return select(self.speaker, known, held_out, self.config, progress=progress, alarmed=alarmed) if some else None
+        known = within([(step, path) for step, path in snapshots if step >= first], kl, budget)
+        if held_out and len(known) > 1:
+            return select(self.speaker, known, held_out, self.config, progress=progress, alarmed=alarmed)
+        if not budget or not known:
+            return None
+        least = f"the snapshot of the least KL: all are above raro.kl_budget, {budget:g}"
+        last = f"the last snapshot within raro.kl_budget, {budget:g}: no two could be compared"
+        return alone(self.speaker, self.config, known[-1], least if kl.get(known[-1][0], 0.0) > budget else last)
 
     def beside(self) -> dict[str, checkpoints.Part]:
         return {} if self.own is None else {"critic": (self.own.model, self.own.optimiser)}

@@ -37,7 +37,8 @@ class Selection:
     """win_rates[i][j]: the share of held-out questions that snapshot i's answers win before the critic of snapshot judges[j], a
     tie and an unreadable verdict counting half, a malformed answer nothing. Steps count from 1. matrix: of all snapshots'
     critics, on fewer questions; None where it is not asked for. unfit: (step, health) of the critics that would have judged
-    and are at chance. instead: by what the candidate was chosen where nobody could judge; empty where the critics chose."""
+    and are at chance. instead: by what the candidate was chosen where nobody could judge, or there was nothing to compare;
+    empty where the critics chose."""
 
     steps: list[int]
     judges: list[int]
@@ -50,8 +51,8 @@ class Selection:
     @property
     def warning(self) -> str:
         """What a person should know of it, one sentence; empty for nothing."""
-        told = f"critics at chance on their health set did not judge: {_listed(self.unfit)}" if self.unfit else ""
-        return f"{told}; the candidate is {self.instead}" if self.instead else told
+        told = [f"critics at chance on their health set did not judge: {_listed(self.unfit)}"] if self.unfit else []
+        return "; ".join([*told, f"the candidate is {self.instead}"] if self.instead else told)
 
 
 def select(
@@ -97,6 +98,13 @@ def select(
     best, instead = (max(range(len(rows)), key=lambda i: (min(rows[i]), i)), "") if fit else _unjudged(steps, alarmed)
     engine.load(load_file(snapshots[best][1]))
     return Selection(steps, [steps[at] for at in fit], rows, steps[best], matrix, unfit, instead)
+
+
+def alone(speaker: Speaker, config: Config, snapshot: tuple[int, Path], instead: str) -> Selection:
+    """The one snapshot that there is to take: the speaker's model is left with its weights. instead: why that one."""
+    step, path = snapshot
+    speaker.engine(config).load(load_file(path))
+    return Selection([step], [], [[]], step, instead=instead)
 
 
 def drawn(held_out: Sequence[Demonstration], config: Config) -> Sequence[Demonstration]:

@@ -1,0 +1,59 @@
+"""Among which of its snapshots a game's candidate is chosen, and which is taken where there is nothing to choose from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_methods import DEMONSTRATIONS, made, speaker  # noqa: F401  (the fixture)
+
+from raro.learning.checkpoints import save_weights, snapshots
+
+FEW = ("probes.matrix_items=0", "probes.health_items=2", "rollout.policy_tokens=60")
+
+
+def ended(game, folder: Path, kl: dict[int, float]):
+    """The game after its last step, with unlike snapshots at these steps."""
+    for step in kl:
+        save_weights(folder, step, game.speaker.model)
+        with torch.no_grad():
+            for weight in game.speaker.model.parameters():
+                weight *= 1.01
+    game.probes.older = [{"step": step, "kl": value, "answers": [], "rival": None} for step, value in kl.items()]
+    return game
+
+
+def holds(game, folder: Path, step: int) -> bool:
+    theirs = load_file(dict(snapshots(folder))[step])
+    return all(torch.equal(weight, theirs[name]) for name, weight in game.speaker.model.named_parameters())
+
+
+@pytest.mark.parametrize(
+    ("kl", "chosen", "why"),
+    [({2: 0.05, 4: 0.2, 6: 0.3}, 2, "no two could be compared"), ({2: 0.4, 4: 0.2, 6: 0.3}, 4, "all are above")],
+    ids=["one within", "none within"],
+)
+def test_the_one_snapshot_that_a_kl_budget_leaves_is_the_candidate(kl, chosen, why, speaker, tmp_path):  # noqa: F811
+    game = ended(made("raro", speaker, "raro.kl_budget=0.1", *FEW), tmp_path, kl)
+    found = game.select(snapshots(tmp_path), DEMONSTRATIONS)
+    assert (found.chosen, found.steps, found.judges, found.win_rates) == (chosen, [chosen], [], [[]])
+    assert found.warning.startswith("the candidate is the") and why in found.warning and "raro.kl_budget, 0.1" in found.warning
+    assert holds(game, tmp_path, chosen)
+
+
+def test_without_anybody_to_judge_it_a_budget_is_kept_and_without_a_budget_it_is_the_last_step_s(speaker, tmp_path):  # noqa: F811
+    game = ended(made("raro", speaker, "raro.kl_budget=0.25", *FEW), tmp_path, {2: 0.05, 4: 0.2, 6: 0.3})
+    assert game.select(snapshots(tmp_path), []).chosen == 4 and holds(game, tmp_path, 4)
+    free = made("raro", speaker, *FEW)
+    assert free.select(snapshots(tmp_path)[:1], DEMONSTRATIONS) is None and free.select(snapshots(tmp_path), []) is None
+
+
+def test_a_snapshot_of_the_step_that_opened_the_gate_is_none_of_a_policy_that_has_played(speaker, tmp_path):  # noqa: F811
+    """The gate opened by the fourth step, which counts as 3 from 0: the policy plays in the fifth."""
+    game = ended(made("raro", speaker, *FEW), tmp_path, {2: 0.0, 4: 0.0, 5: 0.1, 6: 0.1})
+    game.gate.step_opened = 3
+    assert game.select(snapshots(tmp_path), DEMONSTRATIONS).steps == [5, 6]
+    game.gate.step_opened = None
+    assert game.select(snapshots(tmp_path), DEMONSTRATIONS).steps == [2, 4, 5, 6]
