@@ -18,7 +18,9 @@ settings.register_profile("no clock", deadline=None)  # no test asserts a time: 
 settings.load_profile("no clock")
 
 
-LONGEST = ("training", "pipeline", "guards", "study", "variants", "trainjob", "spread", "exploit", "safety", "tracking")
+LONGEST = (
+    "training", "pipeline", "guards", "guarding", "study", "variants", "trainjob", "spread", "exploit", "safety", "tracking",
+)  # fmt: skip
 """Files whose tests really train: they go first, so that no worker is left with one of them when the others are done."""
 
 

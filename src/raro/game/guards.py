@@ -8,14 +8,26 @@ the loop's affair (steps/guarding.py): a guard only says that, why, and since wh
 
 from __future__ import annotations
 
+import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from statistics import median
 
 from ..config import GuardAction, GuardName, Guards
 
 FINITE: GuardName = "finite"
+FIGURES: Mapping[GuardName, tuple[str, ...]] = {
+    "flood": ("policy", "critic"),
+    "tie": ("tie",),
+    "drift": ("policy_kl", "critic_kl"),
+    "entropy": ("entropy",),
+    "fooled": ("accuracy",),
+    "chance": ("chance",),
+    "cycling": ("older",),
+    "lottery": ("retest",),
+}
+"""By which of the figures that are remembered a guard speaks."""
 RISE = 5
 """Values over which the rise of a KL is taken."""
 TRIALS = 150
@@ -77,13 +89,20 @@ class Watch:
     def not_finite(self, step: int, why: str) -> Alarm:
         """The alarm for a step whose gradient was not finite: its update was not made."""
         alarm = Alarm(FINITE, step, step, why, self.action(FINITE))
-        self.alarms.append(asdict(alarm))
+        if alarm.action != "off":
+            self.alarms.append(asdict(alarm))
         return alarm
 
     def action(self, name: GuardName) -> GuardAction:
-        """What this guard does: `guards.actions`, else `warn`; a gradient that is not finite ends the run unless told
-        otherwise."""
-        return self.settings.actions.get(name, "stop" if name == FINITE else "warn")
+        """What this guard does: `guards.actions`, else `warn`."""
+        return self.settings.actions.get(name, "warn")
+
+    def doubted(self, guards: Collection[GuardName]) -> int:
+        """The first step that one of these guards could yet raise an alarm for; 0 where they remember nothing."""
+        first = {name: values[0][0] for name, values in self.recent.items()}
+        if looks := self._trials():
+            first["retest"] = looks[0][0]
+        return min((first[figure] for name in guards for figure in FIGURES.get(name, ()) if figure in first), default=0)
 
     def restore(self, state: Mapping) -> None:
         """Goes on from what a checkpoint holds."""
@@ -142,10 +161,10 @@ class Watch:
         if now.get("retest", 1.0) < more * s.lottery:
             why = "of what best and worst paid answers are worth apart, the part that is again the best paid's"
             found["lottery"] = "retest", f"{why}: {now['retest']:.2f}, under {s.lottery:g}; by lot it is .5"
-        if now.get("accuracy", 1.0) < more * s.fooled:
+        if now.get("accuracy", math.inf) < more * s.fooled:
             why = f"the critic prefers the policy to the experts: its accuracy is {now['accuracy']:.2f}"
             found["fooled"] = "accuracy", why
-        if now.get("chance", 1.0) < more * s.chance:
+        if now.get("chance", math.inf) < more * s.chance:
             why = f"the critic on its health set, experts beside themselves made worse: {now['chance']:.2f}, under {s.chance:g}"
             found["chance"] = "chance", why
         return found

@@ -49,9 +49,12 @@ def save(
     keep: int,
     beside: Mapping[str, Part] = MappingProxyType({}),
     writes: bool = True,
+    doubted: int = 0,
 ) -> Path:
     """Writes checkpoint `step` under `folder`, atomically, and deletes all but the newest `keep`. beside: what else moves
-    during training, by name. writes: whether this process is the one that does."""
+    during training, by name. writes: whether this process is the one that does. doubted: the step from which on nothing is
+    known to be good; the newest checkpoint from before it stays, and the one after that, which is good once the doubt has
+    moved on. 0: nothing is doubted."""
     final = folder / f"step-{step:06d}"
     partial = folder / f".step-{step:06d}.partial"
     if writes:
@@ -65,8 +68,11 @@ def save(
     (partial / "state.json").write_text(json.dumps(body), encoding="utf-8")
     shutil.rmtree(final, ignore_errors=True)
     partial.rename(final)
-    for old in existing(folder)[:-keep]:
-        shutil.rmtree(old)
+    kept = existing(folder)
+    good = sum(step_of(path) < doubted for path in kept)
+    for old in kept[: max(0, good - 1)] + kept[good + 1 if good else 0 :]:
+        if old not in kept[-keep:]:
+            shutil.rmtree(old)
     return final
 
 
@@ -89,6 +95,11 @@ def snapshots(folder: Path) -> list[tuple[int, Path]]:
 def existing(folder: Path) -> list[Path]:
     """Whole checkpoints under `folder`, oldest first."""
     return sorted(p for p in folder.glob("step-*") if (p / "state.json").is_file())
+
+
+def step_of(path: Path) -> int:
+    """The step of a checkpoint's folder."""
+    return int(path.name.removeprefix("step-"))
 
 
 def newest(folder: Path, identity: Mapping[str, str]) -> Checkpoint | None:

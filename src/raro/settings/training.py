@@ -169,7 +169,7 @@ class Guards:
     actions: dict[GuardName, GuardAction] = doc(
         {},
         "for each guard: off; warn; damp the learning rate; roll_back to the last good checkpoint and damp; stop there. One "
-        "that is not named warns, but for finite, which stops",
+        "that is not named warns, but for finite, by which the run fails",
     )
     window: int = doc(3, "a figure is the median of its last values, so many (M)", low=1, high=100)
     flood: float = doc(0.5, "share of a role's rollouts that are malformed or cut off (M)", low=0, high=1)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import Config, GuardName
-from ..game.guards import RISE, TRIALS, Alarm, Watch
+from ..game.guards import FINITE, RISE, TRIALS, Alarm, Watch
 from ..learning import checkpoints
 from ..learning.update import NotFinite
 from ..methods.probes import RETESTS
@@ -28,8 +28,9 @@ TOLD = {
 
 
 class Guarding:
-    """The guards of one run. Every process makes the same calls; events is None on all but the one that writes. stopped:
-    training is over."""
+    """The guards of one run. Every process makes the same calls; events is None on all but the one that writes. stopped: the
+    guard by which training is over, None while it is not. went_back: whether the last step made was undone, or the last one
+    of all."""
 
     def __init__(
         self,
@@ -43,7 +44,8 @@ class Guarding:
         self.config, self.settings, self.game, self.folder, self.identity = config, config.guards, game, folder, identity
         self.together, self.events = together, events
         self.watch = Watch(config.guards)
-        self.damping, self.stopped = 1.0, False
+        self.damping, self.went_back = 1.0, False
+        self.stopped: GuardName | None = None
 
     @property
     def goes_back(self) -> bool:
@@ -52,7 +54,8 @@ class Guarding:
 
     @property
     def keep(self) -> int:
-        """Checkpoints that must be kept so that one of them is from before whatever an alarm is raised for."""
+        """Newest checkpoints that are kept, so that as a rule one of them is from before whatever an alarm is raised for. Where
+        figures come more seldom than this reckons with, `doubted` sees to it."""
         if not self.goes_back:
             return 0
         settings, between = self.config.raro, 1
@@ -67,6 +70,11 @@ class Guarding:
             asked = math.ceil(TRIALS / settings.questions)  # looks that the alarm may be raised for
             steps = max(steps, RETESTS, self.config.probes.retest_every * asked)
         return 1 + max(self.settings.window, math.ceil(steps / settings.checkpoint_every))
+
+    @property
+    def doubted(self) -> int:
+        """The first step that an alarm which needs a good checkpoint could yet be raised for; 0 for none."""
+        return self.watch.doubted(self._back_for)
 
     @property
     def _back_for(self) -> set[GuardName]:
@@ -87,14 +95,17 @@ class Guarding:
             "rollbacks": watch.rollbacks,
             "alarms": watch.alarms,
             "damping": self.damping,
+            "stopped": self.stopped,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self.watch.restore(state)
         self._damped(state["damping"])
+        self.stopped = state.get("stopped")  # of an earlier version's checkpoint there is none
 
     def after(self, step: int, figures: Mapping[str, float]) -> int:
         """Looks at the figures of a step that was made, and acts. step: steps made. Returns the steps made now."""
+        self.went_back = False
         for alarm in self.watch.observe(step, figures):
             self._act(alarm)
             if alarm.action in ("roll_back", "stop"):
@@ -102,16 +113,18 @@ class Guarding:
         return step
 
     def not_finite(self, step: int, error: NotFinite) -> int:
-        """A step whose gradient was not finite. Returns the steps made now. Raises the error where the guard stops."""
-        alarm = self.watch.not_finite(step + 1, error.line)
-        if alarm.action == "stop":
+        """A step whose gradient was not finite. Returns the steps made now. Raises the error where `guards.actions` does not
+        name the guard."""
+        if FINITE not in self.settings.actions:
             raise error
+        self.went_back = False
+        alarm = self.watch.not_finite(step + 1, error.line)
         self._act(alarm)
-        return self._back(alarm, step) if alarm.action == "roll_back" else step + 1
+        return self._back(alarm, step) if alarm.action in ("roll_back", "stop") else step + 1
 
     def _act(self, alarm: Alarm) -> None:
         """Says it, and damps where it asks for that."""
-        if self.events:
+        if self.events and alarm.action != "off":
             self.events.note(f"guard {alarm.guard}, step {alarm.step}: {alarm.why}; {TOLD[alarm.action]}", "warning")
         if alarm.action == "damp":
             self._damped(self.damping * self.settings.damp)
@@ -120,7 +133,8 @@ class Guarding:
         self.damping = self.game.damping = damping
 
     def _back(self, alarm: Alarm, step: int) -> int:
-        """To the newest checkpoint from before the alarm's steps, which is then the newest of all; later snapshots are gone."""
+        """To the newest checkpoint from before the alarm's steps, which is then the newest of all; snapshots later than it are
+        gone."""
         found = self._good(alarm.since)
         ends = alarm.action == "stop" or found is None or self.watch.rollbacks >= self.settings.rollbacks
         if found is not None:
@@ -128,7 +142,7 @@ class Guarding:
             self.game.restore(found.state["game"])
         self.together()  # what the others still read is written anew by the first
         self.watch.forget()
-        self.stopped = ends
+        self.went_back, self.stopped = True, alarm.guard if ends else None
         if self.events:
             self.events.note(f"{'ended' if ends else 'went back'} at step {found.step if found else step}", "warning")
         if not ends:
@@ -139,12 +153,12 @@ class Guarding:
     def _good(self, since: int) -> checkpoints.Checkpoint | None:
         self.together()
         kept = checkpoints.existing(self.folder)
-        good = [path for path in kept if int(path.name.removeprefix("step-")) < since]
+        good = [path for path in kept if checkpoints.step_of(path) < since]
         if good and self.events:
             for path in kept[len(good) :]:
                 shutil.rmtree(path)
             for step, path in checkpoints.snapshots(self.folder):
-                if step >= since:
+                if step > checkpoints.step_of(good[-1]):
                     path.unlink()
         self.together()
         return checkpoints.newest(self.folder, self.identity) if good else None

@@ -14,7 +14,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,15 +25,12 @@ from ..tracking.events import Events
 from . import trainjob
 from .harness import Step, described
 from .held import check_gpus
+from .transcripts import SHOWN, TEXTS, TRANSCRIPTS, Transcripts
 
 if TYPE_CHECKING:
     from ..learning.update import Learner
     from ..rollout.models import Speaker
 
-TRANSCRIPTS = "pairs.jsonl"
-TEXTS = ("question", "expert", "policy", "policy_thought", "critic_thought")  # of a judged pair
-SHOWN = 20
-"""Steps, evenly spaced, whose judged pairs are kept for people to read."""
 PLAY, ERROR = ".play.json", ".error.json"
 
 
@@ -171,8 +167,8 @@ def train(config: Config, play: Play) -> None:
 
     def save() -> None:
         state = {"game": game.state(), "seconds": time.perf_counter() - started, "guards": guarding.state()}
-        parts = speaker.model, learner.optimiser, state, play.identity
-        checkpoints.save(folder, done, *parts, max(settings.keep_checkpoints, guarding.keep), game.beside(), writes)
+        parts = speaker.model, learner.optimiser, state, play.identity, max(settings.keep_checkpoints, guarding.keep)
+        checkpoints.save(folder, done, *parts, game.beside(), writes, guarding.doubted)
 
     if not found and guarding.goes_back:
         save()
@@ -182,24 +178,24 @@ def train(config: Config, play: Play) -> None:
             figures, rows = game.step(done)
         except NotFinite as error:
             done = guarding.not_finite(done, error)
-            continue
-        done += 1
-        progress = game.progress(done)
-        figures["time/step"] = time.perf_counter() - begun
-        if config.evaluation.track_every and dev and (done % config.evaluation.track_every == 0 or done == 1):
-            figures |= look(speaker, dev[: config.evaluation.track_items], config, game.thinks)
-        if writes:
-            events.metrics(done, figures)
-            events.progress(done, max(done, round(done / progress)), "steps")
-            if shown and passed(before, progress, SHOWN):
-                transcripts.add(shown.rows(rows, TEXTS))
-        if passed(before, progress, settings.snapshots):
-            checkpoints.save_weights(folder, done, speaker.model, writes)
-            together()  # the next step may draw this snapshot, in every process
-        if done % settings.checkpoint_every == 0 or progress >= 1:
-            save()
-        if (now := guarding.after(done, figures)) < done:
-            done = now
+        else:
+            done += 1
+            progress = game.progress(done)
+            figures["time/step"] = time.perf_counter() - begun
+            if config.evaluation.track_every and dev and (done % config.evaluation.track_every == 0 or done == 1):
+                figures |= look(speaker, dev[: config.evaluation.track_items], config, game.thinks)
+            if writes:
+                events.metrics(done, figures)
+                events.progress(done, max(done, round(done / progress)), "steps")
+                if shown and passed(before, progress, SHOWN):
+                    transcripts.add(shown.rows(rows, TEXTS))
+            if passed(before, progress, settings.snapshots):
+                checkpoints.save_weights(folder, done, speaker.model, writes)
+                together()  # the next step may draw this snapshot, in every process
+            done = guarding.after(done, figures)
+        if guarding.went_back and writes:
+            transcripts.back(done)
+        if guarding.went_back or done % settings.checkpoint_every == 0 or game.progress(done) >= 1:
             save()
     together()
     tell = (lambda d, n: events.progress(d, n, "choosing the candidate")) if writes else None
@@ -220,7 +216,7 @@ def train(config: Config, play: Play) -> None:
             "gate_opened": game.state().get("gate", {}).get("step_opened"),
             "alarms": guarding.watch.alarms,
             "stopped_early": game.finished,
-            "stopped_by_guard": guarding.watch.alarms[-1]["guard"] if guarding.stopped else None,
+            "stopped_by_guard": guarding.stopped,
             "processes": learner.accelerator.num_processes,
             "machine": machine(named(learner.accelerator.device)),
         }
@@ -251,29 +247,6 @@ def look(speaker: Speaker, dev: list, config: Config, thinking: bool) -> dict[st
     greedy = measure(speaker, dev, config, 0.0, thinking=thinking).scores
     sampled = measure(speaker, dev, config, config.rollout.temperature, thinking=thinking).scores
     return {"dev/greedy": sum(greedy) / len(dev), "dev/sampled": sum(sampled) / len(dev)}
-
-
-class Transcripts:
-    """Judged pairs beside the checkpoints: a resumed run keeps those written before its checkpoint, and none twice."""
-
-    def __init__(self, path: Path, first: int):
-        self.path = path
-        kept = [line for line in self._lines() if json.loads(line)["step"] <= first]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, "".join(line + "\n" for line in kept))
-
-    def add(self, rows: list[dict]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-    def copy(self, target: Path) -> None:
-        target.write_text("".join(line + "\n" for line in self._lines()), encoding="utf-8")
-
-    def _lines(self) -> Iterator[str]:
-        """Whole lines only: a killed process may have left half of one."""
-        if self.path.exists():
-            text = self.path.read_text(encoding="utf-8")
-            yield from text[: text.rfind("\n") + 1].splitlines()
 
 
 def main(path: Path) -> None:
