@@ -18,7 +18,7 @@ from kfp.dsl import PipelineTask
 from raro.pipelines.profile import AFFINITY, TOLERATION, Machine, Profile
 from raro.steps import TITLES
 from raro.steps.trainjob import VARIABLE as ORDER
-from raro.steps.trainjob import Order
+from raro.steps.trainjob import Order, queued
 
 CERTIFICATES = "/etc/raro/authority"
 TRUSTING = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE")  # the variables that name who is trusted
@@ -34,8 +34,8 @@ def settle(task: PipelineTask, step: str, profile: Profile, reference: Callable[
         machine = replace(profile.light, **waits)
     task.set_display_name(f"{step}: {TITLES[step]}")
     task.set_container_image(reference(machine.image))
-    if "@sha256:" in reference(machine.image):
-        task.set_env_variable("RARO_IMAGE", reference(machine.image))  # a container cannot know it; the provenance names it
+    for variable, value in _variables(machine, profile, reference).items():
+        task.set_env_variable(variable, value)
     # The longest duration is Argo's maxDuration: counted from the first try's start, it ends retries, and caps no wait.
     ends = f"{profile.deadline}s"
     task.set_retry(machine.retries, backoff_duration=machine.backoff, backoff_factor=2, backoff_max_duration=ends)
@@ -43,13 +43,22 @@ def settle(task: PipelineTask, step: str, profile: Profile, reference: Callable[
     _ask_for(task, machine)
     # All steps share the run's folder, across pods, nodes and retries: checkpoints must outlive the pod that wrote them.
     kubernetes.mount_pvc(task, pvc_name=profile.claim, mount_path=profile.mount)
-    task.set_env_variable("RARO_CACHE", f"{profile.mount}/.cache")
     _environment(task, profile)
     kubernetes.set_security_context(task, run_as_user=profile.user, run_as_group=profile.group, run_as_non_root=True)
     if profile.pull_secrets:
         kubernetes.set_image_pull_secrets(task, list(profile.pull_secrets))
     # A digest means one image: what the node has is what would be pulled.
     kubernetes.set_image_pull_policy(task, "IfNotPresent")
+
+
+def _variables(machine: Machine, profile: Profile, reference: Callable[[str], str]) -> dict[str, str]:
+    """The environment of whatever computes on a machine, a task or a node, but for secrets and settings."""
+    found = {"RARO_CACHE": f"{profile.mount}/.cache"}
+    if "@sha256:" in reference(machine.image):
+        found["RARO_IMAGE"] = reference(machine.image)  # a container cannot know it; the provenance names it
+    if machine.gpus:
+        found["RARO_GPUS"] = str(machine.gpus)  # the task looks for them before it begins: steps/task.py
+    return found | (dict.fromkeys(TRUSTING, f"{CERTIFICATES}/ca.crt") if profile.authority else {})
 
 
 def _ask_for(task: PipelineTask, machine: Machine) -> None:
@@ -59,7 +68,6 @@ def _ask_for(task: PipelineTask, machine: Machine) -> None:
     kubernetes.empty_dir_mount(task, volume_name="tmp", mount_path="/tmp", size_limit=machine.tmp)
     if machine.gpus:
         task.set_accelerator_type(machine.gpu).set_accelerator_limit(machine.gpus)
-        task.set_env_variable("RARO_GPUS", str(machine.gpus))  # the task looks for them before it begins: steps/task.py
     if machine.shm:
         kubernetes.empty_dir_mount(task, volume_name="shm", mount_path="/dev/shm", medium="Memory", size_limit=machine.shm)
     for text in machine.tolerations:
@@ -68,17 +76,14 @@ def _ask_for(task: PipelineTask, machine: Machine) -> None:
         kubernetes.add_node_selector(task, label, value)
     if machine.affinity:
         kubernetes.add_node_affinity_json(task, affinity(machine.affinity))
-    for label, value in (("queue-name", machine.queue), ("priority-class", machine.priority)):
-        if value:
-            kubernetes.add_pod_label(task, f"kueue.x-k8s.io/{label}", value)
+    for label, value in queued(machine.queue, machine.priority).items():
+        kubernetes.add_pod_label(task, label, value)
 
 
 def _hand_order(task: PipelineTask, profile: Profile, reference: Callable[[str], str]) -> None:
     """What steps/trainjob.py is to ask Kubernetes for, and who asks."""
     train = profile.train
-    plain = {"RARO_CACHE": f"{profile.mount}/.cache"} | ({"RARO_GPUS": str(train.gpus)} if train.gpus else {})
-    plain |= {"RARO_IMAGE": reference(train.image)} if "@sha256:" in reference(train.image) else {}
-    plain |= dict.fromkeys(TRUSTING, f"{CERTIFICATES}/ca.crt") if profile.authority else {}
+    plain = _variables(train, profile, reference)
     env: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in plain.items()]
     for kind, places in (("secretKeyRef", profile.secrets), ("configMapKeyRef", profile.settings)):
         for variable, place in places.items():
@@ -161,5 +166,3 @@ def _environment(task: PipelineTask, profile: Profile) -> None:
         kubernetes.use_config_map_as_env(task, config_map_name=name, config_map_key_to_env={key: variable}, optional=True)
     if profile.authority:
         kubernetes.use_config_map_as_volume(task, config_map_name=profile.authority, mount_path=CERTIFICATES)
-        for variable in TRUSTING:
-            task.set_env_variable(variable, f"{CERTIFICATES}/ca.crt")

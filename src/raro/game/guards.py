@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import median
 
@@ -35,6 +35,26 @@ TRIALS = 150
 EASE = 0.2
 """By this share of its threshold a figure must have come back before its guard speaks again: one that swings around it is told
 once (O)."""
+
+Look = tuple[int, float, float]
+"""(step, share, of how many): one retest of what the policy is paid."""
+
+
+def trials(looks: Sequence[Look]) -> Sequence[Look]:
+    """The latest looks that make up TRIALS comparisons; empty of fewer."""
+    enough = (k for k in range(1, len(looks) + 1) if sum(n for *_, n in looks[-k:]) >= TRIALS)
+    return looks[-k:] if (k := next(enough, 0)) else ()
+
+
+def pooled(looks: Sequence[Look]) -> float:
+    """The share over all their comparisons."""
+    return sum(share * n for _, share, n in looks) / sum(n for *_, n in looks)
+
+
+def rise(values: Sequence[float], window: int) -> float | None:
+    """How far a figure has risen over its last RISE values, from median to median of `window`; None of too few."""
+    last = values[-window - RISE :]
+    return median(last[-window:]) - median(last[:window]) if len(last) == window + RISE else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +91,13 @@ class Watch:
         now = {name: median(value for _, value in values) for name, values in full.items()}
         if "entropy" in now:
             self.start.setdefault("entropy", now["entropy"])
-        trials = self._trials()
-        now["retest"] = sum(share * n for _, share, n in trials) / sum(n for *_, n in trials) if trials else 1.0
-        full["retest"] = [(step, share) for step, share, _ in trials]
-        for role, rise in self._rises(now).items():
-            now[f"{role}_rise"], full[f"{role}_rise"] = rise, self.recent[f"{role}_kl"]
+        looks = self._trials()
+        now["retest"] = pooled(looks) if looks else 1.0
+        full["retest"] = [(step, share) for step, share, _ in looks]
+        for role in ("policy", "critic"):
+            values = self.recent.get(f"{role}_kl", ())
+            if (risen := rise([value for _, value in values], n)) is not None:
+                now[f"{role}_rise"], full[f"{role}_rise"] = risen, values
         wrong = self._wrong(now)
         new = [
             Alarm(name, step, full[figure][0][0], why, action)
@@ -118,24 +140,9 @@ class Watch:
         """Values of a figure that are remembered."""
         return TRIALS if name.startswith("retest") else self.settings.window + (RISE if name.endswith("_kl") else 0)
 
-    def _trials(self) -> list[tuple[int, float, float]]:
-        """(step, share, of how many) of the latest looks that make up TRIALS comparisons; empty of fewer."""
-        looks = [
-            (step, share, n)
-            for (step, share), (_, n) in zip(self.recent.get("retest", ()), self.recent.get("retested", ()), strict=True)
-        ]
-        enough = (k for k in range(1, len(looks) + 1) if sum(n for *_, n in looks[-k:]) >= TRIALS)
-        return looks[-k:] if (k := next(enough, 0)) else []
-
-    def _rises(self, now: Mapping[str, float]) -> dict[str, float]:
-        """How far each role's KL has risen over the last RISE values, nats a token, from median to median."""
-        known = {role: self.recent.get(f"{role}_kl", ()) for role in ("policy", "critic")}
-        first = {role: list(values)[: self.settings.window] for role, values in known.items()}
-        return {
-            role: now[f"{role}_kl"] - median(value for _, value in first[role])
-            for role, values in known.items()
-            if len(values) == self._kept(f"{role}_kl")
-        }
+    def _trials(self) -> Sequence[Look]:
+        pairs = zip(self.recent.get("retest", ()), self.recent.get("retested", ()), strict=True)
+        return trials([(step, share, n) for (step, share), (_, n) in pairs])
 
     def _wrong(self, now: Mapping[str, float], ease: float = 0.0) -> dict[GuardName, tuple[str, str]]:
         """{guard: (the figure that tells, why)} of what is going wrong, from the figures' medians. ease: a share of each

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from ..config import Guards
-from ..game.guards import RISE, TRIALS
+from ..game.guards import RISE, pooled, rise, trials
 from ..game.rewards import EVEN
 from .reading import Record
 
@@ -61,17 +61,14 @@ def readings(record: Record) -> list[dict[str, Any]]:
 
 def _as_guarded(series: Mapping[str, Points], window: int) -> dict[str, float]:
     """What a guard makes of more than one median (game/guards.py): a KL's rise, and the latest comparisons of what is paid,
-    pooled, once there are TRIALS of them."""
+    pooled, once there are enough of them."""
     found = {}
     for role in ("policy", "critic"):
-        values = [value for _, value in series.get(f"{role}/kl", ())][-window - RISE :]
-        if len(values) == window + RISE:
-            found[f"rise:{role}"] = median(values[-window:]) - median(values[:window])
-    told, total, apart = dict(series.get("game/retest", ())), 0.0, 0.0
-    for step, n in reversed(series.get("game/retested", ())):
-        if step in told and total < TRIALS:
-            total, apart = total + n, apart + n * told[step]
-    return found | ({"pooled:retest": apart / total} if total >= TRIALS else {})
+        if (risen := rise([value for _, value in series.get(f"{role}/kl", ())], window)) is not None:
+            found[f"rise:{role}"] = risen
+    told = dict(series.get("game/retest", ()))
+    looks = trials([(step, told[step], n) for step, n in series.get("game/retested", ()) if step in told])
+    return found | ({"pooled:retest": pooled(looks)} if looks else {})
 
 
 def _at_the_end(record: Record) -> dict[str, float]:

@@ -83,13 +83,18 @@ def name_of(run: Path) -> str:
     return f"raro-train-{digest_text(str(run.resolve()))[:12]}"
 
 
+def queued(queue: str, priority: str) -> dict[str, str]:
+    """Kueue's labels of what waits in a queue, with a priority; empty for none."""
+    labels = {"queue-name": queue, "priority-class": priority}
+    return {f"kueue.x-k8s.io/{label}": value for label, value in labels.items() if value}
+
+
 def manifest(order: Order, run: Path, command: list[str], processes: int) -> dict[str, Any]:
     """The TrainJob. command: what each node runs."""
     pod, uid = os.environ.get("RARO_POD_NAME"), os.environ.get("RARO_POD_UID")
     owner = [{"apiVersion": "v1", "kind": "Pod", "name": pod, "uid": uid}] if pod and uid else []
     labels = {"app.kubernetes.io/part-of": "raro", RUN: name_of(run)}
-    kueue = {"queue-name": order.queue, "priority-class": order.priority}
-    labels |= {f"kueue.x-k8s.io/{label}": value for label, value in kueue.items() if value}
+    labels |= queued(order.queue, order.priority)
     wanted = {"cpu": order.cpu, "memory": order.memory} | ({order.gpu: str(order.gpus)} if order.gpus else {})
     pod_spec: dict[str, Any] = {"nodeSelector": order.selectors, "tolerations": order.tolerations}
     pod_spec |= {"affinity": order.affinity} if order.affinity else {}

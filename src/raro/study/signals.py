@@ -20,6 +20,7 @@ import numpy as np
 
 from ..benchmarks.statistics import spearman
 from ..errors import BadInput
+from ..steps.harness import explained
 from ..storage import read_json, write_json
 
 FIGURES = {
@@ -122,7 +123,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         print(markdown(write(Path(arguments[0]), *arguments[1:])), end="")
     except BadInput as error:
-        print(f"raro: {error.line}\n  remedy: {error.remedy}", file=sys.stderr)
+        print(explained(error), file=sys.stderr)
         return error.code
     return 0
 

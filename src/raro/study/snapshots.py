@@ -23,7 +23,7 @@ from ..demonstrations import load_split
 from ..errors import BadInput
 from ..learning import checkpoints
 from ..rollout.models import open_model
-from ..steps.harness import CONFIG
+from ..steps.harness import CONFIG, explained
 from ..storage import read_json
 
 
@@ -55,7 +55,7 @@ def main(runs: Sequence[str]) -> int:
     try:
         told = [looked_at(Path(run)) for run in runs]
     except BadInput as error:
-        print(f"raro: {error.line}\n  remedy: {error.remedy}", file=sys.stderr)
+        print(explained(error), file=sys.stderr)
         return error.code
     for one in told:
         print(json.dumps(one))
