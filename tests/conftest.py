@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.pop("MLFLOW_TRACKING_URI", None)  # a developer's own server is not the tests' to write to
 
 import pytest
 from audited import golden, world  # noqa: F401
@@ -34,6 +36,14 @@ def one_thread():
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def tracking_address():
+    """No test leaves MLflow an address: the next one of the same worker would speak to it."""
+    yield
+    mlflow = sys.modules.get("mlflow")
+    assert mlflow is None or not mlflow.is_tracking_uri_set(), f"left behind: {mlflow.get_tracking_uri()}"
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ SMALL = {
     "warmstart.steps": 1, "warmstart.questions": 4, "warmstart.thoughts": 2,
     "raro.steps": 6, "raro.questions": 4, "raro.rollouts": 3, "raro.pairs": 8, "raro.verdicts": 2, "raro.checkpoint_every": 2,
     "raro.gate": 0.0, "raro.gate_shut": 0.0, "raro.tau_ramp": 0, "resources.processes": 1, "evaluation.track_every": 0,
-    "raro.snapshots": 0, "raro.lr_warmup": 0,
+    "raro.snapshots": 0, "raro.lr_warmup": 0, "probes.select_items": 16,
 }  # fmt: skip
 
 

@@ -32,7 +32,7 @@ SMALL = {
     "warmstart.steps": 1, "warmstart.questions": 4, "warmstart.thoughts": 2,
     "raro.steps": 3, "raro.questions": 2, "raro.rollouts": 2, "raro.pairs": 4, "raro.verdicts": 2, "raro.checkpoint_every": 1,
     "evaluation.max_items": 8, "evaluation.samples": 1, "evaluation.sft_steps": 0, "evaluation.track_every": 0,
-    "evaluation.track_items": 4, "evaluation.bootstrap": 100,
+    "evaluation.track_items": 4, "evaluation.bootstrap": 100, "probes.select_items": 8, "probes.matrix_items": 4,
 }  # fmt: skip
 LONGER = {"raro.steps": 25}
 """Long enough for a run to be cut short in."""

@@ -89,7 +89,6 @@ def test_bad_input_is_one_line_with_a_remedy_and_exit_code_2(world, capsys, comm
 
 def test_no_run_and_no_model_is_said_in_a_line(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)  # mlflow leaves it behind where it was told a store
     assert main(["audit", "verify"]) == 2
     assert "no run in 'runs' has registered a model" in capsys.readouterr().err
     assert main(["audit", "verify", "x@champion", "--run", "nowhere"]) == 2
@@ -397,7 +396,8 @@ def test_fates_as_a_table():
 SMALL = [
     "warmstart.steps=1", "warmstart.questions=4", "warmstart.thoughts=2", "raro.steps=2", "raro.questions=2", "raro.rollouts=2",
     "raro.pairs=4", "raro.verdicts=1", "evaluation.max_items=8", "evaluation.samples=1", "evaluation.sft_steps=0",
-    "evaluation.track_items=4", "evaluation.bootstrap=100", "gate.min_gain=-1", "gate.hold_gain=-1", "gate.min_items=0",
+    "evaluation.track_items=4", "evaluation.bootstrap=100", "probes.select_items=8", "probes.matrix_items=4",
+    "gate.min_gain=-1", "gate.hold_gain=-1", "gate.min_items=0",
     "gate.level=1", "resources.device=cpu",
 ]  # fmt: skip
 

@@ -20,6 +20,7 @@ config: countdown-mini
 seeds: [0, 1]
 budget: raro
 set:
+  base.uri: package://countdown-mini
   resources.processes: 1
   warmstart.steps: 1
   warmstart.questions: 4
@@ -35,6 +36,8 @@ set:
   evaluation.sft_steps: 0
   evaluation.track_every: 0
   evaluation.track_items: 4
+  probes.select_items: 8
+  probes.matrix_items: 4
   evaluation.max_items: 30
   evaluation.samples: 2
 arms:

@@ -294,6 +294,26 @@ def test_a_store_that_was_removed_is_filled_again(tmp_path):
     assert tree(server.sqlite(run))["train"].data.metrics["policy/reward"] == 0.2
 
 
+@pytest.mark.parametrize("shell", [None, "sqlite:///shell.db"])
+@pytest.mark.parametrize("process", [None, "sqlite:///process.db"])
+def test_mlflows_global_address_is_put_back_where_it_was(monkeypatch, shell, process):
+    import mlflow
+
+    mlflow.set_tracking_uri(process)
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # where MLflow wrote it
+    if shell:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", shell)
+    with pytest.raises(KeyError), server.everywhere("sqlite:///block.db"):
+        assert mlflow.get_tracking_uri() == os.environ["MLFLOW_TRACKING_URI"] == "sqlite:///block.db"
+        raise KeyError
+    assert os.environ.get("MLFLOW_TRACKING_URI") == shell
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert mlflow.is_tracking_uri_set() == bool(process)
+    if process:
+        assert mlflow.get_tracking_uri() == process
+    mlflow.set_tracking_uri(None)
+
+
 def test_the_runs_of_kubeflows_plugin_are_used(tmp_path, monkeypatch):
     give_store(tmp_path)
     uri = server.sqlite(tmp_path)

@@ -28,6 +28,7 @@ SMALL = {
     "warmstart.steps": 1, "warmstart.questions": 4, "warmstart.thoughts": 2,
     "raro.steps": 5, "raro.questions": 4, "raro.rollouts": 3, "raro.pairs": 8, "raro.verdicts": 2, "raro.checkpoint_every": 2,
     "raro.gate": 0.0, "raro.tau_ramp": 0, "resources.processes": 1, "evaluation.track_every": 2, "evaluation.track_items": 4,
+    "probes.select_items": 8, "probes.matrix_items": 4,
 }  # fmt: skip
 CLOCK = ("time/step", "time/probes", "learn/tokens_per_second", "learn/padding", "engine/generate_tokens_per_second")
 

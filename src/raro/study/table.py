@@ -43,7 +43,7 @@ def collect(study: Study, jobs: Sequence[Job]) -> dict[str, Any]:
         names = {arm.name: "candidate"}
         if arm == first:
             names |= {"base": "base", "warmstart": "warmstart"}
-        elif "base.uri" in arm.changes:
+        elif arm.changes.get("base.uri") != first.changes.get("base.uri"):
             names[f"{arm.name}: base"] = "base"
         for name, role in names.items():
             scores[name] = {way: [_items(job, way, role) for job in own] for way in WAYS}

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
+ADDRESS = "MLFLOW_TRACKING_URI"
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 TRIES = 3  # MLflow's client asks as often with the two retries that `connect` sets
 UNANSWERED = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")  # how MLflow calls a lost connection, 500 and 503
@@ -39,8 +40,8 @@ def address(config: Config, run: str | Path) -> str:
     """The tracking URI: the config's, else the one Kubeflow's MLflow plugin put into the environment, else SQLite in RUN."""
     if config.tracking.uri:
         return config.tracking.uri
-    if os.environ.get("MLFLOW_RUN_ID") and os.environ.get("MLFLOW_TRACKING_URI"):
-        return os.environ["MLFLOW_TRACKING_URI"]
+    if os.environ.get("MLFLOW_RUN_ID") and os.environ.get(ADDRESS):
+        return os.environ[ADDRESS]
     return sqlite(run)
 
 
@@ -191,12 +192,17 @@ def _sent_once() -> Iterator[None]:
 
 @contextmanager
 def everywhere(uri: str) -> Iterator[None]:
-    """Makes the address MLflow's global one for the block: its SQL registry resolves `models:/m-...` by that alone."""
+    """Makes the address MLflow's global one for the block: its SQL registry resolves `models:/m-...` by that alone.
+
+    Both places where MLflow looks, the process's own setting and the environment, are left as they were found.
+    """
     import mlflow
 
+    found = os.environ.pop(ADDRESS, None)
     before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
     mlflow.set_tracking_uri(uri)
     try:
         yield
     finally:
-        mlflow.set_tracking_uri(before)
+        mlflow.set_tracking_uri(before)  # which writes the environment too
+        os.environ.pop(ADDRESS, None) if found is None else os.environ.update({ADDRESS: found})
