@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from raro.config import Config, Guards, load
+from raro.config import Config, GuardName, Guards, load
 from raro.errors import BadInput
-from raro.game.guards import Watch
+from raro.game.guards import FINITE, Watch
 from raro.learning.update import NotFinite
 from raro.steps import run_step
 from raro.storage import read_json
@@ -156,6 +157,47 @@ def test_an_alarm_is_told_once_and_again_after_it_was_over_and_not_while_its_fig
         watch, wrong = Watch(Guards(window=1)), limit * (0.99 if name.startswith("health") else 1.01)
         told = [bool(watch.observe(i, {name: value})) for i, value in enumerate((wrong, limit, wrong, limit, wrong), 1)]
         assert told == [True, False, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("setting", "figure", "limit", "asked"),
+    [
+        ("fooled", "critic/accuracy", 0.9, {}), ("chance", "health/accuracy", 0.9, {}), ("chance", "health/accuracy", 0.75, {}),
+        ("lottery", "game/retest", 0.9, {"game/retested": 200.0}), ("entropy", "policy/entropy", 0.9, {}),
+    ],
+)  # fmt: skip
+def test_an_alarm_is_over_a_fifth_of_the_way_from_its_threshold_to_the_best(setting, figure, limit, asked):
+    """However near the best the threshold lies."""
+    watch, bad, over = Watch(Guards(window=1, **{setting: limit})), limit - 0.1, limit + 0.2 * (1 - limit)
+    values = (1.0, bad, over - 0.01, bad, over, bad)
+    told = [[a.guard for a in watch.observe(i, {figure: value} | asked)] for i, value in enumerate(values, 1)]
+    assert told == [[], [setting], [], [], [], [setting]]
+
+
+def test_what_a_shut_gate_lies_between_is_not_taken_together():
+    """Two steps of play, eleven behind the gate, and three more of play: the alarms are raised for the last three alone."""
+    figures = {"critic/accuracy": 0.3, "game/older": 0.9, "game/retest": 0.4, "game/retested": 60.0}
+    watch, told = Watch(Guards(window=3)), []
+    for step in range(1, 17):
+        plays = step <= 2 or step >= 14
+        told += watch.observe(step, (figures if plays else {"critic/accuracy": 0.3}) | {"game/gate_open": float(plays)})
+    assert {(a.guard, a.step, a.since) for a in told} == {(name, 16, 14) for name in ("fooled", "cycling", "lottery")}
+
+
+ALL_WRONG = {
+    "policy/malformed": 0.9, "critic/malformed": 0.9, "critic/tie": 0.9, "policy/kl": 5.0, "critic/kl": 5.0,
+    "policy/entropy": 0.0, "critic/accuracy": 0.1, "health/accuracy": 0.1,
+    "game/older": 0.9, "game/retest": 0.1, "game/retested": 200.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("guard", [name for name in get_args(GuardName) if name != FINITE])
+def test_whatever_a_guard_speaks_of_was_doubted_before(guard):
+    watch = Watch(Guards(window=2))
+    for step in (1, 2):
+        watch.observe(step, {"policy/entropy": 1.0})
+    since = next(a.since for step in range(3, 14) for a in watch.observe(step, ALL_WRONG) if a.guard == guard)
+    assert 0 < watch.doubted({guard}) <= since
 
 
 LOT = {"raro.questions": 24, "raro.verdicts": 1, "probes.health_every": 0, "probes.gradients_every": 0}

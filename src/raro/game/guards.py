@@ -8,7 +8,6 @@ the loop's affair (steps/guarding.py): a guard only says that, why, and since wh
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -33,8 +32,10 @@ RISE = 5
 TRIALS = 150
 """Questions, of the latest looks, that `lottery` is told by (O)."""
 EASE = 0.2
-"""By this share of its threshold a figure must have come back before its guard speaks again: one that swings around it is told
-once (O)."""
+"""By this share of the way from its threshold to its best, 0 or 1, a figure must have come back before its guard speaks again:
+one that swings around it is told once (O)."""
+PLAYING = ("accuracy", "older", "retest", "retested")
+"""Figures that are measured only while the policy plays: where the gate shuts they are forgotten, and their alarms are over."""
 
 Look = tuple[int, float, float]
 """(step, share, of how many): one retest of what the policy is paid."""
@@ -84,6 +85,8 @@ class Watch:
 
     def observe(self, step: int, figures: Mapping[str, float]) -> list[Alarm]:
         """Takes one step's figures and returns the alarms that it raises, the gravest action first."""
+        if not figures.get("game/gate_open", 1.0):
+            self.recent = {name: values for name, values in self.recent.items() if name not in PLAYING}
         for name, value in _watched(figures).items():
             self.recent.setdefault(name, deque(maxlen=self._kept(name))).append((step, value))
         n = self.settings.window
@@ -91,9 +94,9 @@ class Watch:
         now = {name: median(value for _, value in values) for name, values in full.items()}
         if "entropy" in now:
             self.start.setdefault("entropy", now["entropy"])
-        looks = self._trials()
-        now["retest"] = pooled(looks) if looks else 1.0
-        full["retest"] = [(step, share) for step, share, _ in looks]
+        now.pop("retest", None)
+        if looks := self._trials():
+            now["retest"], full["retest"] = pooled(looks), [(step, share) for step, share, _ in looks]
         for role in ("policy", "critic"):
             values = self.recent.get(f"{role}_kl", ())
             if (risen := rise([value for _, value in values], n)) is not None:
@@ -109,7 +112,8 @@ class Watch:
         return sorted(new, key=lambda a: -GRAVITY.index(a.action))
 
     def not_finite(self, step: int, why: str) -> Alarm:
-        """The alarm for a step whose gradient was not finite: its update was not made."""
+        """The alarm for a step whose gradient was not finite: that update was not made. One before it in the same step stands:
+        of a critic with a model of its own, or of `raro.updates`."""
         alarm = Alarm(FINITE, step, step, why, self.action(FINITE))
         if alarm.action != "off":
             self.alarms.append(asdict(alarm))
@@ -145,14 +149,16 @@ class Watch:
         return trials([(step, share, n) for (step, share), (_, n) in pairs])
 
     def _wrong(self, now: Mapping[str, float], ease: float = 0.0) -> dict[GuardName, tuple[str, str]]:
-        """{guard: (the figure that tells, why)} of what is going wrong, from the figures' medians. ease: a share of each
-        threshold by which a figure must be better than it."""
+        """{guard: (the figure that tells, why)} of what is going wrong, from the figures' medians. ease: the share of the way
+        from each threshold to the figure's best by which it must be better than the threshold."""
         s, found = self.settings, {}
-        less, more = 1 - ease, 1 + ease
 
         def above(name: GuardName, figure: str, limit: float, words: str) -> None:
-            if now.get(figure, 0.0) > less * limit:
+            if now.get(figure, 0.0) > limit - ease * limit:
                 found.setdefault(name, (figure, f"{words}: {now[figure]:.2f}, above {limit:g}"))
+
+        def below(figure: str, limit: float, whole: float = 1.0) -> bool:
+            return figure in now and now[figure] < whole * (limit + ease * (1 - limit))
 
         above("flood", "policy", s.flood, "share of the policy's rollouts that are malformed or cut off")
         above("flood", "critic", s.flood, "share of the critic's rollouts that are malformed or cut off")
@@ -162,16 +168,16 @@ class Watch:
         above("drift", "critic_kl", s.drift_critic, "KL of the critic to the warm start, nats a token")
         for role in ("policy", "critic"):
             above("drift", f"{role}_rise", s.drift_rise, f"rise of the {role}'s KL within {RISE} steps, nats a token")
-        if "entropy" in now and now["entropy"] < more * s.entropy * (start := self.start["entropy"]):
+        if below("entropy", s.entropy, start := self.start.get("entropy", 0.0)):
             why = f"the policy's entropy: {now['entropy']:.3f} nats a token, under {s.entropy:g} of {start:.3f}"
             found["entropy"] = "entropy", why
-        if now.get("retest", 1.0) < more * s.lottery:
+        if below("retest", s.lottery):
             why = "of what best and worst paid answers are worth apart, the part that is again the best paid's"
             found["lottery"] = "retest", f"{why}: {now['retest']:.2f}, under {s.lottery:g}; by lot it is .5"
-        if now.get("accuracy", math.inf) < more * s.fooled:
+        if below("accuracy", s.fooled):
             why = f"the critic prefers the policy to the experts: its accuracy is {now['accuracy']:.2f}"
             found["fooled"] = "accuracy", why
-        if now.get("chance", math.inf) < more * s.chance:
+        if below("chance", s.chance):
             why = f"the critic on its health set, experts beside themselves made worse: {now['chance']:.2f}, under {s.chance:g}"
             found["chance"] = "chance", why
         return found
