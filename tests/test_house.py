@@ -16,19 +16,22 @@ from types import SimpleNamespace
 
 import pytest
 
-from raro import s3, s3_records
+from raro import cli, s3, s3_records
 from raro.config import parse
 from raro.errors import BadInput, ServiceFailed
 from raro.steps import notice, run_step
+from raro.tracking import runs
 from raro.tracking import server as tracking
 
 KMS = '{"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "key-of-the-house"}'
 
 
 @contextmanager
-def listener(certificate: tuple[Path, Path] | None = None, account: str = "") -> Iterator[SimpleNamespace]:
-    """A server that says 200 to everything, or 401 to who does not send this header Authorization. heard: (what was asked for,
-    headers)."""
+def listener(
+    certificate: tuple[Path, Path] | None = None, account: str = "", leads: str = "", says: bytes = b""
+) -> Iterator[SimpleNamespace]:
+    """A server that says 200 to everything, or 401 to who does not send this header Authorization, or leads on to the address
+    `leads`, or says only `says`. heard: (what was asked for, headers)."""
     heard = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -37,7 +40,13 @@ def listener(certificate: tuple[Path, Path] | None = None, account: str = "") ->
             if "100-continue" in self.headers.get("Expect", "").lower():
                 pass  # http.server has told it to go on
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            self.send_response(401 if account and self.headers.get("Authorization") != account else 200)
+            if says:
+                self.wfile.write(says)
+                return
+            refused = account and self.headers.get("Authorization") != account
+            self.send_response(401 if refused else 302 if leads else 200)
+            if leads:
+                self.send_header("Location", leads + self.path)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
@@ -85,6 +94,14 @@ def store(monkeypatch):
     given = {"AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s", "AWS_DEFAULT_REGION": "us-east-1", "AWS_MAX_ATTEMPTS": "1"}
     for name, value in given.items():
         monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def nobody(monkeypatch, tmp_path):
+    """No account of MLflow, neither in the environment nor at home."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in tracking.ACCOUNT:
+        monkeypatch.delenv(name, raising=False)
 
 
 def test_uploads_go_through_the_proxy_and_ask_for_the_houses_key(monkeypatch, tmp_path):
@@ -156,7 +173,7 @@ def test_what_asks_for_something_else_is_refused(monkeypatch, text):
         s3.encryption()
 
 
-def test_secrets_that_are_missing_are_told_in_a_line(monkeypatch, tmp_path):
+def test_secrets_that_are_missing_are_told_in_a_line(nobody, monkeypatch, tmp_path):
     """The profile's secrets are optional: where one does not exist, the variable is not set, and preflight finds out. That
     MLflow itself answers 401 to the same request: test_mlflow_settings.py."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -164,9 +181,6 @@ def test_secrets_that_are_missing_are_told_in_a_line(monkeypatch, tmp_path):
     for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    for name in ("USERNAME", "PASSWORD", "TOKEN"):
-        monkeypatch.delenv(f"MLFLOW_TRACKING_{name}", raising=False)
     with listener(account="Basic YTpi") as house:
         monkeypatch.setenv("AWS_ENDPOINT_URL", house.url)
         store = parse({"demonstrations": {"source": "s3://bucket/data.jsonl"}})
@@ -186,6 +200,55 @@ def test_secrets_that_are_missing_are_told_in_a_line(monkeypatch, tmp_path):
             tracking.check(tracked)
         monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "b")
         tracking.check(tracked)
+
+
+@pytest.mark.parametrize("variable", tracking.ACCOUNT)
+@pytest.mark.parametrize("value", ["sentinel\n", "senti\r\nnel", "sentinel\u2028"])
+def test_an_account_that_no_header_may_hold_is_named_and_shown_nowhere(nobody, monkeypatch, tmp_path, capfd, variable, value):
+    """A secret written with a line's end. Neither preflight nor a client of MLflow gets as far as a server."""
+    for name in tracking.ACCOUNT[:2]:
+        monkeypatch.setenv(name, "a")
+    monkeypatch.setenv(variable, value)
+    run = tmp_path / "run"
+    with listener() as house:
+        config = parse({"tracking": {"uri": house.url}})
+        assert cli.main(["step", "preflight", "--set", f"tracking.uri={house.url}", "--output", str(run)]) == 2
+        with pytest.raises(BadInput, match=f"^{variable} holds a line's end") as refusal:
+            runs.sync(config, run, force=True)
+        assert not house.heard
+    said = "".join(capfd.readouterr()) + str(refusal.value)
+    assert f"{variable} holds a line's end" in said and f"{variable} holds" in (run / "failure.json").read_text()
+    texts = [said, *(path.read_text(errors="replace") for path in run.rglob("*") if path.is_file())]
+    assert not [text for text in texts if "senti" in text]
+
+
+def test_a_token_of_other_letters_is_refused_and_a_name_of_them_is_not(nobody, monkeypatch):
+    with listener() as house:
+        monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "tökén")
+        with pytest.raises(BadInput, match="^MLFLOW_TRACKING_TOKEN holds"):
+            tracking.check(parse({"tracking": {"uri": house.url}}))
+        monkeypatch.delenv("MLFLOW_TRACKING_TOKEN")
+        monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "Zoë")
+        monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "pä ß")
+        tracking.check(parse({"tracking": {"uri": house.url}}))
+    assert [headers["Authorization"] for _, headers in house.heard] == ["Basic Wm/Dqzpww6Qgw58="]
+
+
+@pytest.mark.parametrize("account", [{"TOKEN": "secret"}, {"USERNAME": "a", "PASSWORD": "secret"}])
+def test_a_server_that_is_led_on_to_hears_no_secret_and_judges_no_account(nobody, monkeypatch, account):
+    for name, value in account.items():
+        monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", value)
+    with listener(account="nobody's") as other, listener(leads=other.url) as house:
+        tracking.check(parse({"tracking": {"uri": house.url}}))
+    assert "Authorization" in house.heard[0][1] and len(other.heard) == 1
+    assert "Authorization" not in other.heard[0][1]
+
+
+def test_what_speaks_no_http_is_not_judged_unless_it_must_answer(nobody):
+    with listener(says=b"* OK IMAP4 ready\r\n") as house:
+        tracking.check(parse({"tracking": {"uri": house.url}}))
+        with pytest.raises(ServiceFailed, match="does not answer"):
+            tracking.check(parse({"tracking": {"uri": house.url, "on_outage": "stop"}}))
 
 
 def test_only_the_houses_authority_opens_its_doors(monkeypatch, tmp_path, certificate):

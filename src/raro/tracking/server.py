@@ -14,9 +14,10 @@ import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from ..config import Config
@@ -31,6 +32,7 @@ RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 TRIES = 3  # MLflow's client asks as often with the two retries that `connect` sets
 UNANSWERED = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")  # how MLflow calls a lost connection, 500 and 503
 Made = TypeVar("Made")
+ACCOUNT = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 BEYOND = {"MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4"}  # ways to say who asks that are MLflow's client's own
 UNKNOWN = "asks for an account, and MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD are not both set"
 _SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
@@ -85,7 +87,7 @@ def check(config: Config) -> None:
         if config.tracking.on_outage == "stop":
             try:
                 urlopen(f"{uri.rstrip('/')}/health", timeout=10).close()
-            except (URLError, OSError) as error:
+            except (OSError, HTTPException) as error:
                 raise ServiceFailed(
                     f"MLflow at '{shown(uri)}' does not answer: {error}", "start it, or correct tracking.uri"
                 ) from error
@@ -94,30 +96,45 @@ def check(config: Config) -> None:
 
 def _check_account(uri: str) -> None:
     """Raises BadInput where the server answers and does not know who asks, before a training is paid for whose model could not
-    be registered. What else it answers, and whether it does, is for others to judge."""
-    name, word, token = (os.environ.get(f"MLFLOW_TRACKING_{what}", "") for what in ("USERNAME", "PASSWORD", "TOKEN"))
+    be registered. What else it answers, and whether it does, is for others to judge; so is a server that it leads on to, which
+    is not told who asks."""
+    name, word, token = _account()
     known = bool(name and word)
     if BEYOND & set(os.environ) or not (known or token) and Path("~/.mlflow/credentials").expanduser().is_file():
         return
     request = Request(f"{uri.rstrip('/')}/api/2.0/mlflow/experiments/search?max_results=1")
     if known or token:
         said = f"Basic {b64encode(f'{name}:{word}'.encode()).decode()}" if known else f"Bearer {token}"
-        request.add_header("Authorization", said)
+        request.add_unredirected_header("Authorization", said)
     try:
         urlopen(request, timeout=10).close()
     except HTTPError as refusal:
-        if refusal.code == 401:
+        if refusal.code == 401 and refusal.url == request.full_url:
             why = f"refuses the account '{name}'" if known else "refuses MLFLOW_TRACKING_TOKEN" if token else UNKNOWN
             remedy = "give the name and password of an account that it knows; on a cluster, in the secret raro-mlflow"
             raise BadInput(f"MLflow at '{shown(uri)}' {why}", remedy) from None
-    except OSError:
+    except (OSError, HTTPException):
         pass
 
 
+def _account() -> list[str]:
+    """Name, password and token, by which MLflow's client says who asks. Raises BadInput for what no header may hold: a library
+    that is given it says it back, and the secret would be recorded with the failure."""
+    found = [os.environ.get(variable, "") for variable in ACCOUNT]
+    for variable, value in zip(ACCOUNT, found, strict=True):
+        if not value.isprintable() or variable.endswith("TOKEN") and not value.isascii():
+            line = f"{variable} holds a line's end or another sign that no header may hold"
+            raise BadInput(line, "give it without: a secret from a file that `printf %s` wrote")
+    return found
+
+
 def connect(uri: str) -> MlflowClient:
-    """A client of that address for tracking and registry. Raises BadInput where mlflow is not installed."""
+    """A client of that address for tracking and registry. Raises BadInput where mlflow is not installed, or an account cannot
+    be sent."""
     if not installed():
         raise BadInput("mlflow is not installed, and the model registry needs it", "pip install 'raro-pipelines[tracking]'")
+    if uri.startswith("http"):
+        _account()
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault(RETRIES, "2")  # an outage is buffered: better soon than after minutes
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
