@@ -22,6 +22,7 @@ from raro.steps import run_step
 from raro.steps.harness import claim
 from raro.steps.task import perform
 from raro.storage import read_json, write_json
+from raro.study import table as study
 from raro.tracking import events, kubeflow, runs, server
 from raro.tracking.events import Events
 from raro.tracking.state import STATE
@@ -188,7 +189,9 @@ def test_a_failed_stage_and_its_retry_are_seen(tmp_path):
     stage.done({}, 1.0)
     finish(run)
     runs.sync(config, run, force=True)
-    assert {found.info.status for found in tree(server.sqlite(run)).values()} == {"FINISHED"}
+    found = tree(server.sqlite(run))
+    assert {one.info.status for one in found.values()} == {"FINISHED"}
+    assert not [name for name in found["train"].data.tags if name.startswith("raro.failure")], "that try is over"
 
 
 def test_an_interrupted_run_is_killed_not_failed(tmp_path):
@@ -210,13 +213,15 @@ def test_private_text_is_not_sent(tmp_path):
 
 
 def evaluated(run: Path, *, text: bool = True) -> None:
-    """What the step evaluate leaves of two test problems."""
+    """What the step evaluate leaves of two test problems, the experts' answers in two of Unicode's own lines."""
     rows = [{"sampled": {"base": 0.0, "candidate": float(i)}, "strata": {"length": "short"}} for i in range(2)]
     if text:
-        said = [{"question": f"Make {i}.", "expert": "1 - 1", "answers": {"base": "", "candidate": f"{i}"}} for i in range(2)]
+        said = [
+            {"question": f"Make {i}.", "expert": "1 -\u20281", "answers": {"base": "", "candidate": f"{i}"}} for i in range(2)
+        ]
         rows = [one | row for one, row in zip(said, rows, strict=True)]
     (run / "evaluate").mkdir()
-    (run / "evaluate" / "items.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (run / "evaluate" / "items.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def tables_of(run: Path) -> set[str]:
@@ -248,13 +253,25 @@ assert list(data.columns) == ["inputs", "outputs", "expectations"] and len(data)
 
 @mlflow.genai.scorer
 def right(inputs, outputs, expectations):
-    return inputs["question"] == f"Make {{outputs}}." and expectations["expected_response"] == "1 - 1"
+    return inputs["question"] == f"Make {{outputs}}." and expectations["expected_response"] == "1 -\\u20281"
 
 result = mlflow.genai.evaluate(data, scorers=[right])
 assert result.metrics["right/mean"] == 1.0, result.metrics
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stderr
+
+
+def test_an_experts_line_may_hold_a_lines_end_of_unicodes_own(tmp_path):
+    run = tmp_path / "run"
+    give_store(run)
+    play(run)
+    evaluated(run)
+    runs.sync(settings(), run, force=True)
+    client, parent = server.connect(server.sqlite(run)), tree(server.sqlite(run))["run"].info.run_id
+    table = json.loads(Path(client.download_artifacts(parent, "evaluation/genai-base.json")).read_text(encoding="utf-8"))
+    assert [row[-1]["expected_response"] for row in table["data"]] == ["1 -\u20281"] * 2
+    assert study._items(SimpleNamespace(folder=run), "sampled", "candidate") == [0.0, 1.0]
 
 
 def test_tables_hold_no_text_where_none_may_be_shown(tmp_path):
@@ -358,6 +375,7 @@ def test_a_resumed_run_fills_the_runs_that_kubeflows_plugin_makes_for_it(tmp_pat
     killed = as_task(first)
     trained.start(2)
     trained.metrics(1, {"policy/reward": 0.1})
+    trained.failed({"code": 4, "line": "the judge is away"})
     runs.sync(settings(), run)
     for one in (ingested, killed, first):
         client.set_terminated(one, "FAILED")
@@ -375,6 +393,8 @@ def test_a_resumed_run_fills_the_runs_that_kubeflows_plugin_makes_for_it(tmp_pat
     assert client.get_run(second).data.params["raro.tau_pol"] == "0.6"
     assert {file.path for file in client.list_artifacts(second)} == {"config.json"}
     assert [point.step for point in client.get_metric_history(resumed, "policy/reward")] == [1, 2]
+    assert client.get_run(killed).data.tags["raro.failure.line"] == "the judge is away"
+    assert not [name for name in client.get_run(resumed).data.tags if name.startswith("raro.failure")]
     assert client.get_run(skipped).data.metrics["seconds"] == 1.0
     assert [point.step for point in client.get_metric_history(killed, "policy/reward")] == [1]
     assert {client.get_run(one).info.status for one in (ingested, killed, first)} == {"FAILED"}, "a closed run stays closed"

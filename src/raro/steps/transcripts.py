@@ -37,5 +37,4 @@ class Transcripts:
     def _lines(self) -> Iterator[str]:
         """Whole lines only: a killed process may have left half of one."""
         if self.path.exists():
-            text = self.path.read_text(encoding="utf-8")
-            yield from text[: text.rfind("\n") + 1].splitlines()
+            yield from self.path.read_text(encoding="utf-8").split("\n")[:-1]

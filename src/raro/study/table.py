@@ -90,7 +90,8 @@ def _axes(study: Study) -> list[dict[str, Any]]:
 
 def _items(job: Job, way: str, role: str) -> list[float]:
     path = job.folder / "evaluate" / "items.jsonl"
-    return [json.loads(line)[way][role] for line in path.read_text(encoding="utf-8").splitlines()]
+    with path.open(encoding="utf-8") as file:
+        return [json.loads(line)[way][role] for line in file]
 
 
 def _paired(scores: dict[str, Scores], seeds: dict[str, list[int]], lead: str, other: str, way: str) -> Interval:

@@ -30,6 +30,7 @@ DUE_AFTER = 60.0
 """Seconds of events that may wait for the next step. To import MLflow's client costs 1.4 CPU s, to open a store of this machine
 2 (7 without compiled bytecode): more than a short step's own work."""
 ENDINGS = {"done": "FINISHED", "failed": "FAILED"}
+FAILURE = "raro.failure."
 FILES = (
     "config.json",
     "base.json",
@@ -212,11 +213,11 @@ def _send(config: Config, run: Path, tracked: Tracked, state: State, pending: Se
 def _send_stage(run: Path, tracked: Tracked, state: State, stage: str, mine: Sequence[dict[str, Any]]) -> None:
     from mlflow.entities import Metric, RunTag
 
-    client, last = tracked.client, mine[-1]
+    client, last, again = tracked.client, mine[-1], stage in state.stages
     started = any(event["kind"] in ("start", "progress", "metrics", *ENDINGS) for event in mine)
-    if not started and stage not in state.stages:
+    if not started and not again:
         return  # only notes, or skipped: there is nothing to show
-    if stage not in state.stages:
+    if not again:
         state.stages[stage] = _nested(tracked, state, stage, mine[0])
         save(run, state)
     run_id = state.stages[stage]
@@ -230,9 +231,17 @@ def _send_stage(run: Path, tracked: Tracked, state: State, stage: str, mine: Seq
     for i in range(0, len(metrics), 1000):
         client.log_batch(run_id, metrics=metrics[i : i + 1000])
     tags = {f"raro.output.{key}": value for event in mine if event["kind"] == "done" for key, value in event["outputs"].items()}
+    begun = [i for i, event in enumerate(mine) if event["kind"] == "start"]
     tags |= {
-        f"raro.failure.{key}": value for event in mine if event["kind"] == "failed" for key, value in event["failure"].items()
+        f"{FAILURE}{key}": value
+        for event in mine[begun[-1] if begun else 0 :]
+        if event["kind"] == "failed"
+        for key, value in event["failure"].items()
     }
+    if begun and again:  # why an earlier try failed is no longer so
+        for name in client.get_run(run_id).data.tags:
+            if name.startswith(FAILURE):
+                client.delete_tag(run_id, name)
     if tags:
         client.log_batch(run_id, tags=[RunTag(key, str(value)[:5000]) for key, value in tags.items()])
     if run_id != kubeflow.given() and last["kind"] != "skipped":

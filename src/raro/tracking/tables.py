@@ -27,7 +27,8 @@ Rows = Sequence[Mapping[str, Any]]
 
 def send(client: MlflowClient, run_id: str, path: Path) -> None:
     """Writes the tables of evaluate/items.jsonl into the run; sent again, they are the same."""
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    with path.open(encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
     write(client, run_id, dict(made(rows)))
 
 
