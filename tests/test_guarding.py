@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from test_guards import prepared, rates, trained
 
 from raro.config import Guards, load
-from raro.game.guards import TRIALS, Watch
+from raro.game.guards import RISE, TRIALS, Watch
 from raro.learning import checkpoints
 from raro.learning.update import NotFinite
 from raro.methods.raro import Raro
@@ -100,6 +100,14 @@ def test_a_roll_back_is_in_the_checkpoint_that_it_led_to(tmp_path, monkeypatch):
     assert told["steps"] == 6 and len(told["alarms"]) == 1 and warnings.count("went back at step 2") == 1
 
 
+def test_a_step_whose_gradient_was_not_finite_has_its_snapshot(tmp_path, monkeypatch):
+    """From the fourth of six steps on none is finite: what is kept there are the weights as they stand."""
+    monkeypatch.setattr(Raro, "step", poisoned(Raro.step, 3))
+    more = {"guards.actions": {"finite": "damp"}, "raro.snapshots": 6, "raro.checkpoint_every": 50}
+    told, _ = trained(tmp_path, **SHORT, **more)
+    assert told["steps"] == 6 and told["selection"]["steps"] == [1, 2, 3, 4, 5, 6]
+
+
 def test_what_was_undone_leaves_neither_snapshots_nor_judged_pairs(tmp_path, monkeypatch):
     """Ended at the good checkpoint of step 2, with the weights of step 1 and 2 to choose from, not those of step 3."""
     monkeypatch.setattr(Raro, "step", poisoned(Raro.step, 3))
@@ -145,9 +153,9 @@ def test_a_checkpoint_from_before_a_lottery_is_still_there(tmp_path, compared):
     comparison."""
     config = load("countdown-mini", ["guards.actions={lottery: roll_back}"])
     guarding = Guarding(config, None, None, {}, lambda: None, None)
-    model = torch.nn.Linear(1, 1)
+    model, keep = torch.nn.Linear(1, 1), config.raro.keep_checkpoints
     save = lambda step: checkpoints.save(  # noqa: E731
-        tmp_path, step, model, torch.optim.SGD(model.parameters()), {}, {}, guarding.keep, doubted=guarding.doubted
+        tmp_path, step, model, torch.optim.SGD(model.parameters()), {}, {}, keep, doubted=guarding.doubted
     )
     save(0)
     step, found, most = 0, [], 0
@@ -161,7 +169,34 @@ def test_a_checkpoint_from_before_a_lottery_is_still_there(tmp_path, compared):
     kept = [checkpoints.step_of(path) for path in checkpoints.existing(tmp_path)]
     apart = found[0].since - max(at for at in kept if at < found[0].since)
     assert found[0].guard == "lottery" and apart <= 10 * (TRIALS / compared) + 2 * config.raro.checkpoint_every
-    assert most <= guarding.keep + 2
+    assert most <= keep + 2
+
+
+SEEN = {
+    "flood": ("policy/malformed", 0.0, 1.0, 1), "drift": ("policy/kl", 0.01, 3.0, 1),
+    "chance": ("health/accuracy", 0.9, 0.5, 10), "cycling": ("game/older", 0.5, 0.9, 15),
+}  # fmt: skip
+"""Guard: its figure, sound and not, and every how many steps it is looked at."""
+
+
+@pytest.mark.parametrize("guard", SEEN)
+@pytest.mark.parametrize("fell", [40, 47, 80])
+def test_of_every_guard_a_checkpoint_from_before_its_alarm_is_kept(tmp_path, guard, fell):
+    """One step apart, all guards may go back; the disk holds two of each beside the newest."""
+    config = load("countdown-mini", [f"guards.actions={{{', '.join(f'{name}: roll_back' for name in SEEN)}}}"])
+    guarding, step, found, most = Guarding(config, None, None, {}, lambda: None, None), 0, [], 0
+    model, keep = torch.nn.Linear(1, 1), config.raro.keep_checkpoints
+    while not found:
+        step += 1
+        looks = {name: look for name, look in SEEN.items() if step % look[-1] == 0}
+        figures = {figure: bad if name == guard and step >= fell else good for name, (figure, good, bad, _) in looks.items()}
+        found = guarding.watch.observe(step, figures)
+        optimiser = torch.optim.SGD(model.parameters())
+        checkpoints.save(tmp_path, step, model, optimiser, {}, {}, keep, doubted=guarding.doubted)
+        most = max(most, len(checkpoints.existing(tmp_path)))
+    kept = [checkpoints.step_of(path) for path in checkpoints.existing(tmp_path)]
+    assert found[0].guard == guard and most <= keep + 2 * len(SEEN)
+    assert found[0].since - max(at for at in kept if at < found[0].since) <= (config.guards.window + RISE) * SEEN[guard][-1]
 
 
 def test_a_threshold_near_one_is_no_alarm_before_anything_is_measured():
@@ -172,13 +207,14 @@ def test_a_threshold_near_one_is_no_alarm_before_anything_is_measured():
 
 def test_only_what_a_guard_that_goes_back_remembers_is_doubted():
     watch = Watch(Guards(window=2))
-    assert watch.doubted({"tie", "lottery"}) == 0
+    assert watch.doubted({"tie", "lottery"}) == []
     for step in range(1, 31):
         watch.observe(step, {"critic/tie": 0.1, "policy/kl": 0.01})
         if step % 10 == 0:
             watch.observe(step, {"game/retest": 0.9, "game/retested": 60.0})
-    assert [watch.doubted({name}) for name in ("tie", "drift", "lottery", "finite", "fooled")] == [29, 24, 10, 0, 0]
+    told = [watch.doubted({name}) for name in ("tie", "drift", "lottery", "finite", "fooled")]
+    assert told == [[29], [24], [10], [], []] and watch.doubted({"tie", "drift", "lottery", "flood"}) == [10, 24, 29]
     watch.observe(40, {"game/retest": 0.9, "game/retested": 60.0})
-    assert watch.doubted({"tie", "lottery"}) == 20
+    assert watch.doubted({"tie", "lottery"}) == [20, 29]
     watch.forget()
-    assert watch.doubted({"tie", "lottery"}) == 0
+    assert watch.doubted({"tie", "lottery"}) == []

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import itertools
 import math
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -276,6 +279,36 @@ def test_checkpoints_are_whole_kept_few_and_never_another_runs(blank, tmp_path):
         checkpoints.newest(tmp_path, {"config": "d"})
     assert checkpoints.newest(tmp_path / "none", {}) is None
     assert not [p for p in tmp_path.rglob("*") if p.suffix in (".bin", ".pt", ".pkl")]
+
+
+def test_a_checkpoint_that_is_written_again_is_never_missing(blank, tmp_path, monkeypatch):
+    """Killed before the new one has its name, after that, and while an old one is deleted."""
+    ours = learner(blank)
+    names = lambda: sorted(path.name for path in tmp_path.iterdir())  # noqa: E731
+    newest = lambda: checkpoints.newest(tmp_path, {})  # noqa: E731
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def save(step: int, x: int, *place: object) -> None:
+        with monkeypatch.context() as patched:
+            if place:
+                patched.setattr(*place)
+            with pytest.raises(KeyboardInterrupt) if place else contextlib.nullcontext():
+                checkpoints.save(tmp_path, step, ours.model, ours.optimiser, {"x": x}, {}, keep=2)
+
+    save(1, 0), save(2, 1)
+    rename = Path.rename
+    save(2, 2, Path, "rename", lambda path, to: killed() if path.suffix == ".partial" else rename(path, to))
+    assert (newest().step, newest().state) == (2, {"x": 1})
+    save(2, 3)
+    assert newest().state == {"x": 3} and names() == ["step-000001", "step-000002"]
+    save(2, 4, checkpoints, "remove", killed)
+    assert newest().state == {"x": 4} and len(checkpoints.existing(tmp_path)) == 2 < len(names())
+    save(3, 5, shutil, "rmtree", killed)
+    assert [checkpoints.step_of(path) for path in checkpoints.existing(tmp_path)] == [2, 3]
+    save(4, 6)
+    assert names() == ["step-000003", "step-000004"]
 
 
 def test_half_precision_keeps_what_bfloat16_would_lose(blank):

@@ -123,12 +123,13 @@ class Watch:
         """What this guard does: `guards.actions`, else `warn`."""
         return self.settings.actions.get(name, "warn")
 
-    def doubted(self, guards: Collection[GuardName]) -> int:
-        """The first step that one of these guards could yet raise an alarm for; 0 where they remember nothing."""
+    def doubted(self, guards: Collection[GuardName]) -> list[int]:
+        """For each of these guards that remembers anything, the first step that it could yet raise an alarm for."""
         first = {name: values[0][0] for name, values in self.recent.items()}
         if looks := self._trials():
             first["retest"] = looks[0][0]
-        return min((first[figure] for name in guards for figure in FIGURES.get(name, ()) if figure in first), default=0)
+        known = ([first[figure] for figure in FIGURES.get(name, ()) if figure in first] for name in guards)
+        return sorted({min(steps) for steps in known if steps})
 
     def restore(self, state: Mapping) -> None:
         """Goes on from what a checkpoint holds."""

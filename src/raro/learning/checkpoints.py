@@ -2,7 +2,8 @@
 pickled.
 
 A checkpoint is a folder `step-NNNNNN`, written under another name and renamed when whole, so that a killed run leaves either a
-whole checkpoint or none. The digests that it belongs to (config, data, base) lie inside and are compared on resume.
+whole checkpoint or none. One that is written again stands aside until the new one is there, and counts where that never came.
+The digests that it belongs to (config, data, base) lie inside and are compared on resume.
 
 Where several processes train, all of them save, since one may hold only a part of a weight, and the first one writes; what is
 written is the same however many they are.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -25,6 +26,8 @@ from torch import Tensor
 from ..errors import BadInput
 from ..rollout.weights import gathered, part, put
 
+OLD = ".old"
+"""What the name of a checkpoint that is being replaced ends in."""
 Part = tuple[torch.nn.Module, torch.optim.Optimizer | None]
 """A model, and its optimiser where it has one."""
 
@@ -49,16 +52,17 @@ def save(
     keep: int,
     beside: Mapping[str, Part] = MappingProxyType({}),
     writes: bool = True,
-    doubted: int = 0,
+    doubted: Collection[int] = (),
 ) -> Path:
     """Writes checkpoint `step` under `folder`, atomically, and deletes all but the newest `keep`. beside: what else moves
-    during training, by name. writes: whether this process is the one that does. doubted: the step from which on nothing is
-    known to be good; the newest checkpoint from before it stays, and the one after that, which is good once the doubt has
-    moved on. 0: nothing is doubted."""
+    during training, by name. writes: whether this process is the one that does. doubted: steps from which on something may
+    turn out bad; of each the newest checkpoint from before it stays, and the one after that, which is good once the doubt has
+    moved on."""
     final = folder / f"step-{step:06d}"
     partial = folder / f".step-{step:06d}.partial"
     if writes:
-        shutil.rmtree(partial, ignore_errors=True)
+        for left in folder.glob(".step-*.partial"):
+            shutil.rmtree(left)
         partial.mkdir(parents=True)
     for name, one in _files(model, optimiser, beside).items():
         _write(partial, name, *one, writes)
@@ -66,14 +70,24 @@ def save(
         return final
     body = {"step": step, "identity": dict(identity), "state": dict(state)}
     (partial / "state.json").write_text(json.dumps(body), encoding="utf-8")
-    shutil.rmtree(final, ignore_errors=True)
+    if final.exists():
+        shutil.rmtree(final.with_suffix(OLD), ignore_errors=True)
+        final.rename(final.with_suffix(OLD))
     partial.rename(final)
-    kept = existing(folder)
-    good = sum(step_of(path) < doubted for path in kept)
-    for old in kept[: max(0, good - 1)] + kept[good + 1 if good else 0 :]:
-        if old not in kept[-keep:]:
-            shutil.rmtree(old)
+    whole = existing(folder)
+    kept = set(whole[-keep:])
+    for first in doubted:
+        good = sum(step_of(path) < first for path in whole)
+        kept.update(whole[max(0, good - 1) : good + 1])
+    for path in sorted(set(folder.glob("step-*")) - kept):
+        remove(path)
     return final
+
+
+def remove(checkpoint: Path) -> None:
+    """Deletes it: killed half-way, it is no longer taken for whole."""
+    (checkpoint / "state.json").unlink(missing_ok=True)
+    shutil.rmtree(checkpoint)
 
 
 def save_weights(folder: Path, step: int, model: torch.nn.Module, writes: bool = True) -> None:
@@ -93,13 +107,14 @@ def snapshots(folder: Path) -> list[tuple[int, Path]]:
 
 
 def existing(folder: Path) -> list[Path]:
-    """Whole checkpoints under `folder`, oldest first."""
-    return sorted(p for p in folder.glob("step-*") if (p / "state.json").is_file())
+    """Whole checkpoints under `folder`, oldest first; one that was being replaced only where its successor is missing."""
+    whole = {path for path in folder.glob("step-*") if (path / "state.json").is_file()}
+    return sorted(path for path in whole if path.suffix != OLD or path.with_suffix("") not in whole)
 
 
 def step_of(path: Path) -> int:
     """The step of a checkpoint's folder."""
-    return int(path.name.removeprefix("step-"))
+    return int(path.stem.removeprefix("step-"))
 
 
 def newest(folder: Path, identity: Mapping[str, str]) -> Checkpoint | None:

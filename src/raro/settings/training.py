@@ -153,7 +153,7 @@ class Raro:
         low=0,
     )
     checkpoint_every: int = doc(20, "steps between checkpoints (O)", low=1)
-    keep_checkpoints: int = doc(2, "newest checkpoints kept on disk (O)", low=1)
+    keep_checkpoints: int = doc(2, "newest checkpoints kept on disk, beside those that a guard may go back to (O)", low=1)
 
     @property
     def pairs_per_step(self) -> int:

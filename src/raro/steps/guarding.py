@@ -3,17 +3,14 @@ the end. Good is a checkpoint from before the steps that the alarm was raised fo
 
 from __future__ import annotations
 
-import math
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..config import Config, GuardName
-from ..game.guards import FINITE, RISE, TRIALS, Alarm, Watch
+from ..game.guards import FINITE, Alarm, Watch
 from ..learning import checkpoints
 from ..learning.update import NotFinite
-from ..methods.probes import RETESTS
 from ..tracking.events import Events
 
 if TYPE_CHECKING:
@@ -41,7 +38,7 @@ class Guarding:
         together: Callable[[], None],
         events: Events | None,
     ):
-        self.config, self.settings, self.game, self.folder, self.identity = config, config.guards, game, folder, identity
+        self.settings, self.game, self.folder, self.identity = config.guards, game, folder, identity
         self.together, self.events = together, events
         self.watch = Watch(config.guards)
         self.damping, self.went_back = 1.0, False
@@ -53,27 +50,8 @@ class Guarding:
         return bool(self._back_for)
 
     @property
-    def keep(self) -> int:
-        """Newest checkpoints that are kept, so that as a rule one of them is from before whatever an alarm is raised for. Where
-        figures come more seldom than this reckons with, `doubted` sees to it."""
-        if not self.goes_back:
-            return 0
-        settings, between = self.config.raro, 1
-        if "chance" in self._back_for:
-            between = self.config.probes.health_every
-        if "cycling" in self._back_for:
-            between = max(between, math.ceil(settings.steps / max(1, settings.snapshots)))
-        steps = self.settings.window * between
-        if "drift" in self._back_for:
-            steps = max(steps, self.settings.window + RISE)
-        if "lottery" in self._back_for:
-            asked = math.ceil(TRIALS / settings.questions)  # looks that the alarm may be raised for
-            steps = max(steps, RETESTS, self.config.probes.retest_every * asked)
-        return 1 + max(self.settings.window, math.ceil(steps / settings.checkpoint_every))
-
-    @property
-    def doubted(self) -> int:
-        """The first step that an alarm which needs a good checkpoint could yet be raised for; 0 for none."""
+    def doubted(self) -> list[int]:
+        """The first steps that the alarms which need a good checkpoint could yet be raised for, guard by guard."""
         return self.watch.doubted(self._back_for)
 
     @property
@@ -156,7 +134,7 @@ class Guarding:
         good = [path for path in kept if checkpoints.step_of(path) < since]
         if good and self.events:
             for path in kept[len(good) :]:
-                shutil.rmtree(path)
+                checkpoints.remove(path)
             for step, path in checkpoints.snapshots(self.folder):
                 if step > checkpoints.step_of(good[-1]):
                     path.unlink()

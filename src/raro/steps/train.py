@@ -167,7 +167,7 @@ def train(config: Config, play: Play) -> None:
 
     def save() -> None:
         state = {"game": game.state(), "seconds": time.perf_counter() - started, "guards": guarding.state()}
-        parts = speaker.model, learner.optimiser, state, play.identity, max(settings.keep_checkpoints, guarding.keep)
+        parts = speaker.model, learner.optimiser, state, play.identity, settings.keep_checkpoints
         checkpoints.save(folder, done, *parts, game.beside(), writes, guarding.doubted)
 
     if not found and guarding.goes_back:
@@ -177,7 +177,7 @@ def train(config: Config, play: Play) -> None:
         try:
             figures, rows = game.step(done)
         except NotFinite as error:
-            done = guarding.not_finite(done, error)
+            figures, done = {}, guarding.not_finite(done, error)
         else:
             done += 1
             progress = game.progress(done)
@@ -189,13 +189,14 @@ def train(config: Config, play: Play) -> None:
                 events.progress(done, max(done, round(done / progress)), "steps")
                 if shown and passed(before, progress, SHOWN):
                     transcripts.add(shown.rows(rows, TEXTS))
-            if passed(before, progress, settings.snapshots):
-                checkpoints.save_weights(folder, done, speaker.model, writes)
-                together()  # the next step may draw this snapshot, in every process
+        if passed(before, game.progress(done), settings.snapshots):
+            checkpoints.save_weights(folder, done, speaker.model, writes)
+            together()  # the next step may draw this snapshot, in every process
+        if figures:
             done = guarding.after(done, figures)
         if guarding.went_back and writes:
             transcripts.back(done)
-        if guarding.went_back or done % settings.checkpoint_every == 0 or game.progress(done) >= 1:
+        if guarding.went_back or done % settings.checkpoint_every == 0 or game.progress(done) >= 1 or game.finished:
             save()
     together()
     tell = (lambda d, n: events.progress(d, n, "choosing the candidate")) if writes else None
