@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from safetensors.torch import load_file
 from test_methods import DEMONSTRATIONS, made, speaker  # noqa: F401  (the fixture)
 
 from raro.learning.checkpoints import save_weights, snapshots
+from raro.methods.selection import within
 
 FEW = ("probes.matrix_items=0", "probes.health_items=2", "rollout.policy_tokens=60")
 
@@ -21,7 +23,7 @@ def ended(game, folder: Path, kl: dict[int, float]):
         with torch.no_grad():
             for weight in game.speaker.model.parameters():
                 weight *= 1.01
-    game.probes.older = [{"step": step, "kl": value, "answers": [], "rival": None} for step, value in kl.items()]
+    game.kl = dict(kl)
     return game
 
 
@@ -48,6 +50,18 @@ def test_without_anybody_to_judge_it_a_budget_is_kept_and_without_a_budget_it_is
     assert game.select(snapshots(tmp_path), []).chosen == 4 and holds(game, tmp_path, 4)
     free = made("raro", speaker, *FEW)
     assert free.select(snapshots(tmp_path)[:1], DEMONSTRATIONS) is None and free.select(snapshots(tmp_path), []) is None
+
+
+def test_a_snapshot_from_behind_a_gate_that_shut_again_is_held_to_the_budget_too(speaker, tmp_path):  # noqa: F811
+    """Its KL is kept though nothing is compared there; where it was not measured it is that of before."""
+    game = made("raro", speaker, "raro.gate=0.99", "raro.snapshots=6", *FEW)
+    game.step(0)
+    assert set(game.kl) == {1} and game.probes.older == [] and game.plays_from is None
+    other = made("raro", speaker, *FEW)
+    other.restore(json.loads(json.dumps(game.state())))
+    assert other.kl == game.kl and made("raro", speaker, *FEW).plays_from == 1
+    two, four, six = [(step, tmp_path) for step in (2, 4, 6)]
+    assert within([two, four, six], {4: 0.3}, 0.1) == [two] and within([four, six], {4: 0.3}, 0.1) == [four]
 
 
 def test_a_snapshot_of_the_step_that_opened_the_gate_is_none_of_a_policy_that_has_played(speaker, tmp_path):  # noqa: F811

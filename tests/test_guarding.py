@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -97,7 +98,8 @@ def test_a_roll_back_is_in_the_checkpoint_that_it_led_to(tmp_path, monkeypatch):
     assert (at, held["damping"], held["rollbacks"], held["alarms"][0]["guard"]) == (2, 0.5, 1, "finite")
     monkeypatch.setattr(Raro, "step", step)
     told, warnings = trained(tmp_path, **settings)
-    assert told["steps"] == 6 and len(told["alarms"]) == 1 and warnings.count("went back at step 2") == 1
+    assert told["steps"] == 6 and [alarm["undone"] for alarm in told["alarms"]] == [True]
+    assert warnings.count("went back at step 2") == 1
 
 
 def test_a_step_whose_gradient_was_not_finite_has_its_snapshot(tmp_path, monkeypatch):
@@ -133,6 +135,24 @@ def test_judged_pairs_of_steps_that_are_made_again_stand_there_once(tmp_path):
     pairs.add([{"step": 2}])
     pairs.copy(tmp_path / "copy")
     assert [json.loads(line)["step"] for line in (tmp_path / "copy").open(encoding="utf-8")] == [1, 1, 2]
+
+
+def test_an_alarm_stands_that_was_raised_since_the_policy_plays_and_whose_steps_were_not_undone():
+    game = SimpleNamespace(plays_from=None, damping=1.0)
+    guarding = Guarding(load("countdown-mini", ["guards.actions={finite: warn}"]), game, None, {}, lambda: None, None)
+    for step in (1, 10, 20):
+        guarding.after(step, {"health/accuracy": 0.6})
+    assert [alarm["guard"] for alarm in guarding.watch.alarms] == ["chance"] and guarding.alarmed is None
+    game.plays_from = 24
+    guarding.not_finite(26, NotFinite("the gradient is not finite", ""))
+    assert guarding.alarmed is None
+    for step in range(28, 32):
+        guarding.after(step, {"critic/tie": 0.9, "policy/malformed": 0.9 if step > 28 else 0.0})
+    assert guarding.alarmed == (28, 30) and len(guarding.watch.alarms) == 4
+    guarding.watch.undone(30)
+    assert guarding.alarmed == (28, 30)
+    guarding.watch.undone(29)
+    assert guarding.alarmed is None
 
 
 @pytest.mark.parametrize("action", [None, "off", "warn"])

@@ -112,20 +112,20 @@ def test_equal_answers_and_malformed_ones_need_no_judge(run):
     ]
 
 
-def test_a_critic_at_chance_does_not_judge(run):
+def test_a_critic_that_knows_too_little_does_not_judge(run):
     config, speaker, kept, dev = run
     found = select(speaker, kept, dev, config, judges=2)
     assert found.judges == [10, 20] and found.unfit == [(30, 0.5)] and np.shape(found.win_rates) == (3, 2)
     assert found.chosen == 20 and not found.instead and found.warning.endswith("did not judge: step 30 (0.50)")
 
 
-def test_where_no_critic_can_judge_the_last_snapshot_before_the_first_alarm_is_taken(run):
+def test_where_no_critic_can_judge_the_last_snapshot_before_the_alarm_is_taken(run):
     config, speaker, kept, dev = run
     lost = [(step, kept[-1][1]) for step in (10, 20, 30)]
     chosen = {}
-    for alarmed in (None, 25, 10):
+    for alarmed in (None, (25, 28), (10, 25), (5, 7)):
         found = select(speaker, lost, dev, config, alarmed=alarmed)
         chosen[alarmed] = found.chosen
         assert found.judges == [] and found.win_rates == [[], [], []] and len(found.unfit) == 3
         assert found.matrix.n == 6 and found.instead in found.warning and "no critic could judge" in found.instead
-    assert chosen == {None: 30, 25: 20, 10: 10}
+    assert chosen == {None: 30, (25, 28): 20, (10, 25): 20, (5, 7): 30}

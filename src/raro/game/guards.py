@@ -74,7 +74,7 @@ class Alarm:
 class Watch:
     """All guards of one run. recent: each figure's last values, (step, value). raised: guards whose alarm stands; it is told
     once, and again after the figure was well in between, by EASE. start: the first median of the policy's entropy. rollbacks:
-    how often the run was rolled back."""
+    how often the run was rolled back. alarms: all that were raised, as plain data; `undone`: their steps were rolled back."""
 
     settings: Guards
     recent: dict[str, deque[tuple[int, float]]] = field(default_factory=dict)
@@ -136,6 +136,12 @@ class Watch:
         self.recent = {name: deque(map(tuple, values), maxlen=self._kept(name)) for name, values in state["recent"].items()}
         self.start, self.raised = dict(state["start"]), list(state["raised"])
         self.rollbacks, self.alarms = state["rollbacks"], list(state["alarms"])
+
+    def undone(self, step: int) -> None:
+        """What was raised after this step was raised for steps that are no more."""
+        for alarm in self.alarms:
+            if alarm["step"] > step:
+                alarm["undone"] = True
 
     def forget(self) -> None:
         """Starts to watch anew, after a roll-back."""

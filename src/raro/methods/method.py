@@ -24,7 +24,7 @@ from ..learning.update import Learner, Optimisation, Stream
 from ..records import Completion, Demonstration, Prompt, Sample, Sampling
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
-from .selection import Selection, Snapshots, Tick
+from .selection import Alarmed, Selection, Snapshots, Tick
 
 FIGURES = ("tokens", "tokens_per_second", "loss", "grad_norm", "padding")
 """What the learner tells of an update as a whole; shown as learn/NAME."""
@@ -187,11 +187,16 @@ class Method:
         budget = sampling.max_new_tokens if self.config.raro.normalise == "constant" else 0
         return Stream(coefficient=coefficient, kl=kl, budget=budget, temperature=sampling.temperature)
 
+    @property
+    def plays_from(self) -> int | None:
+        """The first step, counted from 1, in which the policy learns from what it is paid; None: it still waits."""
+        return 1
+
     def select(
-        self, snapshots: Snapshots, held_out: Sequence[Demonstration], progress: Tick = None, alarmed: int | None = None
+        self, snapshots: Snapshots, held_out: Sequence[Demonstration], progress: Tick = None, alarmed: Alarmed = None
     ) -> Selection | None:
-        """Chooses the candidate among the snapshots and leaves the model with it. alarmed: the step since when the
-        first alarm was raised. None: the last step's it is."""
+        """Chooses the candidate among the snapshots and leaves the model with it. alarmed: since when something may be
+        wrong. None: the last step's it is."""
         return None
 
     def engine_on(self, model: torch.nn.Module) -> Engine:

@@ -32,7 +32,7 @@ RETESTS = 8
 @dataclass
 class Probes:
     """The probes of one run. seconds: what they took in the step that is being made. older: of where the policy started
-    to play and of each snapshot since, {"step", "kl" (nats a token, or None), "answers", "rival" (game/older, or None)}."""
+    to play and of each snapshot since, {"step", "answers", "rival" (game/older, or None)}."""
 
     config: Config
     speaker: Speaker
@@ -75,7 +75,7 @@ class Probes:
         share = kept(found)
         return {} if share is None else {"game/retest": share, "game/retested": float(len(found))}
 
-    def look_back(self, policy: Engine, critic: Engine, step: int, kl: float | None) -> dict[str, float]:
+    def look_back(self, policy: Engine, critic: Engine, step: int) -> dict[str, float]:
         """game/older: what the best older snapshot's answers get beside the present policy's, to the same held-out questions,
         in the present critic's eyes, ties half. Above .5 the policy was better before: it goes in a circle, or down. Called
         where a snapshot is taken; empty at the first."""
@@ -85,7 +85,7 @@ class Probes:
         older = self.older if items else []
         got = [against(self.speaker, critic, items, one["answers"], answers, self.config) for one in older]
         rival = best_of(got) if got else None
-        self.older.append({"step": step + 1, "kl": kl, "answers": answers, "rival": rival})
+        self.older.append({"step": step + 1, "answers": answers, "rival": rival})
         self.seconds += time.perf_counter() - started
         return {} if rival is None else {"game/older": rival}
 

@@ -39,7 +39,7 @@ from .figures import critic_figures, policy_figures, said_of_rollouts, transcrip
 from .judgements import Judgement
 from .method import Answer, Method, passed
 from .probes import Probes
-from .selection import Selection, Snapshots, Tick, alone, select, within
+from .selection import Alarmed, Selection, Snapshots, Tick, alone, gone, select, within
 
 
 @dataclass
@@ -47,7 +47,8 @@ class Raro(Method):
     """The game's state between steps: older answers, and the gate.
 
     critic: the engine that judges, the policy's own but for a control (frozen) and an ablation (separate). own: the separate
-    critic's learner. past: the engine of the earlier critics that judge a share of the rollouts.
+    critic's learner. past: the engine of the earlier critics that judge a share of the rollouts. kl: of the policy to the warm
+    start, nats a token, by step, of the steps of which a snapshot is kept.
     """
 
     replay: Replay = field(init=False)
@@ -56,6 +57,7 @@ class Raro(Method):
     own: Learner | None = field(init=False, default=None)
     past: Engine | None = field(init=False, default=None)
     probes: Probes = field(init=False)
+    kl: dict[int, float] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         settings = self.config.raro
@@ -187,15 +189,18 @@ class Raro(Method):
         found = {} if self.own else self.probes.angle(self.learner, samples, streams, self.loss(), step)
         if self.gate.open:
             if not self.probes.older:
-                self.probes.look_back(self.engine, self.critic, step - 1, None)  # where the policy starts from
+                self.probes.look_back(self.engine, self.critic, step - 1)  # where the policy starts from
             found |= self.probes.retest(self.critic, judged, self.judged_as(answers), earned, step, self.gate.step_opened)
         return found
 
     def probed_after(self, before: float, kl: float | None, step: int) -> dict[str, float]:
         """What is looked at once they are new. before: the progress when the step began. kl: of the policy."""
         found = self.probes.health(self.critic, step)
-        if self.gate.open and passed(before, self.progress(step + 1), self.config.raro.snapshots):
-            found |= self.probes.look_back(self.engine, self.critic, step, kl)
+        if passed(before, self.progress(step + 1), self.config.raro.snapshots):
+            if kl is not None:
+                self.kl[step + 1] = kl
+            if self.gate.open:
+                found |= self.probes.look_back(self.engine, self.critic, step)
         return found | self.probes.taken()
 
     def earned(self, answers: Sequence[Answer], judged: Sequence[Sequence[Judgement]], step: int) -> list[float | None]:
@@ -250,25 +255,29 @@ class Raro(Method):
             groups.setdefault(judgement.pair.question if judgement.pair.age == 0 else None, []).append(judgement)
         return list(groups.values())
 
+    @property
+    def plays_from(self) -> int | None:
+        opened = self.gate.step_opened  # counts from 0, and the policy plays from the step after
+        return opened + 2 if opened is not None else 1 if self.gate.open else None
+
     def select(
-        self, snapshots: Snapshots, held_out: Sequence[Demonstration], progress: Tick = None, alarmed: int | None = None
+        self, snapshots: Snapshots, held_out: Sequence[Demonstration], progress: Tick = None, alarmed: Alarmed = None
     ) -> Selection | None:
         """The snapshot that its worst frozen critic likes best, of those in which the policy has played and within the KL
-        budget; where no two are, the last of them, if there is a budget. With a critic of its own the last step's, since the
-        snapshots hold no critic."""
+        budget; where no two are, the last of them, if there is a budget. Where the gate never opened it is one of those in
+        which the policy was held where it started. With a critic of its own the last step's, since the snapshots hold no
+        critic."""
         if self.own is not None:
             return None
-        opened, budget = self.gate.step_opened, self.config.raro.kl_budget
-        first = 1 if opened is None else opened + 2  # it plays after the step by which the gate opened, which counts from 0
-        kl = {one["step"]: one["kl"] for one in self.probes.older if one["kl"] is not None}
-        known = within([(step, path) for step, path in snapshots if step >= first], kl, budget)
+        first, budget = self.plays_from or 1, self.config.raro.kl_budget
+        known = within([(step, path) for step, path in snapshots if step >= first], self.kl, budget)
         if held_out and len(known) > 1:
             return select(self.speaker, known, held_out, self.config, progress=progress, alarmed=alarmed)
         if not budget or not known:
             return None
         least = f"the snapshot of the least KL: all are above raro.kl_budget, {budget:g}"
         last = f"the last snapshot within raro.kl_budget, {budget:g}: no two could be compared"
-        return alone(self.speaker, self.config, known[-1], least if kl.get(known[-1][0], 0.0) > budget else last)
+        return alone(self.speaker, self.config, known[-1], least if gone(known[-1][0], self.kl) > budget else last)
 
     def beside(self) -> dict[str, checkpoints.Part]:
         return {} if self.own is None else {"critic": (self.own.model, self.own.optimiser)}
@@ -279,6 +288,7 @@ class Raro(Method):
             "replay": self.replay.state(),
             "gate": dataclasses.asdict(self.gate),
             "older": self.probes.older,
+            "kl": list(self.kl.items()),
         }
 
     def restore(self, state: dict) -> None:
@@ -286,6 +296,7 @@ class Raro(Method):
         self.replay.restore(state["replay"])
         self.gate = controllers.CriticGate(**state["gate"])
         self.probes.older = list(state["older"])
+        self.kl = dict(state.get("kl", ()))  # an earlier version's checkpoint has none
 
     @property
     def finished(self) -> bool:

@@ -6,8 +6,9 @@ as good as the critic that likes it least says (a minimax choice, after the dual
 which answer is right. Of a large dev split `probes.select_items` are asked: all of them would cost more than the game.
 
 A critic that ties, or guesses, whatever it sees tells nothing. So the latest critics that know an expert's answer from the same
-made worse (methods/health.py) are asked, and none that is at chance there (`guards.chance`). Where all are, nobody can judge:
-the candidate is the last snapshot from before the first alarm, or, if there was none, the last of all.
+made worse (methods/health.py) are asked, and none that is below `guards.chance` there. Where all are, nobody can judge: the
+candidate is the last snapshot from before the steps that an alarm is for; else the last that there was when it was raised,
+since falls were told while most was left (docs/collapse-gallery.md); else the last of all.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from .matrix import Answers, Matrix, duality_gaps, points, ratings, written
 
 Snapshots = Sequence[tuple[int, Path]]
 """(step, file of weights), the oldest first."""
+Alarmed = tuple[int, int] | None
+"""The first step that a standing alarm is for, and the first in which one was raised; None: none stands."""
 Tick = Callable[[int, int], None] | None
 """Is told how much of how much is done."""
 
@@ -37,8 +40,8 @@ class Selection:
     """win_rates[i][j]: the share of held-out questions that snapshot i's answers win before the critic of snapshot judges[j], a
     tie and an unreadable verdict counting half, a malformed answer nothing. Steps count from 1. matrix: of all snapshots'
     critics, on fewer questions; None where it is not asked for. unfit: (step, health) of the critics that would have judged
-    and are at chance. instead: by what the candidate was chosen where nobody could judge, or there was nothing to compare;
-    empty where the critics chose."""
+    and are below `guards.chance`. instead: by what the candidate was chosen where nobody could judge, or there was nothing to
+    compare; empty where the critics chose."""
 
     steps: list[int]
     judges: list[int]
@@ -51,7 +54,7 @@ class Selection:
     @property
     def warning(self) -> str:
         """What a person should know of it, one sentence; empty for nothing."""
-        told = [f"critics at chance on their health set did not judge: {_listed(self.unfit)}"] if self.unfit else []
+        told = [f"critics below guards.chance on their health set did not judge: {_listed(self.unfit)}"] if self.unfit else []
         return "; ".join([*told, f"the candidate is {self.instead}"] if self.instead else told)
 
 
@@ -62,10 +65,10 @@ def select(
     config: Config,
     judges: int = 3,
     progress: Tick = None,
-    alarmed: int | None = None,
+    alarmed: Alarmed = None,
 ) -> Selection:
     """Chooses among them. judges: how many of them, the latest that are fit to judge, serve as frozen
-    critics. alarmed: the step since when the first alarm was raised. The speaker's model is left with the chosen weights."""
+    critics. alarmed: since when something may be wrong. The speaker's model is left with the chosen weights."""
     engine = speaker.engine(config)
     fit, unfit = _judges(speaker, engine, snapshots, held_out, config, judges)
     held_out = drawn(held_out, config)
@@ -124,8 +127,8 @@ def _judges(
     config: Config,
     wanted: int,
 ) -> tuple[list[int], list[tuple[int, float]]]:
-    """Places of the latest critics that are not at chance, in order; (step, health) of those passed over. One whose health
-    cannot be told, since nothing can be done to the experts' answers, may judge."""
+    """Places of the latest critics that are not below `guards.chance`, in order; (step, health) of those passed over. One
+    whose health cannot be told, since nothing can be done to the experts' answers, may judge."""
     health, fit, unfit = HealthSet(config, held_out), [], []
     for at in reversed(range(len(snapshots))):
         if len(fit) == wanted:
@@ -139,14 +142,20 @@ def _judges(
     return fit, unfit
 
 
-def _unjudged(steps: Sequence[int], alarmed: int | None) -> tuple[int, str]:
-    """The place of the snapshot that is taken where no critic can judge, and why that one."""
+def _unjudged(steps: Sequence[int], alarmed: Alarmed) -> tuple[int, str]:
+    """The place of the snapshot that is taken where no critic can judge, and why that one. Where all were taken after the alarm
+    it tells none of them from another: the last has learnt longest, the first would hardly differ from the warm start, and what
+    a fall has left of the last is measured before anything is promoted."""
+    last = len(steps) - 1
     if alarmed is None:
-        return len(steps) - 1, "the last snapshot: no critic could judge, and no alarm was raised"
-    before = [i for i, step in enumerate(steps) if step < alarmed]
-    if not before:
-        return 0, f"the first snapshot: no critic could judge, and all are from after the first alarm, for step {alarmed}"
-    return before[-1], f"the last snapshot before the first alarm, for step {alarmed}: no critic could judge"
+        return last, "the last snapshot: no critic could judge, and no alarm stands"
+    since, raised = alarmed
+    if before := sum(step < since for step in steps):
+        return before - 1, f"the last snapshot before the first alarm, for step {since}: no critic could judge"
+    if before := sum(step <= raised for step in steps):
+        why = f"no critic could judge, and it may itself be one of those the alarm is for, from step {since} on"
+        return before - 1, f"the last snapshot when the first alarm was raised, in step {raised}: {why}"
+    return last, f"the last snapshot: no critic could judge, and all are from after the first alarm, in step {raised}"
 
 
 def _listed(unfit: Sequence[tuple[int, float]]) -> str:
@@ -175,8 +184,13 @@ def _mean(values: Sequence[float]) -> float:
 
 def within(snapshots: Snapshots, kl: Mapping[int, float], budget: float) -> Snapshots:
     """The snapshots whose policy has gone no further from the warm start than the budget, nats a token; where all have, the one
-    that has gone least. kl: by step; a snapshot of which it is not known is within. budget: 0 for none."""
+    that has gone least. kl: by step, as for `gone`. budget: 0 for none."""
     if not budget or not snapshots:
         return list(snapshots)
-    near = [one for one in snapshots if kl.get(one[0], 0.0) <= budget]
-    return near or [min(snapshots, key=lambda one: kl[one[0]])]
+    near = [one for one in snapshots if gone(one[0], kl) <= budget]
+    return near or [min(snapshots, key=lambda one: gone(one[0], kl))]
+
+
+def gone(step: int, kl: Mapping[int, float]) -> float:
+    """How far the policy of a step has gone: by its own KL, or the last one known before; 0 where none is."""
+    return kl[max(known)] if (known := [at for at in kl if at <= step]) else 0.0

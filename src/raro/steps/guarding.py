@@ -15,6 +15,7 @@ from ..tracking.events import Events
 
 if TYPE_CHECKING:
     from ..methods.method import Method
+    from ..methods.selection import Alarmed
 
 TOLD = {
     "warn": "nothing is done (guards.actions)",
@@ -59,9 +60,12 @@ class Guarding:
         return {name for name, action in self.settings.actions.items() if action in ("roll_back", "stop")}
 
     @property
-    def alarmed(self) -> int | None:
-        """The step since when the first alarm was raised; None: there was none."""
-        return self.watch.alarms[0]["since"] if self.watch.alarms else None
+    def alarmed(self) -> Alarmed:
+        """Since when something may be wrong with the policy's weights: of the alarms that were raised since it plays and whose
+        steps stand; not of a gradient that was not finite, which never reached the weights."""
+        first, alarms = self.game.plays_from, self.watch.alarms
+        stand = [a for a in alarms if first and a["step"] >= first and a["guard"] != FINITE and not a.get("undone")]
+        return (min(a["since"] for a in stand), min(a["step"] for a in stand)) if stand else None
 
     def state(self) -> dict[str, Any]:
         """For the checkpoint, plain JSON."""
@@ -118,6 +122,7 @@ class Guarding:
         if found is not None:
             checkpoints.restore(found, self.game.speaker.model, self.game.learner.optimiser, self.game.beside())
             self.game.restore(found.state["game"])
+            self.watch.undone(found.step)
         self.together()  # what the others still read is written anew by the first
         self.watch.forget()
         self.went_back, self.stopped = True, alarm.guard if ends else None
