@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from raro.config import load
 from raro.steps.harness import CONFIG
 from raro.storage import write_json
-from raro.study import alarms, gallery, signals, snapshots
+from raro.study import alarms, curves, gallery, signals, snapshots, table
 from raro.tracking.events import Events
 
 
@@ -95,6 +96,21 @@ def test_the_gallery_says_what_was_changed_where_a_guard_spoke_and_draws_it(tmp_
     kept = json.loads((tmp_path / "out.json").read_text())["runs"]
     assert kept["too-fast"] == found and list(kept) == ["too-fast", "slower, seed 1"]
     assert gallery.main([str(tmp_path / "out")]) == 2 and gallery.main([]) == 2
+
+
+def test_what_the_guards_said_and_saw_is_committed_with_a_study(tmp_path):
+    told = {"steps": 12, "tokens": 1, "gate_opened": 3, "selected_step": 12, "selection": None, "stopped_by_guard": None}
+    alarm = {"guard": "chance", "step": 12, "since": 1, "why": "", "action": "warn"}
+    write_json(tmp_path / "train" / "train.json", told | {"alarms": [alarm], "seconds": 9.0})
+    pen = Events(tmp_path, "train")
+    for step in range(1, 13):
+        look = {"health/accuracy": 0.9, "game/retest": 0.8, "game/retested": 20.0} if step in (1, 7, 12) else {}
+        pen.metrics(step, {"critic/tie": 0.1} | look)
+    job = SimpleNamespace(seed=2, folder=tmp_path)
+    assert table._training(job) == told | {"seed": 2, "alarms": [alarm]}
+    found = curves.of(tmp_path)
+    assert found["health/accuracy"] == [[1, 0.9], [7, 0.9], [12, 0.9]] and found["critic/tie"] == [[5, 0.1], [10, 0.1]]
+    assert [step for step, _ in found["game/retest"]] == [step for step, _ in found["game/retested"]] == [1, 7, 12]
 
 
 def test_a_run_that_chose_among_no_snapshots_is_one_clear_line(tmp_path, capsys):

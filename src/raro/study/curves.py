@@ -11,10 +11,11 @@ from .run import Job
 
 FIGURES = (
     "dev/sampled", "dev/greedy", "policy/reward", "policy/tokens", "policy/truncated", "policy/kl",
-    "critic/accuracy", "critic/tie", "game/written",
+    "critic/accuracy", "critic/tie", "game/written", "health/accuracy", "game/retest", "game/retested",
 )  # fmt: skip
 EVERY = 5
-"""Steps between two points, but for the figures of dev, which are seldom enough."""
+"""Steps between two points, but for what is seldom looked at."""
+SELDOM = ("dev/", "health/", "game/retest")
 
 
 def collect(jobs: Sequence[Job]) -> dict[str, dict[str, dict[str, list[list[float]]]]]:
@@ -30,6 +31,6 @@ def of(folder: Path) -> dict[str, list[list[float]]]:
     curves: dict[str, list[list[float]]] = {}
     for step, values in events.trained(folder).items():
         for name in FIGURES:
-            if name in values and (name.startswith("dev/") or step % EVERY == 0):
+            if name in values and (name.startswith(SELDOM) or step % EVERY == 0):
                 curves.setdefault(name, []).append([step, round(values[name], 4)])
     return curves

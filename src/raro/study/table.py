@@ -135,9 +135,10 @@ def _critic(job: Job) -> dict[str, dict[str, float | None]]:
 
 
 def _training(job: Job) -> dict[str, Any]:
-    """What a run's training says of itself, for whoever looks for the selection and the gate."""
+    """What a run's training says of itself, for whoever looks for the selection, the gate and the guards."""
     told = read_json(job.folder / "train" / "train.json")
-    return {"seed": job.seed} | {key: told[key] for key in ("steps", "tokens", "gate_opened", "selected_step", "selection")}
+    keys = ("steps", "tokens", "gate_opened", "selected_step", "selection", "alarms", "stopped_by_guard")
+    return {"seed": job.seed} | {key: told[key] for key in keys}
 
 
 def _digests(jobs: Sequence[Job]) -> dict[str, Any]:
