@@ -32,11 +32,11 @@ def record(
     """A run whose figures were healthy for so many steps of 19 and then as changed."""
     names = {**HEALTHY, **{key.replace("__", "/"): value for key, value in changed.items()}}
     series = {name: [(i, HEALTHY[name] if i <= healthy else value) for i in range(1, 20)] for name, value in names.items()}
-    matrix = {"steps": [10, 20], "duality_gap": [0.5, gap], "ratings": [[strongest, -1.0, 1.0], [0.0, -0.2, 0.2]]}
+    matrix = {"steps": [10, 20], "duality_gap": [0.5, gap], "ratings": [[strongest, strongest - 0.1, 1.0], [0.0, -0.2, 0.2]]}
     return SimpleNamespace(
         config={"guards": {"tie": 0.6}, "rollout": {"policy_tokens": 104}},
         series=lambda stage: series,
-        train={"selection": {"chosen": 20, "matrix": matrix}},
+        train={"steps": 19, "selection": {"chosen": 20, "matrix": matrix}},
         evaluation={
             "experts": {"told_apart": {"length": {"candidate": [length, 0.4, 0.6]}, "ngrams": {"candidate": None}}},
             "exploitability": {"fresh": [fresh, 0.5, 0.9], "fresh_less_own": [exploited, 0.0, 0.9]},
@@ -75,6 +75,35 @@ def test_a_kl_that_rises_at_once_is_red_whatever_its_level():
     assert [row["name"] for row in rows if row["tone"] == "amber"] == ["Rise of a KL within 5 steps, nats a token"]
     rows = readings(record(healthy=14, policy__kl=0.32))
     assert rows[0]["name"].startswith("Rise") and rows[0]["tone"] == "red"
+
+
+def test_steps_that_a_guard_undid_are_not_read():
+    """Ended at step 20, back at step 9: all was well until then."""
+    gone = record(critic__tie=0.9, policy__kl=3.0)
+    gone.train["steps"] = 9
+    assert {row["tone"] for row in readings(gone)} == {"green"}
+    looks = [(step, float(step if step <= 60 else -step)) for step in range(10, 101, 10)]
+    ended = looked_at(**{"dev/sampled": looks, "critic/tie": looks[:6] + [(step, 500.0) for step, _ in looks[6:]]})
+    ended.train["steps"] = 60
+    found = tracked(ended)
+    assert found["looks"] == 6 and {row["correlation"] for row in found["rows"]} == {"+1.00"}
+
+
+def test_accuracy_is_read_where_its_guard_looks():
+    """While the gate is shut the policy does not play, and .3 is no matter."""
+    shut, series = record(critic__accuracy=0.3, critic__accuracy_replay=0.3), {}
+    series |= shut.series("train") | {"game/gate_open": [(step, float(step <= 9)) for step in range(1, 20)]}
+    shut.series = lambda stage: series
+    (row,) = (row for row in readings(shut) if row["name"] == "Critic's accuracy on fresh pairs")
+    assert (row["tone"], row["value"]) == ("green", "0.79")
+
+
+@pytest.mark.parametrize(("low", "tone"), [(-0.1, "green"), (0.1, "red")])
+def test_a_snapshot_is_stronger_than_the_candidate_where_its_interval_says_so(low, tone):
+    one = record()
+    one.train["selection"]["matrix"]["ratings"] = [[1.0, low, 2.0], [0.0, -0.5, 0.5]]
+    (row,) = (row for row in readings(one) if row["name"].startswith("Strongest"))
+    assert (row["tone"], row["value"]) == (tone, {"green": "0.50", "red": "0.73"}[tone])
 
 
 @pytest.mark.parametrize("shares", [(0.9, 0.3, 0.9, 0.9), (0.2, 0.7, 0.7, 0.4), (0.7, 0.4, 0.6, 0.6)])
@@ -132,8 +161,8 @@ def test_signals_of_the_snapshots_and_the_probes_are_told_from_where_they_begin(
         "the worst frozen critic, of those that chose": "+1.00",
         "the step's number": "+1.00",
     }
-    assert [label for label, row in found.items() if row["span"].endswith(", 8 looks")] == [
-        "best older snapshot's answers beside the present"
-    ]
+    last = "best older snapshot's answers beside the present"
+    assert {label: row["looks"] for label, row in found.items()} == dict.fromkeys(found, 10) | {last: 8}
+    assert list(found)[-1] == last
     unfit = tracked(looked_at({"steps": steps, "win_rates": [[] for _ in steps]}, **given))
     assert "the worst frozen critic, of those that chose" not in [row["signal"] for row in unfit["rows"]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,6 +113,14 @@ class Record:
                     if isinstance(value, (int, float)) and value == value and abs(value) != float("inf"):
                         found.setdefault(name, {})[event["step"]] = float(value)
         return {name: sorted(values.items()) for name, values in found.items()}
+
+
+def standing(record: Record) -> dict[str, list[tuple[int, float]]]:
+    """The series of training that stand: without the steps beyond the last that counts, which a guard undid when it ended the
+    run."""
+    last = record.train.get("steps", math.inf)
+    kept = {name: [point for point in points if point[0] <= last] for name, points in record.series("train").items()}
+    return {name: points for name, points in kept.items() if points}
 
 
 def may_show(config: Mapping[str, Any]) -> bool:

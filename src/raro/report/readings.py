@@ -15,7 +15,7 @@ from typing import Any
 from ..config import Guards
 from ..game.guards import RISE, pooled, rise, trials
 from ..game.rewards import EVEN
-from .reading import Record
+from .reading import Record, standing
 
 Points = Sequence[tuple[int, float]]
 TONES = ("green", "amber", "red")
@@ -44,7 +44,7 @@ def readings(record: Record) -> list[dict[str, Any]]:
     """[{"name", "value", "tone", "how", "amber", "red", "source"}] of what was measured, the worst first."""
     given = record.config.get("guards") or {}
     settings = Guards(**{key: value for key, value in given.items() if key in Guards.__dataclass_fields__})
-    series = record.series("train")
+    series = standing(record)
     now = {name: median([value for _, value in points[-settings.window :]]) for name, points in series.items()}
     now |= {f"start:{name}": median([v for _, v in points[: settings.window]]) for name, points in series.items()}
     now |= _as_guarded(series, settings.window) | _at_the_end(record)
@@ -60,9 +60,12 @@ def readings(record: Record) -> list[dict[str, Any]]:
 
 
 def _as_guarded(series: Mapping[str, Points], window: int) -> dict[str, float]:
-    """What a guard makes of more than one median (game/guards.py): a KL's rise, and the latest comparisons of what is paid,
-    pooled, once there are enough of them."""
+    """What a guard looks at otherwise than by one median (game/guards.py): a KL's rise, the accuracy on fresh pairs while the
+    gate is open, and the latest comparisons of what is paid, pooled, once there are enough of them."""
     found = {}
+    shut = {step for step, is_open in series.get("game/gate_open", ()) if not is_open}
+    if playing := [value for step, value in series.get("critic/accuracy", ()) if step not in shut]:
+        found["playing:accuracy"] = median(playing[-window:])
     for role in ("policy", "critic"):
         if (risen := rise([value for _, value in series.get(f"{role}/kl", ())], window)) is not None:
             found[f"rise:{role}"] = risen
@@ -78,8 +81,10 @@ def _at_the_end(record: Record) -> dict[str, float]:
     if matrix := selection.get("matrix"):
         chosen = matrix["steps"].index(selection["chosen"])
         found["end:gap"] = matrix["duality_gap"][chosen]
-        if strength := [mean for mean, *_ in matrix.get("ratings", ())]:
-            found["end:strongest"] = 1 / (1 + math.exp(strength[chosen] - max(strength)))
+        if strength := matrix.get("ratings"):
+            own = strength[chosen][0]
+            surely = max((mean for mean, low, _ in strength if low > own), default=own)
+            found["end:strongest"] = 1 / (1 + math.exp(own - surely))
     if fresh := record.evaluation.get("exploitability"):
         found |= {"end:fresh": fresh["fresh"][0], "end:exploited": fresh["fresh_less_own"][0]}
     told = record.evaluation.get("experts", {}).get("told_apart", {})
@@ -167,7 +172,7 @@ def signals(s: Guards) -> list[Signal]:
         Signal(
             "Critic's accuracy on fresh pairs",
             "Near .5 the policy is the experts' equal, or the critic knows nothing; below it the critic is fooled.",
-            one("critic/accuracy"),
+            one("playing:accuracy"),
             0.5,
             s.fooled,
             "guards.fooled",
@@ -210,7 +215,8 @@ def signals(s: Guards) -> list[Signal]:
         ),
         Signal(
             "Strongest snapshot beside the candidate",
-            "By Bradley-Terry before the last critic: .5 where it is the candidate; above it, training has since lost.",
+            "By Bradley-Terry before the last critic: above .5 another one, earlier or later, is the stronger there, beyond "
+            "its 95 % interval; what lies within counts as .5.",
             one("end:strongest"),
             0.6,
             0.7,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..benchmarks.statistics import spearman
-from .reading import Record, percent
+from .reading import Record, percent, standing
 from .series import Points
 
 TRUTH = "dev/sampled"
@@ -37,10 +37,10 @@ RESAMPLES = 500
 
 
 def tracked(record: Record) -> dict[str, Any] | None:
-    """{"looks", "rows": [{"signal", "correlation", "span"}], "cost"} with the best signal first; None of too few looks. A
-    signal that was not there from the first look is told over the others. cost: points between the best look and the one
-    nearest to the chosen step; "" where nothing was chosen."""
-    series = record.series("train")
+    """{"looks", "rows": [{"signal", "looks", "correlation", "span"}], "cost"}; None of too few looks. A signal that was not
+    there from the first look is told over the others: those of most looks stand first, among them the best. cost:
+    points between the best look and the one nearest to the chosen step; "" where nothing was chosen."""
+    series = standing(record)
     series = series | {"positions": _positions(series), "worst": _worst(record.train)}
     opened = next((step for step, is_open in series.get("game/gate_open", ()) if is_open), 0)
     looks = [(step, value) for step, value in series.get(TRUTH, ()) if step >= opened]
@@ -49,7 +49,7 @@ def tracked(record: Record) -> dict[str, Any] | None:
     known = {label: _at(series.get(name, ()), looks) for name, label in SIGNALS.items()}
     known["the step's number"] = [float(step) for step, _ in looks]
     rows = [row for label, found in known.items() if (row := _row(label, found, looks))]
-    rows.sort(key=lambda row: -abs(row.pop("value")))
+    rows.sort(key=lambda row: (-row["looks"], -abs(row.pop("value"))))
     return {"looks": len(looks), "rows": rows, "cost": _cost(record.train, looks)}
 
 
@@ -91,8 +91,8 @@ def _row(label: str, signals: Sequence[float | None], looks: Points) -> dict[str
     rng, pairs = np.random.default_rng(0), np.asarray([signal, truth])
     drawn = [spearman(*pairs[:, rng.integers(len(truth), size=len(truth))]) for _ in range(RESAMPLES)]
     low, high = np.quantile([one for one in drawn if one is not None], [0.025, 0.975])
-    span = f"{low:+.2f} to {high:+.2f}" + (f", {len(both)} looks" if len(both) < len(looks) else "")
-    return {"signal": label, "value": value, "correlation": f"{value:+.2f}", "span": span}
+    span = f"{low:+.2f} to {high:+.2f}"
+    return {"signal": label, "looks": len(both), "value": value, "correlation": f"{value:+.2f}", "span": span}
 
 
 def _cost(train: Mapping[str, Any], looks: Points) -> str:
