@@ -190,7 +190,7 @@ class Guards:
     chance: float = doc(
         0.75,
         "of the critic's health, ties counting half, under which it knows nothing: .5 is chance (M: .83 at least in runs that "
-        "learn)",
+        "learn on the packaged base)",
         low=0,
         high=1,
     )
@@ -204,8 +204,8 @@ class Guards:
     lottery: float = doc(
         0.57,
         "part of what best and worst paid answers are worth apart that goes to the best paid when the critic is asked again, "
-        "under which the policy is paid by lot, which gives .5 (M: .77 at least with a gate, .60 without one, whose critic "
-        "begins near chance; by lot .36 to .56 when it spoke)",
+        "under which the policy is paid by lot, which gives .5 (M: on the packaged base .77 at least with a gate, .60 without "
+        "one, whose critic begins near chance; by lot .36 to .56 when it spoke)",
         low=0,
         high=1,
     )
