@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -160,6 +160,7 @@ def in_containers(place: Path, given: Mapping[str, str], meter: Meter) -> tuple[
     from raro.pipelines.retraining import retraining
 
     docker.from_env = partial(docker.DockerClient.from_env, timeout=PATIENCE)  # kfp's runner gives each answer a minute
+    docker.APIClient._raise_for_status = _known(docker.APIClient._raise_for_status)
     config = configured(given, "countdown-mini")
     place.mkdir()
     placed = LOCKED_DOWN | {"cgroup_parent": f"/{meter.name}"}
@@ -170,6 +171,22 @@ def in_containers(place: Path, given: Mapping[str, str], meter: Meter) -> tuple[
     seconds, after = time.monotonic() - began, meter.read()
     (folder,) = (place / "runs").iterdir()
     return folder, Took(seconds, whole(folder), {part: value - before[part] for part, value in after.items()})
+
+
+def _known(raised: Callable[..., None]) -> Callable[..., None]:
+    """A client's check of an answer: of a container that ended, and went, before kfp's runner asked for its log, podman's
+    service says now and then that it failed, where Docker's says that there is none. The runner knows that only."""
+    from docker.errors import APIError, NotFound
+
+    def check(client: object, response: object) -> None:
+        try:
+            raised(client, response)
+        except APIError as error:
+            if "does not exist" in str(error):
+                raise NotFound(str(error), response) from error
+            raise
+
+    return check
 
 
 AS_PROCESSES = """
