@@ -60,7 +60,8 @@ def test_what_is_missing_is_named(tmp_path, capsys):
     assert signals.main([str(table), "rlvr"]) == 2 and "arm 'rlvr'" in capsys.readouterr().err
     assert signals.main([]) == 2
     assert alarms.main([str(tmp_path)]) == 2 and "holds no run" in capsys.readouterr().err
-    assert alarms.main([]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        alarms.main([])
 
 
 def test_guards_are_replayed_over_a_runs_events(tmp_path, capsys):
@@ -71,6 +72,20 @@ def test_guards_are_replayed_over_a_runs_events(tmp_path, capsys):
     found = alarms.replayed(tmp_path)
     assert [(a["guard"], a["step"], a["since"]) for a in found["alarms"]] == [("tie", 8, 6)] and found["truth_then"] == 1.0
     assert alarms.main([str(tmp_path)]) == 0 and json.loads(capsys.readouterr().out)["steps"] == 12
+
+
+def test_the_truth_at_an_alarm_is_a_mean_of_looks(tmp_path, capsys):
+    events = Events(tmp_path, "train")
+    for step, truth in enumerate((0.2, 0.4, 0.3, 0.3, 0.2, 0.1, 0.5), 1):
+        events.metrics(step, {"critic/tie": 0.9 if step >= 4 else 0.1, "dev/sampled": truth})
+    told = {}
+    for looks in (1, 3, 9):
+        assert alarms.main([str(tmp_path), "--looks", str(looks)]) == 0
+        told[looks] = json.loads(capsys.readouterr().out)
+    assert [a["step"] for a in told[1]["alarms"]] == [5]
+    assert told[1]["truth_then"] == pytest.approx(0.2 / 0.4)
+    assert told[3]["truth_then"] == pytest.approx((0.3 + 0.3 + 0.2) / (0.4 + 0.3 + 0.3))
+    assert told[9]["truth_then"] is None
 
 
 def test_the_gallery_says_what_was_changed_where_a_guard_spoke_and_draws_it(tmp_path):
