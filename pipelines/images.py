@@ -88,7 +88,7 @@ def read(path: str | Path = LOCK) -> Lock:
             name: Image(name=name, tag=entry["tag"], built=entry["from"] != "upstream", digest=entry["digest"])
             for name, entry in body["images"].items()
         }
-        registry, mirror = body["registry"], body["mirror"]
+        registry, mirror = body["registry"], body.get("mirror", NO_MIRROR)
     except (yaml.YAMLError, KeyError, TypeError, AttributeError):
         raise BadInput(f"'{path}' is not a lock of images", "restore it from the repository") from None
     for image in images.values():
@@ -103,10 +103,14 @@ def read(path: str | Path = LOCK) -> Lock:
 def resolve(lock: Lock, registry: str | None = None, only: Sequence[str] = (), mirror: str | None = None) -> Lock:
     """The lock with the digests that the registries name now, written to its file when all are known: those of `only`, or of
     all but the upstream images that have one already, which a new mirror must hold by that very digest. Raises BadInput where
-    there is no client or no such image, ServiceFailed where a registry does not answer."""
+    there is no client or no such image, or `only` leaves out an image that a new mirror was never asked for, ServiceFailed
+    where a registry does not answer."""
     registry, mirror = registry or lock.registry, mirror or lock.mirror
     if unknown := sorted(set(only) - set(lock.images)):
         raise BadInput(f"'{unknown[0]}' is not in '{lock.path}'", f"there are: {', '.join(lock.images)}")
+    left = [one.name for one in lock.images.values() if not one.built and one.digest != UNRESOLVED and one.name not in only]
+    if only and left and mirror != lock.mirror:
+        raise BadInput(f"whether the new mirror '{mirror}' holds '{left[0]}' would not be asked", "leave ONLY out")
     wanted = {name: lock.images[name] for name in only or lock.images}
     if registry == UNRESOLVED and any(image.built for image in wanted.values()):
         raise BadInput("where our own images are pushed is not known", "make images-lock REGISTRY=registry.example.org/raro")
@@ -141,9 +145,10 @@ def _ask(tag: str) -> str:
 
 
 def _write(lock: Lock) -> None:
-    """Changes the values in place: the comments of the file stay."""
-    text = re.sub(r"(?m)^registry: .*$", f"registry: {lock.registry}", lock.path.read_text(encoding="utf-8"))
-    text = re.sub(r"(?m)^mirror: .*$", f"mirror: {lock.mirror}", text)
+    """Changes the values in place: the comments of the file stay. A file without `mirror` gets the line."""
+    registry, mirror = f"registry: {lock.registry}", f"mirror: {lock.mirror}"
+    text, known = re.subn(r"(?m)^mirror: .*$", mirror, lock.path.read_text(encoding="utf-8"))
+    text = re.sub(r"(?m)^registry: .*$", registry if known else f"{registry}\n{mirror}", text)
     for image in lock.images.values():
         entry = rf"(?m)^(  {re.escape(image.name)}:\n(?:    .*\n)*?    digest: ).*$"
         text = re.sub(entry, rf"\g<1>{image.digest}", text)

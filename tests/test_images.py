@@ -61,6 +61,13 @@ def test_a_dockerfile_ends_non_root_and_offline(path):
     assert "cyclonedx-bom==7.5.0" in text and "cyclonedx-py environment" in text and "/opt/raro/sbom.cdx.json" in text
 
 
+def test_the_bill_of_vllms_image_needs_no_ensurepip():
+    """Its Python is Ubuntu's, which has ensurepip in a package of its own; `venv` without it makes nothing and fails."""
+    text = (ROOT / "docker" / "Dockerfile.vllm").read_text(encoding="utf-8")
+    assert re.findall(r"-m venv (.*?) &&", text) == ["--without-pip /opt/sbom"]
+    assert "python3 -m pip --python /opt/sbom/bin/python install" in text
+
+
 def test_every_base_is_in_the_lock_and_versions_agree(lock):
     bases = [re.search(r"^ARG \w+_IMAGE=(.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)[1] for path in DOCKERFILES]
     assert bases == [lock.images["python"].tag, lock.images["vllm"].tag]
@@ -175,6 +182,36 @@ def test_a_mirror_without_the_very_image_is_refused(lock, client):
     with pytest.raises(ServiceFailed, match="house.example.org/python@sha256:.*MANIFEST_UNKNOWN") as caught:
         images.resolve(locked, mirror="house.example.org")
     assert "skopeo copy --all" in caught.value.remedy and lock.path.read_text() == before
+
+
+def test_a_new_mirror_is_asked_for_every_image(lock, client):
+    client("echo sha256:" + "a" * 64)
+    upstream = [image.name for image in lock.images.values() if not image.built]
+    locked = images.resolve(lock, only=upstream)
+    before = lock.path.read_text()
+    with pytest.raises(BadInput, match="whether the new mirror 'house.example.org' holds 'vllm' would not be asked") as refusal:
+        images.resolve(locked, only=["python", "seaweedfs"], mirror="house.example.org")
+    assert refusal.value.remedy == "leave ONLY out" and lock.path.read_text() == before
+    assert images.resolve(locked, only=upstream, mirror="house.example.org").mirror == "house.example.org"
+
+
+def test_on_a_new_mirror_the_first_image_may_come_alone(lock, client):
+    client("echo sha256:" + "a" * 64)
+    first = images.resolve(lock, only=["python"], mirror="house.example.org")
+    second = images.resolve(first, only=["vllm"])
+    assert second.reference("vllm") == "house.example.org/vllm-openai@sha256:" + "a" * 64
+
+
+def test_a_lock_of_before_there_were_mirrors_keeps_its_digests(lock, client):
+    client("echo sha256:" + "a" * 64)
+    images.resolve(lock, "registry.example.org/raro")
+    lock.path.write_text(re.sub(r"(?m)^mirror: .*\n", "", lock.path.read_text()))
+    old = images.read(lock.path)
+    assert old.mirror == images.NO_MIRROR and old.reference("python").startswith("docker.io/library/python@")
+    client("echo sha256:" + "b" * 64)
+    assert images.resolve(old, mirror="house.example.org").images["python"].digest == "sha256:" + "a" * 64
+    assert images.read(lock.path).mirror == "house.example.org"
+    assert re.findall(r"(?m)^(?!#| )(\w+):", lock.path.read_text()) == ["registry", "mirror", "images"]
 
 
 def test_an_image_that_is_not_there_leaves_the_lock_alone(lock, client):
