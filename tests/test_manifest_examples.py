@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from kfp_server import kfp_server
-from manifests import ROOT, changed, named, needs_kubectl, pods, selects
+from manifests import KUBECTL, ROOT, changed, named, needs_kubectl, pods, selects
 
 from raro import cli
 from raro.pipelines import cluster, profile
@@ -85,8 +86,9 @@ def test_an_event_starts_a_run(job, tmp_path, monkeypatch, capsys):
         .read_text(encoding="utf-8")
         .replace("registry: unresolved", "registry: r.example.org")
     )
+    config = (ROOT / "configs" / "countdown-mini.yaml").read_text(encoding="utf-8")
     order = {
-        "config.yaml": (ROOT / "configs" / "countdown-mini.yaml").read_text(encoding="utf-8"),
+        "config.yaml": config,
         "profile.yaml": (ROOT / "pipelines" / "profiles" / "cpu.yaml").read_text(encoding="utf-8"),
         "images.lock.yaml": lock.replace("digest: unresolved", f"digest: sha256:{'a' * 64}"),
     }
@@ -100,9 +102,14 @@ def test_an_event_starts_a_run(job, tmp_path, monkeypatch, capsys):
         assert len(told) == 1
         for name, value in {**told, "KF_PIPELINES_NAMESPACE": "raro"}.items():
             monkeypatch.setenv(name, value)
+        assert cli.main(arguments) == 2 and "tracking.uri is empty" in capsys.readouterr().err and not server.runs
+        (tmp_path / "config.yaml").write_text(
+            f"{config}\ntracking: {{uri: https://mlflow.house.example.org}}\n", encoding="utf-8"
+        )
         assert cli.main(arguments) == 0, capsys.readouterr().err
         (run,) = server.runs.values()
     assert run["service_account"] == "raro-runner"
+    assert "https://mlflow.house.example.org" in run["runtime_config"]["parameters"]["config"], "the house's, not ours"
 
 
 def test_the_job_of_an_event_may_and_can_submit(job):
@@ -132,5 +139,21 @@ def test_the_pattern_never_starts_by_itself_and_the_docs_start_it_by_one_name():
     spec = named("new-data", "CronJob")["raro-new-data"]["spec"]
     assert spec["suspend"] is True and spec["jobTemplate"]["spec"]["backoffLimit"] == 0
     command = "kubectl -n raro create job raro-new-data --from=cronjob/raro-new-data"
+    assert spec["jobTemplate"]["spec"]["ttlSecondsAfterFinished"] <= 60, "the next event is refused meanwhile"
     for path in ("docs/cluster.md", "k8s/new-data/kustomization.yaml"):
         assert command in (ROOT / path).read_text(encoding="utf-8"), path
+
+
+def test_the_order_can_be_given_again():
+    """`kubectl create` refuses what exists: docs and heading hand what it would make to `kubectl apply`."""
+    for path in ("docs/cluster.md", "k8s/new-data/kustomization.yaml"):
+        text = re.sub(r"\\?\n(#)? +", " ", (ROOT / path).read_text(encoding="utf-8"))
+        (command,) = re.findall(r"kubectl -n raro create configmap raro-order .*? \| kubectl -n raro apply -f -", text)
+        words = re.sub(r"(=)(mine\S*\.yaml|docker/\S+)", r"\1/dev/null", command.partition(" | ")[0]).split()
+        said = subprocess.run([KUBECTL, *words[1:]], capture_output=True, text=True)
+        made = yaml.safe_load(said.stdout)
+        assert made["metadata"]["name"] == "raro-order" and set(made["data"]) == {
+            "config.yaml",
+            "profile.yaml",
+            "images.lock.yaml",
+        }, said.stderr

@@ -33,8 +33,8 @@ def test_every_file_says_how_it_is_applied_checked_and_cleaned(path):
         assert all(re.search(rf"^#   {word}:  \S", head, re.MULTILINE) for word in ("Apply", "Check", "Clean"))
 
 
-def test_what_argo_retries_is_pods_and_not_the_levels_around_them():
-    """Each level would try again what is below it; a level that failed has no message (Argo's executeDAG)."""
+def test_the_patch_of_kubeflows_retries_is_what_the_docs_tell_of():
+    """Its text is YAML that nothing here reads but this. What Argo makes of it was read in Argo's sources."""
     patch = yaml.safe_load((ROOT / "k8s" / "kubeflow" / "retries.yaml").read_text(encoding="utf-8"))
     defaults = yaml.safe_load(patch["data"]["workflowDefaults"])["spec"]
     told = {"limit": "2", "retryPolicy": "Always", "expression": 'lastRetry.message != ""'}
