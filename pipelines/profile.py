@@ -43,7 +43,7 @@ class Machine:
     shm: str = doc("", "/dev/shm, in memory: processes that train together exchange tensors there")
     tmp: str = doc("4Gi", "/tmp, on the node's disk: the one writable place of the image")
     timeout: int = doc(3600, "seconds after which the pod is stopped; each retry has as many", low=60)
-    retries: int = doc(2, "times that Kubeflow starts it again; a permanent failure of its own stops at once", low=0, high=10)
+    retries: int = doc(2, "times that Kubeflow starts it again; each stops at once after a permanent failure", low=0, high=10)
     backoff: str = doc("60s", "before the first retry; twice as long before each further one")
     tolerations: tuple[str, ...] = doc((), "KEY=VALUE:EFFECT or KEY:EFFECT, as `kubectl taint` writes them")
     selectors: dict[str, str] = doc({}, "labels that the node must have")
