@@ -53,7 +53,7 @@ def test_a_healthy_run_is_green():
 @pytest.mark.parametrize(
     ("name", "value", "tone"),
     [
-        ("critic__tie", 0.9, "red"), ("critic__tie", 0.4, "amber"), ("critic__kl", 1.2, "red"),
+        ("critic__tie", 0.9, "red"), ("critic__tie", 0.55, "amber"), ("critic__kl", 1.2, "red"),
         ("policy__entropy", 0.01, "red"), ("policy__truncated", 0.7, "red"), ("critic__accuracy", 0.3, "red"),
         ("critic__accuracy", 0.45, "amber"),
         ("critic__accuracy_first", 0.3, "red"), ("critic__accuracy_replay", 0.65, "amber"),

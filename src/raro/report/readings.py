@@ -102,7 +102,14 @@ def signals(s: Guards) -> list[Signal]:
         return lambda now: how(now[first], now[second]) if first in now and second in now else None
 
     return [
-        Signal("Ties", "Near 1 the game is a stalemate and nobody learns.", one("critic/tie"), s.tie / 2, s.tie, "guards.tie"),
+        Signal(
+            "Ties",
+            "Two right answers can but tie, so some are good news; near 1 the game is a stalemate and nobody learns.",
+            one("critic/tie"),
+            s.tie * 5 / 6,
+            s.tie,
+            "guards.tie; sound runs end at .3 to .45",
+        ),
         Signal(
             "Policy malformed or cut off",
             "What cannot be read teaches nothing but to stay within the format.",
