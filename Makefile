@@ -7,7 +7,7 @@ UV := 0.13.9
 # pip's own configuration may name a folder of wheels (a CPU build of torch, an air-gapped mirror); uv must be told.
 FIND_LINKS = $(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null)
 
-.PHONY: help setup run test check base bench pipeline images images-lock test-containers results-mini results-one-seen results-scaling results-several study-gpu clean
+.PHONY: help setup run test check base bench pipeline images images-lock test-containers results-mini results-one-seen results-scaling results-several results-unseen-seeds study-gpu clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -71,6 +71,13 @@ results-scaling: $(STAMP) $(BASES)/small/model.safetensors $(BASES)/tiny/model.s
 
 results-several: $(STAMP) $(BASES)/several/model.safetensors ## RARO and its rivals where a question has several right answers (two hours on two cores)
 	@$(RARO) study countdown-several --output runs/study-countdown-several --table results/study-countdown-several
+
+UNSEEN := runs/unseen-seeds
+results-unseen-seeds: $(STAMP) ## what the guards say of seeds that their thresholds were not set by (an hour and a half on two cores)
+	@$(RARO) study unseen-seeds --output $(UNSEEN) --table results/unseen-seeds
+	@$(VENV)/bin/python -m raro.study.snapshots $(UNSEEN)/raro/seed-* > results/unseen-seeds-selection.jsonl
+	@$(VENV)/bin/python -m raro.study.signals results/unseen-seeds
+	@$(VENV)/bin/python -m raro.study.alarms --looks 3 $(UNSEEN)/*/seed-* > results/unseen-seeds-alarms.jsonl
 
 # No environment of its own: on a lent machine with torch and transformers, Python finds the library through links to it.
 GPU_PYTHON ?= python3
