@@ -107,6 +107,10 @@ def test_tournaments_are_pooled_over_seeds(study, capsys):
     assert content["seeds"] == [0, 1] and content["items"] == len(found[0]["per_item"]["single"])
     mean, low, high = content["paired"]["tournament-single"]
     assert mean == pytest.approx(sum(one["paired"]["tournament-single"][0] for one in found) / 2) and low <= mean <= high
+    again = ["--answers", "2", "--rivals", "raro", "--seeds", "1", "--system", "swiss"]
+    tournaments.main([str(output / "swiss"), str(output), *again])
+    told = json.loads((output / "swiss.json").read_text())
+    assert (told["system"], told["seeds"]) == ("swiss", [1])
     tournaments.main([str(output / "played"), str(output), "--answers", "2", "--rivals", "raro"])
     told = json.loads((output / "played.json").read_text())
     assert told["scores"].items() >= content["scores"].items()

@@ -23,17 +23,17 @@ from rich.table import Table
 
 from ..benchmarks.scaling import compare, voted
 from ..benchmarks.statistics import over_seeds, paired_over_seeds
-from ..config import parse
+from ..config import load, parse
 from ..demonstrations import load_split
 from ..rollout.models import open_model
 from ..steps.harness import CONFIG
 from ..storage import write_json
 
 
-def played(run: Path, n: int, rivals: Sequence[Path] = ()) -> dict[str, Any]:
+def played(run: Path, n: int, rivals: Sequence[Path] = (), system: str = "") -> dict[str, Any]:
     """The comparison on one finished run, as `scaling.compare` returns it, and its seed. rivals: finished runs of the same data
-    whose majority votes join it, each named by its arm."""
-    config = parse((run / CONFIG).read_text(encoding="utf-8"))
+    whose majority votes join it, each named by its arm. system: instead of the run's own evaluation.tournament_system."""
+    config = load(run / CONFIG, [f"evaluation.tournament_system={system}"] if system else [])
     items = load_split(run / "ingest", "test")[: config.evaluation.tournament_items]
     console = Console(stderr=True)
     with console.status(f"{run.name}: tournaments of {n} on {len(items)} problems"):
@@ -71,10 +71,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--arm", default="raro", help="whose critic plays (default: raro)")
     parser.add_argument("--rivals", default="", help="arms that vote, by commas")
     parser.add_argument("--answers", type=int, default=8, help="of a tournament (default: 8)")
+    parser.add_argument("--system", default="", choices=("single", "swiss"), help="instead of the runs' own")
+    parser.add_argument("--seeds", default="*", help="of which runs, as the shell matches names (default: *)")
     given = parser.parse_args(arguments)
-    runs = sorted((given.study / given.arm).glob("seed-*"))
+    runs = sorted((given.study / given.arm).glob(f"seed-{given.seeds}"))
     rivals = [given.study / name for name in given.rivals.split(",") if name]
-    content = pooled([played(run, given.answers, [rival / run.name for rival in rivals]) for run in runs])
+    content = pooled([played(run, given.answers, [rival / run.name for rival in rivals], given.system) for run in runs])
     content["command"] = f"python -m raro.study.tournaments {shlex.join(map(str, arguments))}"
     write_json(given.target.with_suffix(".json"), content)
     table = Table("arm", "accuracy, %", "the tournament less this")
