@@ -78,7 +78,7 @@ results-unseen-seeds: $(STAMP) ## what the guards say of seeds that their thresh
 	@$(VENV)/bin/python -m raro.study.snapshots $(UNSEEN)/raro/seed-* > results/unseen-seeds-selection.jsonl
 	@$(VENV)/bin/python -m raro.study.signals results/unseen-seeds
 	@$(VENV)/bin/python -m raro.study.tournaments results/unseen-seeds-tournament $(UNSEEN) --system single
-	@$(VENV)/bin/python -m raro.study.tournaments results/unseen-seeds-swiss $(UNSEEN) --system swiss
+	@$(VENV)/bin/python -m raro.study.tournaments results/unseen-seeds-swiss $(UNSEEN) --system swiss --seeds '[5-9]'
 	@$(VENV)/bin/python -m raro.study.alarms --looks 3 $(UNSEEN)/*/seed-* > results/unseen-seeds-alarms.jsonl
 
 # No environment of its own: on a lent machine with torch and transformers, Python finds the library through links to it.

@@ -161,12 +161,13 @@ def test_a_study_goes_on_where_it_was(study):
     assert {path: path.stat().st_mtime_ns for path in output.rglob("model.safetensors")} == models
 
 
-def test_a_run_of_another_configuration_is_not_taken(study, tmp_path):
+@pytest.mark.parametrize("side_by_side", [1, 2])
+def test_a_run_of_another_configuration_is_not_taken(study, tmp_path, side_by_side):
     source, output, _ = study
     other = tmp_path / "small.yaml"
     other.write_text(SMALL.replace("raro.questions: 4", "raro.questions: 5"), encoding="utf-8")
     with pytest.raises(BadInput, match="holds another run \\(raro.questions: 4, now 5\\)"):
-        run.run(plan.read(str(other)), output, 1)
+        run.run(plan.read(str(other)), output, side_by_side)
 
 
 def test_the_candidate_is_chosen_among_snapshots_without_a_verifier(study):
@@ -222,6 +223,12 @@ def test_an_axis_is_drawn_for_each_budget_in_the_order_of_its_numbers(tmp_path):
     measured = {arm: {way: [0.3, 0.2, 0.4] for way in ("sampled", "greedy")} for _, arm in axes[0]["places"]}
     panel = page._along(axes[0], measured)
     assert panel["title"] == "Accuracy by tokens, 1 M rollout tokens" and panel["chart"].count("<svg") == 1
+
+
+def test_arms_are_compared_on_the_problems_that_both_were_asked():
+    scores = {"raro": {"greedy": [[1.0, 0.0, 1.0, 1.0], [1.0, 1.0, 0.0, 0.0]]}, "fall": {"greedy": [[0.0, 0.0]]}}
+    mean, low, high = table._paired(scores, {"raro": [5, 6], "fall": [6]}, "raro", "fall", "greedy")
+    assert mean == low == high == 1.0
 
 
 def test_arms_and_seeds_can_be_narrowed():

@@ -73,7 +73,7 @@ def _wave(study: Study, jobs: list[Job], pool: ThreadPoolExecutor, bars: Progres
                 bars.update(overall, advance=1)
                 if (task := shown.pop(job.folder, None)) is not None:
                     bars.remove_task(task)
-                if error := future.exception():
+                if not future.cancelled() and (error := future.exception()):
                     failed = failed or error
                     _cancel(left)
     except KeyboardInterrupt:

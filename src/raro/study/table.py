@@ -95,11 +95,12 @@ def _items(job: Job, way: str, role: str) -> list[float]:
 
 
 def _paired(scores: dict[str, Scores], seeds: dict[str, list[int]], lead: str, other: str, way: str) -> Interval:
-    """Lead less other over the seeds that both have."""
+    """Lead less other over the seeds that both have, and the problems that both were asked: the first of the split."""
     both = [seed for seed in seeds[lead] if seed in seeds[other]]
     ours = [scores[lead][way][seeds[lead].index(seed)] for seed in both]
     theirs = [scores[other][way][seeds[other].index(seed)] for seed in both]
-    return paired_over_seeds(ours, theirs)
+    n = min(len(items) for items in [*ours, *theirs])
+    return paired_over_seeds([items[:n] for items in ours], [items[:n] for items in theirs])
 
 
 def _shares(means: dict, seeds: dict[str, list[int]], oracles: dict[str, str]) -> dict[str, dict[str, float]]:
