@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -329,6 +330,27 @@ def test_mlflows_global_address_is_put_back_where_it_was(monkeypatch, shell, pro
     if process:
         assert mlflow.get_tracking_uri() == process
     mlflow.set_tracking_uri(None)
+
+
+def test_two_threads_do_not_share_mlflows_global_address(monkeypatch):
+    import mlflow
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    found, entered = {}, threading.Event()
+
+    def second() -> None:
+        with server.everywhere("sqlite:///second.db"):
+            entered.set()
+            found["second"] = mlflow.get_tracking_uri()
+
+    with server.everywhere("sqlite:///first.db"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert not entered.wait(0.2)
+        found["first"] = mlflow.get_tracking_uri()
+    thread.join()
+    assert found == {"first": "sqlite:///first.db", "second": "sqlite:///second.db"}
+    assert not mlflow.is_tracking_uri_set()
 
 
 def test_the_runs_of_kubeflows_plugin_are_used(tmp_path, monkeypatch):

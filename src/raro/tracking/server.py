@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import sys
+import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ Made = TypeVar("Made")
 ACCOUNT = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 BEYOND = {"MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4"}  # ways to say who asks that are MLflow's client's own
 UNKNOWN = "asks for an account, and MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD are not both set"
+_EVERYWHERE = threading.RLock()
 _SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
 
 
@@ -211,15 +213,17 @@ def _sent_once() -> Iterator[None]:
 def everywhere(uri: str) -> Iterator[None]:
     """Makes the address MLflow's global one for the block: its SQL registry resolves `models:/m-...` by that alone.
 
-    Both places where MLflow looks, the process's own setting and the environment, are left as they were found.
+    Both places where MLflow looks, the process's own setting and the environment, are left as they were found. One thread at a
+    time: the address is the whole process's.
     """
     import mlflow
 
-    found = os.environ.pop(ADDRESS, None)
-    before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
-    mlflow.set_tracking_uri(uri)
-    try:
-        yield
-    finally:
-        mlflow.set_tracking_uri(before)  # which writes the environment too
-        os.environ.pop(ADDRESS, None) if found is None else os.environ.update({ADDRESS: found})
+    with _EVERYWHERE:
+        found = os.environ.pop(ADDRESS, None)
+        before = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+        mlflow.set_tracking_uri(uri)
+        try:
+            yield
+        finally:
+            mlflow.set_tracking_uri(before)  # which writes the environment too
+            os.environ.pop(ADDRESS, None) if found is None else os.environ.update({ADDRESS: found})
