@@ -28,7 +28,7 @@ SETTINGS = {
     "raro.steps": 2, "raro.questions": 2, "raro.rollouts": 3, "raro.verdicts": 4, "raro.pairs": 6, "raro.learning_rate": 1e-5,
     "raro.kl_pol": 0.0, "raro.kl_crit": 0.0, "rollout.policy_tokens": 32, "rollout.critic_tokens": 32,
     "evaluation.max_items": 3, "evaluation.track_items": 1, "evaluation.bootstrap": 100, "resources.batch_tokens": 2048,
-    "gate.min_gain": -1, "gate.hold_gain": -1, "gate.min_items": 1, "resources.threads": 2,
+    "gate.min_gain": -1, "gate.hold_gain": -1, "gate.min_items": 1, "gate.level": 1, "resources.threads": 2,
     "evaluation.general": "never", "probes.health_every": 0, "probes.gradients_every": 0,
     "prompts.policy": "Think in a few words, then answer.",
     "prompts.critic": "Which answer is the expert's? Think in a few words, then say first, second or tie.",
