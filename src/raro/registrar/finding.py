@@ -37,7 +37,7 @@ def meant(args: argparse.Namespace) -> tuple[Desk, str]:
     name, _, alias = args.model.partition("@")
     if args.model and "@" in args.model and not alias:
         raise BadInput(f"'{args.model}' names no alias", "write MODEL@champion, MODEL@challenger or MODEL@VERSION")
-    address = args.tracking_uri or ("" if args.folder else os.environ.get("MLFLOW_TRACKING_URI", ""))
+    address = args.tracking_uri or ("" if args.folder else os.environ.get(server.ADDRESS, ""))
     if address and not args.folder:
         if not name:
             raise BadInput("no model is named", "write MODEL@ALIAS before --tracking-uri")

@@ -108,7 +108,7 @@ def signals(s: Guards) -> list[Signal]:
             one("critic/tie"),
             s.tie * 5 / 6,
             s.tie,
-            "guards.tie; sound runs end at .3 to .45",
+            "guards.tie; sound runs of the miniature end at .3 to .45",
         ),
         Signal(
             "Policy malformed or cut off",

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from ..config import Guards
+from ..errors import BadInput
 from ..game.guards import Watch
+from ..steps.harness import explained
 from ..tracking import events
 
 
@@ -42,8 +44,9 @@ def main(arguments: Sequence[str]) -> int:
     args = parser.parse_args(arguments)
     for run in args.runs:
         if not (run / events.FILE).is_file():
-            print(f"raro: '{run}' holds no run\n  remedy: python -m raro.study.alarms RUN...", file=sys.stderr)
-            return 2
+            error = BadInput(f"'{run}' holds no run", "python -m raro.study.alarms RUN...")
+            print(explained(error), file=sys.stderr)
+            return error.code
     for run in args.runs:
         print(json.dumps(replayed(run, looks=args.looks)))
     return 0

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from ..benchmarks.scaling import compare, voted
 from ..benchmarks.statistics import over_seeds, paired_over_seeds
-from ..config import load, parse
+from ..config import load
 from ..demonstrations import load_split
 from ..rollout.models import open_model
 from ..steps.harness import CONFIG
@@ -39,7 +39,7 @@ def played(run: Path, n: int, rivals: Sequence[Path] = (), system: str = "") -> 
     with console.status(f"{run.name}: tournaments of {n} on {len(items)} problems"):
         found = compare(open_model(run / "train" / "model", config), items, config, n)
     for rival in rivals:
-        own = parse((rival / CONFIG).read_text(encoding="utf-8"))
+        own = load(rival / CONFIG)
         with console.status(f"{rival.parent.name}, {rival.name}: majority votes"):
             votes = voted(open_model(rival / "train" / "model", own), items, own, found["spent"])
         found["per_item"] |= {f"{rival.parent.name}_{arm}": scores for arm, scores in votes.items()}
