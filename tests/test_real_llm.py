@@ -28,7 +28,8 @@ SETTINGS = {
     "raro.steps": 2, "raro.questions": 2, "raro.rollouts": 3, "raro.verdicts": 4, "raro.pairs": 6, "raro.learning_rate": 1e-5,
     "raro.kl_pol": 0.0, "raro.kl_crit": 0.0, "rollout.policy_tokens": 32, "rollout.critic_tokens": 32,
     "evaluation.max_items": 3, "evaluation.track_items": 1, "evaluation.bootstrap": 100, "resources.batch_tokens": 2048,
-    "gate.min_gain": -1, "gate.hold_gain": -1, "gate.min_items": 1, "gate.level": 1, "resources.threads": 2,
+    "gate.min_gain": -1, "gate.hold_gain": -1, "gate.min_items": 1, "gate.level": 1, "gate.min_readable": 0,
+    "resources.threads": 2,
     "evaluation.general": "never", "probes.health_every": 0, "probes.gradients_every": 0,
     "prompts.policy": "Think in a few words, then answer.",
     "prompts.critic": "Which answer is the expert's? Think in a few words, then say first, second or tie.",
@@ -68,6 +69,8 @@ def test_two_steps_on_a_real_model(smollm2, tmp_path):
     command = [sys.executable, "-m", "raro.cli", "run", str(tmp_path / "real.yaml"), "--output", str(run), *overrides]
     done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "2"}, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stdout + done.stderr
+    decision = json.loads((run / "decide" / "decision.json").read_text(encoding="utf-8"))
+    assert decision["decision"] == "promote", decision["reasons"]
 
     figures = [e["values"] for e in events.read(run)[0] if e["stage"] == "train" and e["kind"] == "metrics"]
     assert len(figures) == 2
