@@ -1,13 +1,15 @@
 """The retraining pipeline: the same Python is executed on this machine by kfp's local runner and compiled for a cluster.
 
     finish (exit handler, always last)
-      preflight -> ingest -> nothing-new: record
-                             proceed: warmstart -> train -> evaluate -> decide -> promote, hold: register
-                                                                                  reject: record
+      data       preflight -> ingest -> nothing-new: record
+                                        proceed:
+      training   warmstart -> train
+      judgement  evaluate -> decide -> promote, hold: register
+                                       reject: record
 
-Conditions stand only on default outputs (`Output`), each If with its Else: a bare If on a named output is silently false in
-the local runner. Kubeflow's cache is off: its key knows neither what lies in the run's folder nor what has changed behind a
-URI; the steps know both, and skip what is done (raro/steps/harness.py).
+Each stage is a pipeline of its own inside the run's: a box that opens in Kubeflow's graph. Each If has its Else: a bare If on a
+named output is silently false in the local runner. Kubeflow's cache is off: its key knows neither what lies in the run's folder
+nor what has changed behind a URI; the steps know both, and skip what is done (raro/steps/harness.py).
 
 A task learns the pipeline run's id as a parameter of its own: Kubeflow replaces a placeholder only where it is the whole of a
 value, never inside a longer text.
@@ -21,7 +23,7 @@ import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kfp import compiler, dsl, local
 from kfp.compiler.compiler_utils import KubernetesManifestOptions
@@ -52,6 +54,28 @@ DESCRIPTION = "From experts' demonstrations to a registered, audited reasoning m
 LARGEST = 100 * 1024  # bytes; a parameter travels as one argument of a command, and Linux allows 128 KiB
 
 
+class Taken(NamedTuple):
+    """What stage data leaves. decision: `proceed` or `nothing-new`."""
+
+    decision: str
+    ingest: dsl.Artifact
+
+
+class Trained(NamedTuple):
+    """What stage training leaves."""
+
+    warmstart: dsl.Artifact
+    train: dsl.Artifact
+
+
+class Judged(NamedTuple):
+    """What stage judgement leaves. decision: `promote`, `hold` or `reject`."""
+
+    decision: str
+    evaluate: dsl.Artifact
+    decide: dsl.Artifact
+
+
 def pipeline(settle: Callable[[PipelineTask, str], None], options: dsl.PipelineConfig | None = None) -> GraphComponent:
     """The pipeline. settle: called with each task and its step's name, to say what a cluster shall give it."""
 
@@ -59,6 +83,36 @@ def pipeline(settle: Callable[[PipelineTask, str], None], options: dsl.PipelineC
         made = component(**inputs, job=dsl.PIPELINE_JOB_ID_PLACEHOLDER).set_caching_options(False)
         settle(made, component.name)
         return made
+
+    def stage(made: GraphComponent, **inputs: Any) -> PipelineTask:
+        return made(**inputs).set_caching_options(False)
+
+    @dsl.pipeline(name="data")
+    def data(config: str, run: str) -> Taken:
+        """Looks at everything before a GPU is asked for, and takes what the experts wrote."""
+        checked = task(preflight, config=config, run=run)
+        taken = task(ingest, config=config, run=run, preflight=checked.outputs["manifest"])
+        return Taken(decision=taken.outputs["Output"], ingest=taken.outputs["manifest"])
+
+    @dsl.pipeline(name="training")
+    def training(config: str, run: str, ingest: dsl.Input[dsl.Artifact]) -> Trained:
+        """The warm start, and the game."""
+        warm = task(warmstart, config=config, run=run, ingest=ingest).outputs["manifest"]
+        trained = task(train, config=config, run=run, ingest=ingest, warmstart=warm).outputs["manifest"]
+        return Trained(warmstart=warm, train=trained)
+
+    @dsl.pipeline(name="judgement")
+    def judgement(
+        config: str,
+        run: str,
+        ingest: dsl.Input[dsl.Artifact],
+        warmstart: dsl.Input[dsl.Artifact],
+        train: dsl.Input[dsl.Artifact],
+    ) -> Judged:
+        """What the candidate can do, and what becomes of it."""
+        measured = task(evaluate, config=config, run=run, ingest=ingest, warmstart=warmstart, train=train).outputs["manifest"]
+        decided = task(decide, config=config, run=run, evaluate=measured)
+        return Judged(decision=decided.outputs["Output"], evaluate=measured, decide=decided.outputs["manifest"])
 
     @dsl.pipeline(name=NAME, description=DESCRIPTION, pipeline_config=options)
     def retraining(config: str, run: str):
@@ -70,24 +124,22 @@ def pipeline(settle: Callable[[PipelineTask, str], None], options: dsl.PipelineC
         """
         given = {"config": config, "run": run}
         with dsl.ExitHandler(task(finish, **given), name="run"):
-            checked = task(preflight, **given)
-            taken = task(ingest, **given, preflight=checked.outputs["manifest"])
-            data = taken.outputs["manifest"]
-            with dsl.If(taken.outputs["Output"] == "proceed", name="proceed"):
-                warm = task(warmstart, **given, ingest=data).outputs["manifest"]
-                trained = task(train, **given, ingest=data, warmstart=warm).outputs["manifest"]
-                measured = task(evaluate, **given, ingest=data, warmstart=warm, train=trained).outputs["manifest"]
-                decided = task(decide, **given, evaluate=measured)
-                decision = decided.outputs["manifest"]
-                made = {**given, "ingest": data, "train": trained, "evaluate": measured, "decide": decision}
-                with dsl.If(decided.outputs["Output"] == "promote", name="promote"):
+            taken = stage(data, **given)
+            ours = taken.outputs["ingest"]
+            with dsl.If(taken.outputs["decision"] == "proceed", name="proceed"):
+                learnt = stage(training, **given, ingest=ours)
+                models = {"warmstart": learnt.outputs["warmstart"], "train": learnt.outputs["train"]}
+                judged = stage(judgement, **given, ingest=ours, **models)
+                decision, measured = judged.outputs["decide"], judged.outputs["evaluate"]
+                made = {**given, "ingest": ours, "train": models["train"], "evaluate": measured, "decide": decision}
+                with dsl.If(judged.outputs["decision"] == "promote", name="promote"):
                     task(register, **made)
-                with dsl.Elif(decided.outputs["Output"] == "hold", name="hold"):
+                with dsl.Elif(judged.outputs["decision"] == "hold", name="hold"):
                     task(register, **made)
                 with dsl.Else(name="reject"):
-                    task(record, **given, ingest=data, decide=decision)
+                    task(record, **given, ingest=ours, decide=decision)
             with dsl.Else(name="nothing-new"):
-                task(record, **given, ingest=data)
+                task(record, **given, ingest=ours)
 
     return retraining
 

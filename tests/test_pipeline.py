@@ -121,20 +121,31 @@ def test_the_compiled_pipeline_is_fresh(tmp_path):
     assert plain(target) == plain(ROOT / "pipelines" / "retraining.yaml"), "run `make pipeline`"
 
 
-def test_conditions_stand_on_default_outputs_and_never_alone():
-    """The local runner takes a bare If on a named output for false, without a word."""
+def committed() -> dict:
+    """{component: {its tasks}} of the compiled pipeline, those that are graphs; root too."""
     spec = next(yaml.safe_load_all((ROOT / "pipelines" / "retraining.yaml").read_text(encoding="utf-8")))
-    groups = [component["dag"]["tasks"] for component in spec["components"].values() if "dag" in component] + [
-        spec["root"]["dag"]["tasks"]
-    ]
+    return {name: one["dag"]["tasks"] for name, one in {**spec["components"], "root": spec["root"]}.items() if "dag" in one}
+
+
+def test_a_condition_is_never_alone():
+    """The local runner takes a bare If on a named output for false, without a word."""
     conditions = [
         [t["triggerPolicy"]["condition"] for t in tasks.values() if "condition" in t.get("triggerPolicy", {})]
-        for tasks in groups
+        for tasks in committed().values()
     ]
     conditions = [found for found in conditions if found]
     assert sorted(len(found) for found in conditions) == [2, 3]
     for condition in (one for found in conditions for one in found):
-        assert set(re.findall(r"pipelinechannel--([\w-]+)", condition)) <= {"ingest-Output", "decide-Output"}
+        assert set(re.findall(r"pipelinechannel--([\w-]+)", condition)) <= {"data-decision", "judgement-decision"}
+
+
+def test_each_stage_is_a_pipeline_of_its_own_and_neither_it_nor_a_task_is_cached():
+    graphs = committed()
+    stages = {"data": ["preflight", "ingest"], "training": ["warmstart", "train"], "judgement": ["evaluate", "decide"]}
+    assert {name: set(graphs[f"comp-{name}"]) for name in stages} == {name: set(steps) for name, steps in stages.items()}
+    tasks = {name: task for found in graphs.values() for name, task in found.items()}
+    for name in (*stages, *TITLES):
+        assert tasks[name]["cachingOptions"] == {}, name
 
 
 @pytest.mark.parametrize("name", TITLES)

@@ -44,9 +44,13 @@ def verdicts(
         for expert_first in (True, False)
     ]
     prompts = [asking.critic(speaker, pair, config, "judging", i) for i, pair in enumerate(pairs)]
+    keys = [
+        i if temperature else prompt.ids for i, prompt in enumerate(prompts)
+    ]  # the likeliest answer to the same is the same
+    asked = dict(zip(keys, prompts, strict=True))
     sampling = Sampling(temperature, config.rollout.critic_tokens, config.seed, STEP)
-    written = engine.generate(prompts, 1, sampling) if prompts else []
-    return [outcome(heard(speaker, completion, config), pair) for pair, (completion,) in zip(pairs, written, strict=True)]
+    written = dict(zip(asked, engine.generate(list(asked.values()), 1, sampling), strict=True)) if asked else {}
+    return [outcome(heard(speaker, written[key][0], config), pair) for key, pair in zip(keys, pairs, strict=True)]
 
 
 def accuracy(found: Sequence[Outcome]) -> dict[str, float | int | None]:

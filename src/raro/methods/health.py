@@ -16,7 +16,7 @@ from ..benchmarks.judging import verdicts
 from ..benchmarks.likelihood import worse_answers
 from ..config import Config
 from ..game.rewards import win
-from ..records import Demonstration
+from ..records import Demonstration, Outcome
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
 
@@ -42,15 +42,18 @@ class HealthSet:
     def accuracy(self, speaker: Speaker, engine: Engine) -> float | None:
         """What the expert's answer gets beside itself made worse, both orders, a tie or an unreadable verdict counting half, so
         that chance is one half whatever the share of ties. Likeliest verdicts. None of nothing to ask."""
-        said = verdicts(speaker, engine, self.items, self.worse, self.config)
-        return 1 - sum(map(win, said)) / len(said) if said else None
+        return _told(verdicts(speaker, engine, self.items, self.worse, self.config))
 
     def look(self, speaker: Speaker, engine: Engine) -> dict[str, float]:
         """health/accuracy: as above. health/tie: share of ties beside itself; left out before a critic that sees one answer
         alone, or may not say tie. Empty of nothing to ask."""
-        knows = self.accuracy(speaker, engine)
-        found = {} if knows is None else {"health/accuracy": knows}
-        if self.items and self.config.raro.tie and self.config.raro.critic == "relativistic":
-            same = verdicts(speaker, engine, self.items, [item.answer for item in self.items], self.config)
-            found["health/tie"] = same.count("tie") / len(same)
-        return found
+        ties = self.config.raro.tie and self.config.raro.critic == "relativistic"
+        same = [item.answer for item in self.items] if ties else []
+        said = verdicts(speaker, engine, [*self.items, *self.items[: len(same)]], [*self.worse, *same], self.config)
+        known = len(said) - 2 * len(same)
+        found = {} if known == 0 else {"health/accuracy": _told(said[:known])}
+        return found | ({"health/tie": said[known:].count("tie") / (2 * len(same))} if same else {})
+
+
+def _told(said: Sequence[Outcome]) -> float | None:
+    return 1 - sum(map(win, said)) / len(said) if said else None

@@ -25,7 +25,7 @@ from ..records import Demonstration
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
 from .health import HealthSet
-from .matrix import Answers, Matrix, duality_gaps, points, ratings, written
+from .matrix import Answers, Matrix, duality_gaps, points_of_each, ratings, written
 
 Snapshots = Sequence[tuple[int, Path]]
 """(step, file of weights), the oldest first."""
@@ -76,9 +76,9 @@ def select(
     asked = {at: len(held_out) if at in fit else n for at in range(len(snapshots)) if at in fit or n}
     total, done = len(snapshots) * (1 + len(asked)), 0
 
-    def tick() -> None:
+    def tick(more: int) -> None:
         nonlocal done
-        done += 1
+        done += more
         if progress:
             progress(done, total)
 
@@ -86,14 +86,12 @@ def select(
     for _, path in snapshots:
         engine.load(load_file(path))
         answers.append(written(speaker, engine, held_out, config))
-        tick()
+        tick(1)
     columns = {}  # what each snapshot's answers got before a critic, by item
     for at, items in asked.items():
         engine.load(load_file(snapshots[at][1]))
-        columns[at] = []
-        for given in answers:
-            columns[at].append(points(speaker, engine, held_out[:items], given[:items], config))
-            tick()
+        columns[at] = points_of_each(speaker, engine, held_out[:items], [given[:items] for given in answers], config)
+        tick(len(snapshots))
     steps = [step for step, _ in snapshots]
     some = [given[:n] for given in answers]
     matrix = _matrix(speaker, engine, held_out[:n], some, list(columns.values()), steps, config) if n else None

@@ -12,6 +12,7 @@ os.environ.pop("MLFLOW_TRACKING_URI", None)  # a developer's own server is not t
 
 import pytest
 from audited import golden, world  # noqa: F401
+from component_run import before, whole_run  # noqa: F401
 from hypothesis import settings
 
 # A shell's background job ignores Ctrl-C, and whatever it starts would: tests that send one need it to arrive.

@@ -1,0 +1,104 @@
+"""A tiny run made once for the tests of all components (components/STEP/tests), and each of its tasks begun again as Kubeflow
+begins it: the component's own function, with manifests as artifacts.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kfp import dsl
+
+from raro.config import load
+from raro.pipelines.local import discard
+from raro.shared import filling
+from raro.steps import TITLES
+from raro.storage import read_json, write_json
+
+SETTINGS = [
+    "warmstart.steps=1", "warmstart.questions=4", "warmstart.thoughts=2",
+    "raro.steps=2", "raro.questions=2", "raro.rollouts=2", "raro.pairs=4", "resources.processes=1",
+    "evaluation.max_items=8", "evaluation.samples=1", "evaluation.sft_steps=0", "evaluation.track_every=0",
+    "evaluation.bootstrap=100", "probes.select_items=8", "probes.matrix_items=4",
+    "gate.min_gain=-1", "gate.hold_gain=-1", "gate.min_items=0", "gate.level=1", "gate.min_readable=0",
+]  # fmt: skip
+"""So set that whatever was learnt is promoted."""
+JOB = "a-job"
+
+
+@dataclass
+class Begun:
+    """A run's folder as one of its tasks finds it."""
+
+    folder: Path
+    config: str
+    handed: dict[str, dsl.Artifact] = field(default_factory=dict)
+
+    def task(self, name: str, **more: Any) -> Any:
+        """What component `name` returns. handed: its output artifacts, by name. more: arguments instead of the run's own."""
+        function = getattr(importlib.import_module(f"raro.components.{name}.component"), name).python_func
+        given = {"config": self.config, "run": str(self.folder), "job": JOB}
+        outputs = {}
+        for argument, kind in inspect.signature(function).parameters.items():
+            if argument in given or argument in more:
+                continue
+            if argument in TITLES:
+                if kind.default is inspect.Parameter.empty or (self.folder / argument).exists():
+                    more[argument] = dsl.Artifact(uri=str(self.folder / argument / "manifest.json"))
+                continue
+            made = {"report": dsl.HTML, "metrics": dsl.Metrics, "solved": dsl.ClassificationMetrics}.get(argument, dsl.Artifact)
+            outputs[argument] = made(uri=str(self.folder / ".handed" / name / argument))
+        self.handed |= outputs
+        return function(**{k: v for k, v in given.items() if k not in more}, **outputs, **more)
+
+    def asking(self, **gate: float) -> Begun:
+        """The same run as if its gate had asked for this from the beginning."""
+        config = load("countdown-mini", [*SETTINGS, *(f"gate.{key}={value}" for key, value in gate.items())])
+        (self.folder / "config.json").write_text(config.canonical() + "\n", encoding="utf-8")
+        for path in self.folder.glob("*/manifest.json"):
+            write_json(path, read_json(path) | {"config_digest": config.digest, "identity": config.identity})
+        return Begun(self.folder, config.canonical())
+
+    def next_run(self) -> Begun:
+        """A new run that has not begun; its tracking store is this one's, and knows this one's champion."""
+        folder = self.folder.with_name("next")
+        folder.mkdir()
+        (folder / "config.json").write_text(self.config + "\n", encoding="utf-8")
+        shutil.copy(self.folder / "mlflow.db", folder)
+        return Begun(folder, self.config)
+
+
+@pytest.fixture(scope="session")
+def whole_run(tmp_path_factory) -> Begun:
+    """A promoted run, each step done by its component; one for all of pytest's workers."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "components"
+    begun = Begun(folder, load("countdown-mini", SETTINGS).canonical())
+    with filling(folder.with_suffix(".made")) as made:
+        if not folder.with_suffix(".made").exists():
+            folder.mkdir()
+            for name in ("preflight", "ingest", "warmstart", "train", "evaluate", "decide", "register"):
+                begun.task(name)
+            made.touch()
+            made.rename(folder.with_suffix(".made"))
+    return begun
+
+
+@pytest.fixture
+def before(whole_run, tmp_path) -> Callable[[str], Begun]:
+    """before(STEP): a copy of the run as that step's task finds it when it begins."""
+
+    def copied(step: str) -> Begun:
+        folder = tmp_path / "run"
+        shutil.copytree(whole_run.folder, folder)
+        discard(folder, step)
+        return Begun(folder, whole_run.config)
+
+    return copied
