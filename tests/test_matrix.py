@@ -12,7 +12,7 @@ from raro.benchmarks.statistics import bradley_terry
 from raro.config import load
 from raro.demonstrations import load_split
 from raro.learning.checkpoints import save_weights, snapshots
-from raro.methods.matrix import against, duality_gaps
+from raro.methods.matrix import against, duality_gaps, points, points_of_each
 from raro.methods.selection import drawn, select
 from raro.rollout.models import open_model
 from raro.steps import run_step
@@ -110,6 +110,24 @@ def test_equal_answers_and_malformed_ones_need_no_judge(run):
         1.0,
         0.0,
     ]
+
+
+def test_what_many_say_is_judged_at_once_and_the_same_words_once(run):
+    config, speaker, _, dev = run
+    items, engine = dev[:4], speaker.engine(config)
+    texts = [[d.answer for d in items], [dev[5].answer, items[1].answer, None, dev[6].answer]]
+    asked = []
+
+    class Heard:
+        def generate(self, prompts, n, sampling):
+            asked.append([prompt.ids for prompt in prompts])
+            return engine.generate(prompts, n, sampling)
+
+    apart = [points(speaker, engine, items, given, config) for given in texts]
+    assert points_of_each(speaker, Heard(), items, texts, config) == apart
+    (once,) = asked
+    own = 4  # an expert's answer beside itself is the same in both orders
+    assert len(once) == len(set(once)) == own + 2 * 2
 
 
 def test_a_critic_that_knows_too_little_does_not_judge(run):

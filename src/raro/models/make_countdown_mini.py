@@ -256,6 +256,7 @@ def main() -> None:
     task = TASKS[given.task]
     splits = split_problems(task)
     if given.demonstrations:
+        given.demonstrations.parent.mkdir(parents=True, exist_ok=True)
         with given.demonstrations.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(row) + "\n" for row in demonstrations(splits))
     print({name: len(found) for name, found in splits.items()}, flush=True)
