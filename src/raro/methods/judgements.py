@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from ..benchmarks.judging import heard, words_of
 from ..config import Config
@@ -56,6 +57,14 @@ def read_all(
         for completion in completions
     ]
     return weighed(found, speaker, engine, config) if config.raro.verdict == "expected" else found
+
+
+def by_question(judged: Sequence[Sequence[Judgement]]) -> list[list[Judgement]]:
+    """The verdicts on each question's fresh pairs together; those on replayed pairs, of many questions, in one group."""
+    groups: dict[str | None, list[Judgement]] = {}
+    for judgement in chain.from_iterable(judged):
+        groups.setdefault(judgement.pair.question if judgement.pair.age == 0 else None, []).append(judgement)
+    return list(groups.values())
 
 
 def read(pair: Pair, prompt: Prompt, completion: Completion, speaker: Speaker, config: Config) -> Judgement:

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -234,7 +233,7 @@ class Raro(Method):
         baseline = advantages.centred if by_pair else advantages.leave_one_out
         spread = sum(len(j.words) for group in judged for j in group) / max(1, sum(map(len, judged)))
         samples: list[Sample] = []
-        for group in judged if by_pair else self._by_question(judged):
+        for group in judged if by_pair else judgements.by_question(judged):
             kept = [j for j in group if not self.filtered(j)]
             earned = [rewards.critic_reward(j.chances, tau_crit) for j in kept]
             means = {id(j): e - a for j, e, a in zip(kept, earned, baseline(earned), strict=True)}
@@ -246,14 +245,6 @@ class Raro(Method):
                     told = j.completion.logprobs if ids == j.completion.ids else ()  # another word was not sampled
                     samples.append(Sample(j.prompt.ids, ids, told, advantage, weight, "critic"))
         return samples
-
-    @staticmethod
-    def _by_question(judged: Sequence[Sequence[Judgement]]) -> list[list[Judgement]]:
-        """The verdicts on each question's fresh pairs together; those on replayed pairs, of many questions, in one group."""
-        groups: dict[str | None, list[Judgement]] = {}
-        for judgement in itertools.chain.from_iterable(judged):
-            groups.setdefault(judgement.pair.question if judgement.pair.age == 0 else None, []).append(judgement)
-        return list(groups.values())
 
     @property
     def plays_from(self) -> int | None:
