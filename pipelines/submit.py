@@ -169,10 +169,14 @@ def _outcome(run: object, tasks: list) -> int:
     failed = [(node, task) for task in tasks if task.state == "FAILED" and (node := NODE.fullmatch(task.display_name or ""))]
     failed.sort(key=lambda one: list(TITLES).index(one[0]["step"]))
     line, remedy = f"run {run.run_id} failed", "its report and failure.json say why: in MLflow, and in the run's folder"
+    stages = [task.display_name for task in tasks if task.state == "FAILED" and (task.display_name or "").endswith("-driver")]
     if failed:
         node, _ = failed[0]
         line += f" before {node['step']}" if node["driver"] else f" in {node['step']}"
         remedy = f"the log of {node[0]} in Kubeflow says why" if node["driver"] else remedy
+    elif stages:  # Kubeflow's own pod before a stage or a branch
+        line += f" before {stages[0].removesuffix('-driver')}"
+        remedy = f"the log of {stages[0]} in Kubeflow says why"
     # Kubeflow 2.17 tells no task's error, only what became of it.
     said = next((one.error.message for one in (*(task for _, task in failed), run) if one.error and one.error.message), "")
     raise ServiceFailed(f"{line}: {' '.join(said.split())[:200]}" if said else line, remedy)

@@ -4,10 +4,12 @@ begins it: the component's own function, with manifests as artifacts.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 import os
 import shutil
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +33,14 @@ SETTINGS = [
 ]  # fmt: skip
 """So set that whatever was learnt is promoted."""
 JOB = "a-job"
+PATHS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+    ("logged_models", "artifact_location"),
+)
+"""Where MLflow's store holds places on this disk."""
 
 
 @dataclass
@@ -67,11 +77,10 @@ class Begun:
         return Begun(self.folder, config.canonical())
 
     def next_run(self) -> Begun:
-        """A new run that has not begun; its tracking store is this one's, and knows this one's champion."""
+        """A new run that has not begun, beside this one, whose champion it meets."""
         folder = self.folder.with_name("next")
         folder.mkdir()
         (folder / "config.json").write_text(self.config + "\n", encoding="utf-8")
-        shutil.copy(self.folder / "mlflow.db", folder)
         return Begun(folder, self.config)
 
 
@@ -79,11 +88,12 @@ class Begun:
 def whole_run(tmp_path_factory) -> Begun:
     """A promoted run, each step done by its component; one for all of pytest's workers."""
     base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "components"
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "components" / "run"
     begun = Begun(folder, load("countdown-mini", SETTINGS).canonical())
     with filling(folder.with_suffix(".made")) as made:
         if not folder.with_suffix(".made").exists():
-            folder.mkdir()
+            shutil.rmtree(folder, ignore_errors=True)  # what one that failed has left
+            folder.mkdir(parents=True)
             for name in ("preflight", "ingest", "warmstart", "train", "evaluate", "decide", "register"):
                 begun.task(name)
             made.touch()
@@ -99,6 +109,17 @@ def before(whole_run, tmp_path) -> Callable[[str], Begun]:
         folder = tmp_path / "run"
         shutil.copytree(whole_run.folder, folder)
         discard(folder, step)
+        if step == "finish":  # the store's paths are absolute: a copy must not write into what it is a copy of
+            with contextlib.closing(sqlite3.connect(folder / "mlflow.db")) as store, store:
+                for table, column in PATHS:
+                    store.execute(
+                        f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(whole_run.folder), str(folder))
+                    )
+        else:  # nothing was registered yet
+            for name in ("mlartifacts", "audit"):
+                shutil.rmtree(folder / name, ignore_errors=True)
+            for name in ("mlflow.db", ".tracking.json"):
+                (folder / name).unlink(missing_ok=True)
         return Begun(folder, whole_run.config)
 
     return copied

@@ -199,9 +199,11 @@ def _strict(model: str, given: Any, where: str) -> None:
 
 def graph(state: str, **steps: str) -> dict[str, Any]:
     """A run as Kubeflow tells of it: state, and each of Argo's nodes by the name that Argo shows, without a title or an error.
-    steps: the state of each that is there; a driver's ends in _driver."""
+    steps: the state of each that is there; a driver ends in _driver, a stage has its own."""
     nodes = [("raro-retraining-x7k2p", state), ("root-driver", "SUCCEEDED"), ("root", state), ("exit-handler-1", state)]
     nodes += [("condition-branches-2", state), ("condition-7", state), ("condition-8", "SKIPPED")]
+    for stage in ("data", "training", "judgement"):
+        nodes += [(stage, state), *([] if f"{stage}_driver" in steps else [(f"{stage}-driver", "SUCCEEDED")])]
     for name, its in ((name.replace("_", "-"), its) for name, its in steps.items()):
         nodes += [(name, its), (f"{name}(0)", its)]
         nodes += [("executor", its), ("executor(0)", its)] if not name.endswith("driver") else []

@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 import torch
 
+from raro.benchmarks import asking, judging
 from raro.benchmarks.statistics import bradley_terry
 from raro.config import load
 from raro.demonstrations import load_split
+from raro.game.rewards import win
+from raro.game.verdicts import outcome
 from raro.learning.checkpoints import save_weights, snapshots
-from raro.methods.matrix import against, duality_gaps, points, points_of_each
+from raro.methods.matrix import against, duality_gaps, points_of_each
 from raro.methods.selection import drawn, select
+from raro.records import Pair, Sampling
 from raro.rollout.models import open_model
 from raro.steps import run_step
 from raro.storage import fetch
@@ -119,15 +123,26 @@ def test_what_many_say_is_judged_at_once_and_the_same_words_once(run):
     asked = []
 
     class Heard:
-        def generate(self, prompts, n, sampling):
+        def generate(self, prompts, n, sampling, progress=None):
             asked.append([prompt.ids for prompt in prompts])
-            return engine.generate(prompts, n, sampling)
+            return engine.generate(prompts, n, sampling, progress)
 
-    apart = [points(speaker, engine, items, given, config) for given in texts]
+    def alone(item, answer):
+        """The slow twin: one pair of the two, in both orders, each asked by itself."""
+        shown = [Pair(item.question, item.answer, answer, first, 0, 0) for first in (True, False)]
+        sampling = Sampling(0.0, config.rollout.critic_tokens, config.seed, judging.STEP)
+        wrote = [engine.generate([asking.critic(speaker, pair, config, "judging", 0)], 1, sampling)[0][0] for pair in shown]
+        said = [outcome(judging.heard(speaker, one, config), pair) for one, pair in zip(wrote, shown, strict=True)]
+        return sum(map(win, said)) / 2
+
+    apart = [[0.0 if a is None else alone(i, a) for i, a in zip(items, given, strict=True)] for given in texts]
     assert points_of_each(speaker, Heard(), items, texts, config) == apart
     (once,) = asked
     own = 4  # an expert's answer beside itself is the same in both orders
     assert len(once) == len(set(once)) == own + 2 * 2
+    judging.verdicts(speaker, Heard(), [*items, *items], [*texts[0], *texts[0]], config, temperature=0.8)
+    assert len(asked[1]) == 4 * len(items), "what is drawn is drawn for each"
+    assert points_of_each(speaker, Heard(), [], [[], []], config) == [[], []]
 
 
 def test_a_critic_that_knows_too_little_does_not_judge(run):

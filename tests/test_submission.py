@@ -155,6 +155,7 @@ def test_watching_tells_each_task_once_and_ends_with_the_run(server, send, monke
     [
         (graph("FAILED", finish="FAILED", train="FAILED", evaluate="RUNTIME_STATE_UNSPECIFIED"), 4, "failed in train\n"),
         (graph("FAILED", train_driver="FAILED", train="RUNTIME_STATE_UNSPECIFIED"), 4, "failed before train\n"),
+        (graph("FAILED", training_driver="FAILED"), 4, "failed before training\n"),
         (graph("FAILED"), 4, "run run-0004 failed\n"),
         (graph("CANCELED", train="FAILED"), 130, "was canceled"),
     ],

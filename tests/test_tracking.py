@@ -359,7 +359,11 @@ def test_the_runs_of_kubeflows_plugin_are_used(tmp_path, monkeypatch):
     client = server.connect(uri)
     experiment = client.create_experiment("platform", artifact_location=str(tmp_path / "artifacts"))
     parent = client.create_run(experiment, tags={"kfp.pipeline_run_id": "x"}).info.run_id
-    task = client.create_run(experiment, tags={"mlflow.parentRunId": parent}).info.run_id
+    within = parent
+    for _ in ("exit-handler-1", "proceed", "training"):
+        within = client.create_run(experiment, tags={"mlflow.parentRunId": within}).info.run_id
+        client.set_terminated(within)
+    task = client.create_run(experiment, tags={"mlflow.parentRunId": within}).info.run_id
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("MLFLOW_RUN_ID", task)
     run = tmp_path / "run"
@@ -370,7 +374,8 @@ def test_the_runs_of_kubeflows_plugin_are_used(tmp_path, monkeypatch):
     assert client.get_run(task).info.status == "RUNNING", "the plugin closes its runs"
     assert client.get_run(parent).data.params["raro.tau_pol"] == "0.6"
     assert client.get_run(parent).data.tags["raro.data_digest"] == "ab" * 32
-    assert len(client.search_runs([experiment])) == 2
+    assert client.get_run(within).data.params == {}, "a stage's run is not the whole run's"
+    assert len(client.search_runs([experiment])) == 5
 
 
 def test_a_resumed_run_fills_the_runs_that_kubeflows_plugin_makes_for_it(tmp_path, monkeypatch):

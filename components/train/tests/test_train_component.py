@@ -1,6 +1,7 @@
-"""Train as a task: the game is played, and a task that Kubeflow starts again goes on where it was."""
+"""Train as a task: the game is played, and a task that Kubeflow starts again goes on from what there is."""
 
 import json
+import shutil
 
 import pytest
 
@@ -19,6 +20,19 @@ def test_it_plays_all_steps_and_is_not_played_twice(before):
     assert begun.handed["manifest"].metadata["root"] == root
     (last,) = (event for event in events.read(begun.folder)[0][seen:] if event["stage"] == "train")
     assert last["kind"] == "skipped"
+
+
+def test_a_task_that_was_killed_at_its_end_plays_nothing_again(before):
+    begun = before("train")
+    begun.task("train")
+    weights = (begun.folder / "train" / "model" / "model.safetensors").read_bytes()
+    shutil.rmtree(begun.folder / "train")  # its checkpoints lie elsewhere
+    seen = len(events.read(begun.folder)[0])
+    begun.task("train")
+    assert (begun.folder / "train" / "model" / "model.safetensors").read_bytes() == weights
+    again = [event for event in events.read(begun.folder)[0][seen:] if event["stage"] == "train"]
+    assert any("resumed from checkpoint" in event.get("text", "") for event in again)
+    assert not any(event["kind"] == "metrics" for event in again)
 
 
 def test_a_permanent_failure_of_its_own_stops_a_retry_at_once(before, capsys):

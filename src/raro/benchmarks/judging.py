@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..config import Config
 from ..game.verdicts import WORDS, outcome, read_verdict
@@ -33,10 +33,12 @@ def verdicts(
     answers: Sequence[str | None],
     config: Config,
     temperature: float = 0.0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[Outcome]:
     """Two outcomes for each item that has an answer, the expert shown first and second (before an absolute critic: each of the
     two answers alone); none for an item without.
-    temperature: 0 asks for the likeliest verdict; that of training, for the one that training met."""
+    temperature: 0 asks for the likeliest verdict; that of training, for the one that training met. progress: is told how many
+    of how many are written."""
     pairs = [
         Pair(item.question, item.answer, answer, expert_first, 0, i, config.raro.critic == "absolute")
         for i, (item, answer) in enumerate(zip(items, answers, strict=True))
@@ -44,12 +46,11 @@ def verdicts(
         for expert_first in (True, False)
     ]
     prompts = [asking.critic(speaker, pair, config, "judging", i) for i, pair in enumerate(pairs)]
-    keys = [
-        i if temperature else prompt.ids for i, prompt in enumerate(prompts)
-    ]  # the likeliest answer to the same is the same
+    # The likeliest answer to the same question is the same.
+    keys = [i if temperature else prompt.ids for i, prompt in enumerate(prompts)]
     asked = dict(zip(keys, prompts, strict=True))
     sampling = Sampling(temperature, config.rollout.critic_tokens, config.seed, STEP)
-    written = dict(zip(asked, engine.generate(list(asked.values()), 1, sampling), strict=True)) if asked else {}
+    written = dict(zip(asked, engine.generate(list(asked.values()), 1, sampling, progress), strict=True)) if asked else {}
     return [outcome(heard(speaker, written[key][0], config), pair) for key, pair in zip(keys, pairs, strict=True)]
 
 

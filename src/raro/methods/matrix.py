@@ -8,7 +8,7 @@ could do better by being another of the run's own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, combinations
 
@@ -26,6 +26,8 @@ from ..rollout.models import Speaker
 STEP = 2**31 + 1
 """Its own place in the noise's key, apart from every step of the game."""
 Answers = Sequence[str | None]
+Tick = Callable[[int, int], None] | None
+"""Is told how much of how much is done."""
 
 
 @dataclass(frozen=True)
@@ -54,24 +56,38 @@ def written(speaker: Speaker, engine: Engine, items: Sequence[Demonstration], co
     return [parts[1] if parts else None for parts in read]
 
 
-def points(speaker: Speaker, engine: Engine, items: Sequence[Demonstration], answers: Answers, config: Config) -> list[float]:
+def points(
+    speaker: Speaker,
+    engine: Engine,
+    items: Sequence[Demonstration],
+    answers: Answers,
+    config: Config,
+    progress: Tick = None,
+) -> list[float]:
     """What each answer gets beside its expert's, both orders, 0 to 1: a tie and an unreadable verdict are half a win, a
     malformed answer loses."""
-    said = iter(verdicts(speaker, engine, items, answers, config))
+    said = iter(verdicts(speaker, engine, items, answers, config, progress=progress))
     return [0.0 if answer is None else (win(next(said)) + win(next(said))) / 2 for answer in answers]
 
 
 def points_of_each(
-    speaker: Speaker, engine: Engine, items: Sequence[Demonstration], answers: Sequence[Answers], config: Config
+    speaker: Speaker,
+    engine: Engine,
+    items: Sequence[Demonstration],
+    answers: Sequence[Answers],
+    config: Config,
+    progress: Tick = None,
 ) -> list[list[float]]:
     """The same of several that answered, [which][item]: asked all at once, since an engine writes a few verdicts hardly faster
-    than many."""
-    return cut(points(speaker, engine, [*items] * len(answers), [*chain.from_iterable(answers)], config), len(items))
+    than many. progress: is told how many verdicts of how many are written."""
+    flat = points(speaker, engine, [*items] * len(answers), [*chain.from_iterable(answers)], config, progress)
+    return cut(flat, len(answers))
 
 
-def cut(flat: Sequence[float], n: int) -> list[list[float]]:
-    """What belongs together, n each."""
-    return [list(flat[i : i + n]) for i in range(0, len(flat), n)]
+def cut(flat: Sequence[float], parts: int) -> list[list[float]]:
+    """As many equal parts, one after another."""
+    n = len(flat) // max(1, parts)
+    return [list(flat[i * n : (i + 1) * n]) for i in range(parts)]
 
 
 def against(
@@ -104,6 +120,6 @@ def ratings(
     matches = list(combinations(range(1, players), 2))
     ours, theirs = ([*chain.from_iterable(answers[match[side] - 1] for match in matches)] for side in (0, 1))
     won = against(speaker, engine, [*items] * len(matches), ours, theirs, config)
-    for (i, j), got in zip(matches, cut(won, len(items)), strict=True):
+    for (i, j), got in zip(matches, cut(won, len(matches)), strict=True):
         table[:, i, j], table[:, j, i] = got, 1 - np.asarray(got)
     return bradley_terry(table, config.evaluation.bootstrap, config.seed)[1:]

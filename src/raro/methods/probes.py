@@ -85,7 +85,7 @@ class Probes:
         older = self.older if items else []
         theirs = [answer for one in older for answer in one["answers"]]
         got = against(self.speaker, critic, [*items] * len(older), theirs, answers * len(older), self.config)
-        rival = best_of(cut(got, len(items))) if older else None
+        rival = best_of(cut(got, len(older))) if older else None
         self.older.append({"step": step + 1, "answers": answers, "rival": rival})
         self.seconds += time.perf_counter() - started
         return {} if rival is None else {"game/older": rival}

@@ -14,7 +14,7 @@ since falls were told while most was left (docs/collapse-gallery.md); else the l
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,14 +25,12 @@ from ..records import Demonstration
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
 from .health import HealthSet
-from .matrix import Answers, Matrix, duality_gaps, points_of_each, ratings, written
+from .matrix import Answers, Matrix, Tick, duality_gaps, points_of_each, ratings, written
 
 Snapshots = Sequence[tuple[int, Path]]
 """(step, file of weights), the oldest first."""
 Alarmed = tuple[int, int] | None
 """The first step that a standing alarm is for, and the first in which one was raised; None: none stands."""
-Tick = Callable[[int, int], None] | None
-"""Is told how much of how much is done."""
 
 
 @dataclass(frozen=True)
@@ -74,24 +72,29 @@ def select(
     held_out = drawn(held_out, config)
     n = min(config.probes.matrix_items, len(held_out))
     asked = {at: len(held_out) if at in fit else n for at in range(len(snapshots)) if at in fit or n}
-    total, done = len(snapshots) * (1 + len(asked)), 0
+    total, done, told = len(snapshots) * (1 + len(asked)), 0, 0
 
-    def tick(more: int) -> None:
-        nonlocal done
-        done += more
-        if progress:
-            progress(done, total)
+    def tick(more: float) -> None:
+        nonlocal told
+        if progress and (now := round(done + more)) > told:
+            told = now
+            progress(now, total)
 
     answers = []
     for _, path in snapshots:
         engine.load(load_file(path))
         answers.append(written(speaker, engine, held_out, config))
-        tick(1)
+        done += 1
+        tick(0)
     columns = {}  # what each snapshot's answers got before a critic, by item
     for at, items in asked.items():
         engine.load(load_file(snapshots[at][1]))
-        columns[at] = points_of_each(speaker, engine, held_out[:items], [given[:items] for given in answers], config)
-        tick(len(snapshots))
+        given = [snapshot[:items] for snapshot in answers]
+        columns[at] = points_of_each(
+            speaker, engine, held_out[:items], given, config, lambda d, n: tick(len(snapshots) * d / n)
+        )
+        done += len(snapshots)
+        tick(0)
     steps = [step for step, _ in snapshots]
     some = [given[:n] for given in answers]
     matrix = _matrix(speaker, engine, held_out[:n], some, list(columns.values()), steps, config) if n else None

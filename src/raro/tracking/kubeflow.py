@@ -25,9 +25,12 @@ def given() -> str:
 
 
 def above(client: MlflowClient, task: str) -> tuple[str, str]:
-    """(experiment, parent run) of the plugin's run for a task."""
+    """(experiment, top run) of the plugin's run for a task. Between the two stands one for each stage, branch and exit handler
+    that the task lies in, which the plugin opens and closes at once."""
     found = client.get_run(task)
-    return found.info.experiment_id, found.data.tags.get("mlflow.parentRunId", task)
+    while parent := found.data.tags.get("mlflow.parentRunId"):
+        found = client.get_run(parent)
+    return found.info.experiment_id, found.info.run_id
 
 
 def moved(client: MlflowClient, state: State) -> bool:
