@@ -84,8 +84,9 @@ def pipeline(settle: Callable[[PipelineTask, str], None], options: dsl.PipelineC
         settle(made, component.name)
         return made
 
-    def stage(made: GraphComponent, **inputs: Any) -> PipelineTask:
-        return made(**inputs).set_caching_options(False)
+    def stage(made: GraphComponent, **inputs: Any) -> dict[str, Any]:
+        """What it leaves, by name."""
+        return dict(made(**inputs).set_caching_options(False).outputs)
 
     @dsl.pipeline(name="data")
     def data(config: str, run: str) -> Taken:
@@ -125,21 +126,19 @@ def pipeline(settle: Callable[[PipelineTask, str], None], options: dsl.PipelineC
         given = {"config": config, "run": run}
         with dsl.ExitHandler(task(finish, **given), name="run"):
             taken = stage(data, **given)
-            ours = taken.outputs["ingest"]
-            with dsl.If(taken.outputs["decision"] == "proceed", name="proceed"):
-                learnt = stage(training, **given, ingest=ours)
-                models = {"warmstart": learnt.outputs["warmstart"], "train": learnt.outputs["train"]}
-                judged = stage(judgement, **given, ingest=ours, **models)
-                decision, measured = judged.outputs["decide"], judged.outputs["evaluate"]
-                made = {**given, "ingest": ours, "train": models["train"], "evaluate": measured, "decide": decision}
-                with dsl.If(judged.outputs["decision"] == "promote", name="promote"):
+            given_on = {**given, "ingest": taken["ingest"]}
+            with dsl.If(taken["decision"] == "proceed", name="proceed"):
+                learnt = stage(training, **given_on)
+                judged = stage(judgement, **given_on, **learnt)
+                made = {**given_on, "train": learnt["train"], "evaluate": judged["evaluate"], "decide": judged["decide"]}
+                with dsl.If(judged["decision"] == "promote", name="promote"):
                     task(register, **made)
-                with dsl.Elif(judged.outputs["decision"] == "hold", name="hold"):
+                with dsl.Elif(judged["decision"] == "hold", name="hold"):
                     task(register, **made)
                 with dsl.Else(name="reject"):
-                    task(record, **given, ingest=ours, decide=decision)
+                    task(record, **given_on, decide=judged["decide"])
             with dsl.Else(name="nothing-new"):
-                task(record, **given, ingest=ours)
+                task(record, **given_on)
 
     return retraining
 

@@ -18,20 +18,13 @@ from typing import Any
 import pytest
 from kfp import dsl
 
-from raro.config import load
+from raro.config import Config, load
 from raro.pipelines.local import discard
 from raro.shared import filling
 from raro.steps import TITLES
 from raro.storage import read_json, write_json
 
-SETTINGS = [
-    "warmstart.steps=1", "warmstart.questions=4", "warmstart.thoughts=2",
-    "raro.steps=2", "raro.questions=2", "raro.rollouts=2", "raro.pairs=4", "resources.processes=1",
-    "evaluation.max_items=8", "evaluation.samples=1", "evaluation.sft_steps=0", "evaluation.track_every=0",
-    "evaluation.bootstrap=100", "probes.select_items=8", "probes.matrix_items=4",
-    "gate.min_gain=-1", "gate.hold_gain=-1", "gate.min_items=0", "gate.level=1", "gate.min_readable=0",
-]  # fmt: skip
-"""So set that whatever was learnt is promoted."""
+OWN = {"raro.steps": 2, "resources.processes": 1, "gate.min_readable": 0}
 JOB = "a-job"
 PATHS = (
     ("experiments", "artifact_location"),
@@ -41,6 +34,14 @@ PATHS = (
     ("logged_models", "artifact_location"),
 )
 """Where MLflow's store holds places on this disk."""
+
+
+def configured(**gate: float) -> Config:
+    """The tests' small run, so set that whatever was learnt is promoted, unless its gate asks for something else."""
+    from test_pipeline import GATES, SMALL
+
+    values = SMALL | GATES["promote"] | OWN | {f"gate.{key}": value for key, value in gate.items()}
+    return load("countdown-mini", [f"{key}={value}" for key, value in values.items()])
 
 
 @dataclass
@@ -66,11 +67,11 @@ class Begun:
             made = {"report": dsl.HTML, "metrics": dsl.Metrics, "solved": dsl.ClassificationMetrics}.get(argument, dsl.Artifact)
             outputs[argument] = made(uri=str(self.folder / ".handed" / name / argument))
         self.handed |= outputs
-        return function(**{k: v for k, v in given.items() if k not in more}, **outputs, **more)
+        return function(**(given | outputs | more))
 
     def asking(self, **gate: float) -> Begun:
         """The same run as if its gate had asked for this from the beginning."""
-        config = load("countdown-mini", [*SETTINGS, *(f"gate.{key}={value}" for key, value in gate.items())])
+        config = configured(**gate)
         (self.folder / "config.json").write_text(config.canonical() + "\n", encoding="utf-8")
         for path in self.folder.glob("*/manifest.json"):
             write_json(path, read_json(path) | {"config_digest": config.digest, "identity": config.identity})
@@ -89,7 +90,7 @@ def whole_run(tmp_path_factory) -> Begun:
     """A promoted run, each step done by its component; one for all of pytest's workers."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "components" / "run"
-    begun = Begun(folder, load("countdown-mini", SETTINGS).canonical())
+    begun = Begun(folder, configured().canonical())
     with filling(folder.with_suffix(".made")) as made:
         if not folder.with_suffix(".made").exists():
             shutil.rmtree(folder, ignore_errors=True)  # what one that failed has left

@@ -50,9 +50,9 @@ class HealthSet:
         ties = self.config.raro.tie and self.config.raro.critic == "relativistic"
         same = [item.answer for item in self.items] if ties else []
         said = verdicts(speaker, engine, [*self.items, *self.items[: len(same)]], [*self.worse, *same], self.config)
-        known = len(said) - 2 * len(same)
-        found = {} if known == 0 else {"health/accuracy": _told(said[:known])}
-        return found | ({"health/tie": said[known:].count("tie") / (2 * len(same))} if same else {})
+        of_worse, of_same = said[: len(said) - 2 * len(same)], said[len(said) - 2 * len(same) :]
+        found = {"health/accuracy": _told(of_worse)} if of_worse else {}
+        return found | ({"health/tie": of_same.count("tie") / len(of_same)} if of_same else {})
 
 
 def _told(said: Sequence[Outcome]) -> float | None:

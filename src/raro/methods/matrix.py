@@ -103,6 +103,19 @@ def against(
     ]
 
 
+def against_each(
+    speaker: Speaker,
+    engine: Engine,
+    items: Sequence[Demonstration],
+    ours: Sequence[Answers],
+    theirs: Sequence[Answers],
+    config: Config,
+) -> list[list[float]]:
+    """The same of several matches, [match][item], asked all at once."""
+    flat = [[*chain.from_iterable(side)] for side in (ours, theirs)]
+    return cut(against(speaker, engine, [*items] * len(ours), *flat, config), len(ours))
+
+
 def ratings(
     speaker: Speaker,
     engine: Engine,
@@ -118,8 +131,8 @@ def ratings(
     for i, got in enumerate(beside_experts, 1):
         table[:, i, 0], table[:, 0, i] = got, 1 - np.asarray(got)
     matches = list(combinations(range(1, players), 2))
-    ours, theirs = ([*chain.from_iterable(answers[match[side] - 1] for match in matches)] for side in (0, 1))
-    won = against(speaker, engine, [*items] * len(matches), ours, theirs, config)
-    for (i, j), got in zip(matches, cut(won, len(matches)), strict=True):
+    ours, theirs = ([answers[match[side] - 1] for match in matches] for side in (0, 1))
+    won = against_each(speaker, engine, items, ours, theirs, config)
+    for (i, j), got in zip(matches, won, strict=True):
         table[:, i, j], table[:, j, i] = got, 1 - np.asarray(got)
     return bradley_terry(table, config.evaluation.bootstrap, config.seed)[1:]

@@ -22,7 +22,7 @@ from ..rollout.engine import Engine
 from ..rollout.models import Speaker
 from .health import HealthSet
 from .judgements import Judgement
-from .matrix import against, cut, written
+from .matrix import against_each, written
 from .retest import groups, kept, retested
 
 RETESTS = 8
@@ -83,9 +83,8 @@ class Probes:
         items = self.held_out[: self.config.probes.older_items]
         answers = written(self.speaker, policy, items, self.config) if items else []
         older = self.older if items else []
-        theirs = [answer for one in older for answer in one["answers"]]
-        got = against(self.speaker, critic, [*items] * len(older), theirs, answers * len(older), self.config)
-        rival = best_of(cut(got, len(older))) if older else None
+        got = against_each(self.speaker, critic, items, [one["answers"] for one in older], [answers] * len(older), self.config)
+        rival = best_of(got) if got else None
         self.older.append({"step": step + 1, "answers": answers, "rival": rival})
         self.seconds += time.perf_counter() - started
         return {} if rival is None else {"game/older": rival}

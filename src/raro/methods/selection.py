@@ -74,27 +74,27 @@ def select(
     asked = {at: len(held_out) if at in fit else n for at in range(len(snapshots)) if at in fit or n}
     total, done, told = len(snapshots) * (1 + len(asked)), 0, 0
 
-    def tick(more: float) -> None:
+    def tick(reached: float) -> None:
         nonlocal told
-        if progress and (now := round(done + more)) > told:
-            told = now
-            progress(now, total)
+        if progress and round(reached) > told:
+            told = round(reached)
+            progress(told, total)
 
     answers = []
     for _, path in snapshots:
         engine.load(load_file(path))
         answers.append(written(speaker, engine, held_out, config))
         done += 1
-        tick(0)
+        tick(done)
     columns = {}  # what each snapshot's answers got before a critic, by item
     for at, items in asked.items():
         engine.load(load_file(snapshots[at][1]))
         given = [snapshot[:items] for snapshot in answers]
         columns[at] = points_of_each(
-            speaker, engine, held_out[:items], given, config, lambda d, n: tick(len(snapshots) * d / n)
+            speaker, engine, held_out[:items], given, config, lambda d, n, done=done: tick(done + len(snapshots) * d / n)
         )
         done += len(snapshots)
-        tick(0)
+        tick(done)
     steps = [step for step, _ in snapshots]
     some = [given[:n] for given in answers]
     matrix = _matrix(speaker, engine, held_out[:n], some, list(columns.values()), steps, config) if n else None
