@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from test_methods import DEMONSTRATIONS, made, speaker  # noqa: F401  (the fixture)
 
 from raro.learning.checkpoints import save_weights, snapshots
-from raro.methods.selection import within
+from raro.methods.selection import latest_level, within
 
 FEW = ("probes.matrix_items=0", "probes.health_items=2", "rollout.policy_tokens=60")
 
@@ -71,3 +72,14 @@ def test_a_snapshot_of_the_step_that_opened_the_gate_is_none_of_a_policy_that_ha
     assert game.select(snapshots(tmp_path), DEMONSTRATIONS).steps == [5, 6]
     game.gate.step_opened = None
     assert game.select(snapshots(tmp_path), DEMONSTRATIONS).steps == [2, 4, 5, 6]
+
+
+def test_of_those_that_chance_may_tell_apart_the_latest_is_taken_and_a_fall_is_not():
+    draw = np.random.default_rng(0)
+    good = draw.choice([0.0, 0.25, 0.5], 400)
+    lucky = good + np.tile([0.26, -0.25], 200)  # level, and better by chance
+    fallen = np.where(draw.random(400) < 0.2, 0.0, good)
+    assert lucky.mean() > good.mean() > fallen.mean()
+    assert latest_level([[lucky, good, fallen]]) == 1 and latest_level([[good, lucky, fallen]]) == 1
+    assert latest_level([[good, good], [good, fallen]]) == 0, "one critic that sees the fall is enough"
+    assert latest_level([[fallen, good]]) == 1 and latest_level([[good]]) == 0

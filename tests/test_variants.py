@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 
 import pytest
@@ -24,6 +25,7 @@ VARIANTS = {
     "absolute": ("raro.critic=absolute",),
     "absolute, by question": ("raro.critic=absolute", "raro.critic_group=question"),
     "each answer once": ("raro.judged=answers", "raro.orders=both"),
+    "equal answers pooled": ("raro.judged=pooled", "raro.ceiling=0.6"),
     "no tie": ("raro.tie=false", "raro.verdict=expected"),
     "separate": ("raro.critic_model=separate",),
     "past critics": ("raro.past_critics=0.5",),
@@ -163,6 +165,23 @@ def test_an_answer_that_several_rollouts_gave_is_judged_once_and_pays_them_all(s
     for answer, reward in zip(answers, game.earned(answers, game.judge(fresh, 0), 0), strict=True):
         paid.setdefault((answer.item, answer.text), set()).add(reward)
     assert all(len(rewards) == 1 for rewards in paid.values()) and len({min(r) for r in paid.values()}) > 1
+
+
+def test_pooled_equal_answers_are_paid_by_all_their_verdicts_and_no_verdict_above_the_ceiling(speaker):  # noqa: F811
+    game = made("raro", speaker, "raro.judged=pooled", "raro.rollouts=16", "raro.ceiling=0.5", "raro.verdict=expected")
+    answers = game.answer(game.draw(0), 0)
+    judged = game.judge(game.pair(answers, 0), 0)
+    said: dict[tuple, list[float]] = {}
+    for judgement in itertools.chain.from_iterable(judged):
+        answer, chances = answers[judgement.pair.rollout_id], judgement.chances
+        if "malformed" not in chances:
+            pays = chances.get("policy", 0.0) + 0.6 * chances.get("tie", 0.0)
+            said.setdefault((answer.item, answer.text), []).append(min(0.5, pays))
+    assert len(judged) == sum(a.text is not None for a in answers) > len(said)
+    assert max(map(max, said.values())) == 0.5 and any(len(set(pays)) > 1 for pays in said.values())
+    for answer, reward in zip(answers, game.earned(answers, judged, 0), strict=True):
+        if pays := said.get((answer.item, answer.text)):
+            assert reward == pytest.approx(sum(pays) / len(pays))
 
 
 def test_without_ties_a_tie_is_malformed(speaker):  # noqa: F811

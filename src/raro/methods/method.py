@@ -45,6 +45,12 @@ class Answer:
     thought: str
 
 
+def alike(answers: Sequence[Answer]) -> list[int]:
+    """For each rollout the first that gave the same answer to its question, word for word."""
+    first: dict[tuple[int, str | None], int] = {}
+    return [first.setdefault((answer.item, answer.text), i) for i, answer in enumerate(answers)]
+
+
 class Written(Protocol):
     """A rollout of either role."""
 

@@ -31,12 +31,12 @@ from ..game import advantages, controllers, pairs, rewards
 from ..game.replay import Replay, Replayed
 from ..learning import checkpoints
 from ..learning.update import Learner, Stream
-from ..records import Demonstration, Pair, Sample
+from ..records import Chances, Demonstration, Pair, Sample
 from ..rollout.engine import Engine
 from . import judgements
 from .figures import critic_figures, policy_figures, said_of_rollouts, transcripts
 from .judgements import Judgement
-from .method import Answer, Method, passed
+from .method import Answer, Method, alike, passed
 from .probes import Probes
 from .selection import Alarmed, Selection, Snapshots, Tick, alone, gone, select, within
 
@@ -108,7 +108,7 @@ class Raro(Method):
             "game/tau_crit": tau_crit,
             "game/replay_size": float(len(self.replay)),
         }
-        return figures, transcripts(answers, [*judged, *before_earlier], step, settings.tau_pol)
+        return figures, transcripts(answers, [*judged, *before_earlier], step, settings)
 
     def pair(self, answers: Sequence[Answer], step: int) -> list[Pair]:
         """Each well-formed answer that is judged beside its expert's."""
@@ -120,10 +120,7 @@ class Raro(Method):
 
     def judged_as(self, answers: Sequence[Answer]) -> list[int]:
         """For each rollout the one whose pair is judged for it: itself, or the first with the same answer to the question."""
-        if self.config.raro.judged == "rollouts":
-            return list(range(len(answers)))
-        first: dict[tuple[int, str | None], int] = {}
-        return [first.setdefault((answer.item, answer.text), i) for i, answer in enumerate(answers)]
+        return alike(answers) if self.config.raro.judged == "answers" else list(range(len(answers)))
 
     def shared_out(self, fresh: Sequence[Pair], step: int) -> tuple[list[Pair], list[Pair], list[Pair]]:
         """The fresh pairs that the critic is trained on, all or `pairs` less the replayed; of the others whose verdict pays a
@@ -203,17 +200,23 @@ class Raro(Method):
         return found | self.probes.taken()
 
     def earned(self, answers: Sequence[Answer], judged: Sequence[Sequence[Judgement]], step: int) -> list[float | None]:
-        """What each answer earns: the mean over the verdicts on its pair, 0 where it is malformed; None where it is filtered or
-        was not judged."""
-        said, judged_as = said_of_rollouts(judged), self.judged_as(answers)
-        if self.config.raro.control == "shuffled":
+        """What each answer earns: the mean over the verdicts on its pair, or on those of all that equal it, 0 where it is
+        malformed; None where it is filtered or was not judged."""
+        settings, said = self.config.raro, said_of_rollouts(judged)
+        if settings.control == "shuffled":
             dealt = random.Random(f"shuffled-{self.config.seed}-{step}").sample(list(said.values()), len(said))
             said = dict(zip(said, dealt, strict=True))
+        paid_as = range(len(answers)) if settings.judged == "rollouts" else alike(answers)
+        told: dict[int, list[Chances]] = {}
+        for i, verdicts in said.items():
+            told.setdefault(paid_as[i], []).extend(verdicts)
 
         def reward(i: int, answer: Answer) -> float | None:
             if self.filtered(answer):
                 return None
-            return 0.0 if answer.text is None else rewards.policy_reward(said.get(judged_as[i], ()), self.config.raro.tau_pol)
+            if answer.text is None:
+                return 0.0
+            return rewards.policy_reward(told.get(paid_as[i], ()), settings.tau_pol, settings.ceiling)
 
         return [reward(i, answer) for i, answer in enumerate(answers)]
 

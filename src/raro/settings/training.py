@@ -58,10 +58,11 @@ class Raro:
     pairs: int = doc(
         0, "pairs the critic is trained on per step, fresh and replayed together; 0: as many as rollouts (O)", low=0
     )
-    judged: Literal["rollouts", "answers"] = doc(
+    judged: Literal["rollouts", "pooled", "answers"] = doc(
         "rollouts",
-        "what the critic is shown: every rollout's answer; or each distinct answer to a question once, for all rollouts that "
-        "gave it (O)",
+        "what the critic is shown, and pays: every rollout's answer, for itself; every one, those that gave the same answer to "
+        "a question being paid by all their verdicts together, with less noise; or each distinct answer once, for all "
+        "(O; mini: M)",
     )
     replay_share: float = doc(0.5, "share of those pairs drawn from older policy answers (P)", low=0, high=0.9)
     replay_capacity: int = doc(10_000, "policy answers remembered (O)", low=2)
@@ -91,6 +92,13 @@ class Raro:
         high=1,
     )
     tau_pol: float = doc(0.6, "the policy's reward for a tie (P)", low=0, high=1)
+    ceiling: float = doc(
+        1.0,
+        "the most that a verdict pays the policy (P: 1); at tau_pol an answer that is named before the expert's earns no more "
+        "than one that cannot be told from it: what goes beyond is mostly the critic's error about the expert's (M)",
+        low=0.1,
+        high=1,
+    )
     tau_crit: float = doc(0.55, "the critic's reward for a tie (P)", low=0, high=1)
     tau_start: float = doc(
         0.0,
