@@ -7,10 +7,9 @@ from functools import partial, reduce
 from itertools import islice
 from typing import Any
 
-from ..game.rewards import critic_reward, policy_reward
+from ..game.rewards import critic_reward
 from ..game.verdicts import together
 from ..records import Chances, Sample
-from ..settings.training import Raro
 
 
 def share(values: Iterable[Any], test: Callable[[Any], bool]) -> float | None:
@@ -68,10 +67,10 @@ def critic_figures(judged: Sequence[Sequence], samples: Sequence[Sample], tau_cr
 
 
 def transcripts(
-    answers: Sequence, judged: Sequence[Sequence], step: int, settings: Raro, most: int = 4
+    answers: Sequence, judged: Sequence[Sequence], earned: Sequence[float | None], step: int, most: int = 4
 ) -> list[dict[str, Any]]:
-    """A few fresh pairs of a step, whole, for people to read. Their step counts from 1, as the figures' does; policy_reward is
-    what the verdicts on this very pair pay."""
+    """A few fresh pairs of a step, whole, for people to read. earned: by each answer. Their step counts from 1, as the figures'
+    does."""
     paying = (group for group in judged if group[0].pair.age == 0 and group[0].pair.rollout_id >= 0)
     return [
         {
@@ -84,7 +83,7 @@ def transcripts(
             "verdict": group[0].verdict,
             "outcome": group[0].outcome,
             "critic_thought": group[0].thought,
-            "policy_reward": policy_reward([j.chances for j in group], settings.tau_pol, settings.ceiling),
+            "policy_reward": earned[group[0].pair.rollout_id],
             "age": group[0].pair.age,
         }
         for group in islice(paying, most)

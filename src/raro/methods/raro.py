@@ -108,7 +108,7 @@ class Raro(Method):
             "game/tau_crit": tau_crit,
             "game/replay_size": float(len(self.replay)),
         }
-        return figures, transcripts(answers, [*judged, *before_earlier], step, settings)
+        return figures, transcripts(answers, [*judged, *before_earlier], earned, step)
 
     def pair(self, answers: Sequence[Answer], step: int) -> list[Pair]:
         """Each well-formed answer that is judged beside its expert's."""
@@ -257,10 +257,10 @@ class Raro(Method):
     def select(
         self, snapshots: Snapshots, held_out: Sequence[Demonstration], progress: Tick = None, alarmed: Alarmed = None
     ) -> Selection | None:
-        """The snapshot that its worst frozen critic likes best, of those in which the policy has played and within the KL
-        budget; where no two are, the last of them, if there is a budget. Where the gate never opened it is one of those in
-        which the policy was held where it started. With a critic of its own the last step's, since the snapshots hold no
-        critic."""
+        """The latest snapshot that is as good as the best in its worst frozen critic's eyes, of those in which the policy has
+        played and within the KL budget; where no two are, the last of them, if there is a budget. Where the gate never opened
+        it is one of those in which the policy was held where it started. With a critic of its own the last step's, since the
+        snapshots hold no critic."""
         if self.own is not None:
             return None
         first, budget = self.plays_from or 1, self.config.raro.kl_budget
