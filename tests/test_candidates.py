@@ -80,6 +80,9 @@ def test_of_those_that_chance_may_tell_apart_the_latest_is_taken_and_a_fall_is_n
     lucky = good + np.tile([0.26, -0.25], 200)  # level, and better by chance
     fallen = np.where(draw.random(400) < 0.2, 0.0, good)
     assert lucky.mean() > good.mean() > fallen.mean()
-    assert latest_level([[lucky, good, fallen]]) == 1 and latest_level([[good, lucky, fallen]]) == 1
-    assert latest_level([[good, good], [good, fallen]]) == 0, "one critic that sees the fall is enough"
-    assert latest_level([[fallen, good]]) == 1 and latest_level([[good]]) == 0
+    assert latest_level([[lucky, good, fallen]], 2) == 1 and latest_level([[good, lucky, fallen]], 2) == 1
+    assert latest_level([[lucky, good, fallen]], 0) == 0 and latest_level([[good, good, fallen]], 0) == 1
+    assert latest_level([[good, good], [good, fallen]], 2) == 0, "one critic that sees the fall is enough"
+    assert latest_level([[fallen, good]], 2) == 1 and latest_level([[good]], 2) == 0
+    few, fewer, none = np.array([0.5] * 3 + [0.0] * 3), np.array([0.5] * 2 + [0.0] * 4), np.zeros(6)
+    assert latest_level([[few, fewer, none]], 2) == 1, "a fall, of however few"

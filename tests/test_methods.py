@@ -31,7 +31,8 @@ DEMONSTRATIONS = [
 
 def made(name: str, speaker, *more: str):
     """The method on a copy of the speaker's model."""
-    game = ("raro.gate=0", "raro.gate_shut=0", "raro.verdicts=4", "raro.pairs=8", "rollout.critic_tokens=32")
+    paid = ("raro.judged=rollouts", "raro.ceiling=1")  # the paper's
+    game = ("raro.gate=0", "raro.gate_shut=0", "raro.verdicts=4", "raro.pairs=8", "rollout.critic_tokens=32", *paid)
     small = ("raro.questions=2", "raro.rollouts=6", "raro.steps=6", "rollout.policy_tokens=48")
     config = load("countdown-mini", [f"method={name}", *game, *small, *more])
     own = dataclasses.replace(speaker, model=copy.deepcopy(speaker.model))

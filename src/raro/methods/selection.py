@@ -4,9 +4,9 @@ frozen critic says.
 The last step may have drifted, and the current critic flatters the policy it grew up with. So each snapshot's policy answers
 held-out questions, each of several frozen critics judges these answers beside the experts', in both orders, and a snapshot is
 as good as the critic that likes it least says (a minimax choice, after the duality gap of arXiv 1811.05512). What two snapshots
-get from some hundreds of questions differs by chance, and the best of several is the luckiest: so of those within LEVEL of the
-best the latest is taken, which has learnt longest. Nothing here knows which answer is right. Of a large dev split
-`probes.select_items` are asked: all of them would cost more than the game.
+get from some hundreds of questions differs by chance, and the best of several is the luckiest: so of those within
+`probes.select_level` standard errors of the best the latest is taken, which has learnt longest. Nothing here knows which
+answer is right. Of a large dev split `probes.select_items` are asked: all of them would cost more than the game.
 
 A critic that ties, or guesses, whatever it sees tells nothing. So the latest critics that know an expert's answer from the same
 made worse (methods/health.py) are asked, and none that is below `guards.chance` there. Where all are, nobody can judge: the
@@ -33,9 +33,8 @@ from .matrix import Answers, Matrix, Tick, duality_gaps, points_of_each, ratings
 
 Snapshots = Sequence[tuple[int, Path]]
 """(step, file of weights), the oldest first."""
-LEVEL = 2.0
-"""Standard errors of what a snapshot gets less than the best, within which it may be as good. Measured: taking the best itself
-cost up to 2.5 points of accuracy (docs/method.md)."""
+LEAST = 0.5
+"""Of what the best gets, under which a snapshot is never as good: of a few questions a fall could be chance."""
 Alarmed = tuple[int, int] | None
 """The first step that a standing alarm is for, and the first in which one was raised; None: none stands."""
 
@@ -106,21 +105,23 @@ def select(
     some = [given[:n] for given in answers]
     matrix = _matrix(speaker, engine, held_out[:n], some, list(columns.values()), steps, config) if n else None
     rows = [[_mean(columns[at][i]) for at in fit] for i in range(len(snapshots))]
-    best, instead = (latest_level([columns[at] for at in fit]), "") if fit else _unjudged(steps, alarmed)
+    level = config.probes.select_level
+    best, instead = (latest_level([columns[at] for at in fit], level), "") if fit else _unjudged(steps, alarmed)
     engine.load(load_file(snapshots[best][1]))
     return Selection(steps, [steps[at] for at in fit], rows, steps[best], matrix, unfit, instead)
 
 
-def latest_level(columns: Sequence[Sequence[Sequence[float]]]) -> int:
-    """The place of the latest snapshot that is within LEVEL of the best before the critic that likes it least. columns[j][i]:
-    what snapshot i's answers got before critic j, question by question."""
+def latest_level(columns: Sequence[Sequence[Sequence[float]]], level: float) -> int:
+    """The place of the latest snapshot that gets, from the critic that likes it least, at most `level` standard errors less
+    than the best. columns[j][i]: what snapshot i's answers got before critic j, question by question."""
     rates = np.array([[np.mean(got) for got in column] for column in columns])  # [critics, snapshots]
     worst = rates.min(0)
     best = max(range(len(worst)), key=lambda i: (worst[i], i))
     for i in reversed(range(best + 1, len(worst))):
         critic = columns[rates[:, i].argmin()]
         lost = np.subtract(critic[best], critic[i])
-        if lost.mean() <= LEVEL * lost.std() / len(lost) ** 0.5:
+        error = lost.std() / len(lost) ** 0.5
+        if worst[i] >= LEAST * worst[best] and lost.mean() <= level * error:
             return i
     return best
 

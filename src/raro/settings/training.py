@@ -260,6 +260,12 @@ class Probes:
         "critics in both orders; 0: all (O: cost, which grows with them)",
         low=0,
     )
+    select_level: float = doc(
+        2.0,
+        "the candidate is the latest snapshot whose worst win rate is within so many standard errors of the best; 0: the best "
+        "itself, often the luckiest (M)",
+        low=0,
+    )
     exploit_steps: int = doc(
         0,
         "updates of a critic that evaluate trains afresh against the frozen candidate; 0: none; 20 are advised (O)",
