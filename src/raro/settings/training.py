@@ -261,7 +261,7 @@ class Probes:
         low=0,
     )
     select_level: float = doc(
-        2.0,
+        1.5,
         "the candidate is the latest snapshot whose worst win rate is within so many standard errors of the best; 0: the best "
         "itself, often the luckiest (M)",
         low=0,
