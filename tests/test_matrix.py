@@ -74,7 +74,7 @@ def run(tmp_path_factory):
         for weight in speaker.model.parameters():
             weight.copy_(torch.randn(weight.shape, generator=torch.Generator().manual_seed(0)) * 0.05)
     save_weights(folder, 30, speaker.model)
-    return config, speaker, snapshots(folder), load_split(folder / "ingest", "dev")[:60]
+    return config, speaker, snapshots(folder), load_split(folder / "ingest", "dev")[:12]
 
 
 def test_of_a_large_dev_split_a_sample_is_asked(run):
