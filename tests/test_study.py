@@ -8,12 +8,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from raro.config import load
 from raro.errors import BadInput
 from raro.methods import METHODS
-from raro.study import page, plan, run, table
+from raro.study import page, pay, plan, run, table
 
 SMALL = """
 config: countdown-mini
@@ -160,6 +161,37 @@ def test_a_study_goes_on_where_it_was(study):
     models = {path: path.stat().st_mtime_ns for path in output.rglob("model.safetensors")}
     assert studied(output, source) == said
     assert {path: path.stat().st_mtime_ns for path in output.rglob("model.safetensors")} == models
+
+
+def test_what_the_policy_is_paid_is_held_against_what_is_right(study, capsys):
+    _, output, _ = study
+    seeds = [str(output / arm / "seed-1") for arm in ("raro", "rlvr")]
+    assert pay.main([*seeds, "--items", "20"]) == 0
+    game, oracle = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (game["run"], game["step"], game["questions"], game["rollouts"]) == ("raro/seed-1", 3, 20, 3)
+    assert 0 <= game["low"] <= game["share"] <= game["high"] < 1 and game["right"] > 0
+    assert oracle["share"] == pytest.approx(1) and (oracle["pay_right"], oracle["pay_wrong"]) == (1.0, 0.0)
+    assert pay.main([seeds[0], "--items", "20", "--set", "raro.ceiling=0.1"]) == 0
+    capped = json.loads(capsys.readouterr().out)
+    assert capped["right"] == game["right"] and max(capped["pay_right"], capped["pay_wrong"]) <= 0.1 < game["pay_wrong"]
+    for wrong, line in ((["--step", "77"], "no weights of step 77"), (["--set", "raro.colour=3"], "raro.colour")):
+        assert pay.main([seeds[0], *wrong]) == 2 and line in capsys.readouterr().err
+    assert pay.main([str(output / "sft" / "seed-0")]) == 2 and "pays no answer" in capsys.readouterr().err
+
+
+def test_the_explained_share_is_that_of_a_regression_within_questions():
+    rng, config = np.random.default_rng(0), load("countdown-mini")
+    right = (rng.random((200, 8)) < 0.4).astype(float)
+    level = rng.random((200, 1))  # a question's own: no part of the share
+    exact = pay.explained_share(level + 0.3 * right, right, config)
+    assert exact["share"] == pytest.approx(1) and exact["low"] == pytest.approx(1)
+    noisy = level + 0.4 * right + rng.normal(0, 0.2, right.shape)
+    found = pay.explained_share(noisy, right, config)
+    within = [values - values.mean(axis=1, keepdims=True) for values in (noisy, right)]
+    assert found["share"] == pytest.approx(np.corrcoef(within[0].ravel(), within[1].ravel())[0, 1] ** 2)
+    assert found["low"] < found["share"] < found["high"] and found["high"] - found["low"] < 0.1
+    assert pay.explained_share(rng.random(right.shape), right, config)["share"] < 0.01
+    assert pay.explained_share(np.ones_like(right), right, config)["share"] == 0
 
 
 @pytest.mark.parametrize("side_by_side", [1, 2])
