@@ -124,6 +124,20 @@ def test_what_was_undone_leaves_neither_snapshots_nor_judged_pairs(tmp_path, mon
     assert all((ours[name] == theirs[name]).all() for name in theirs)
 
 
+def test_a_flood_of_a_single_step_goes_back_past_the_weights_that_flooded(tmp_path, monkeypatch):
+    """What step 3 wrote, the update of step 2 had led to: with a window of one, good is the checkpoint of step 1."""
+    play = Raro.step
+
+    def flooded(self, number):
+        figures, rows = play(self, number)
+        return figures | {"policy/malformed": 0.9 if number == 2 and self.damping == 1.0 else 0.0}, rows
+
+    monkeypatch.setattr(Raro, "step", flooded)
+    settings = {"guards.window": 1, "guards.actions": {"flood": "roll_back"}, "raro.checkpoint_every": 1}
+    told, warnings = trained(tmp_path, **settings, **SHORT)
+    assert "went back at step 1" in warnings and told["alarms"][0]["step"] == 3
+
+
 def test_judged_pairs_of_steps_that_are_made_again_stand_there_once(tmp_path):
     """Whatever an expert wrote: a line's end of Unicode's own (U+2028) ends no line of the file."""
     pairs = Transcripts(tmp_path / "pairs.jsonl", 0)

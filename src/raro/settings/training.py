@@ -94,8 +94,8 @@ class Raro:
     tau_pol: float = doc(0.6, "the policy's reward for a tie (P)", low=0, high=1)
     ceiling: float = doc(
         1.0,
-        "the most that a verdict pays the policy (P: 1); at tau_pol an answer that is named before the expert's earns no more "
-        "than one that cannot be told from it: what goes beyond is mostly the critic's error about the expert's (M)",
+        "the most that a verdict, or its mean where it is expected, pays the policy (P: 1); at tau_pol an answer that is named "
+        "before the expert's earns no more than one that cannot be told from it: what goes beyond is mostly the critic's error (M)",
         low=0.1,
         high=1,
     )

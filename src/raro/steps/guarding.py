@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ..methods.method import Method
     from ..methods.selection import Alarmed
 
+BY_WINDOW = ("flood", "tie", "drift", "entropy", "fooled")
+"""Guards that speak of what was written before a step's update, by the weights that the step before had left."""
 TOLD = {
     "warn": "nothing is done (guards.actions)",
     "damp": "the learning rate is damped",
@@ -53,7 +55,7 @@ class Guarding:
     @property
     def doubted(self) -> list[int]:
         """The first steps that the alarms which need a good checkpoint could yet be raised for, guard by guard."""
-        return self.watch.doubted(self._back_for)
+        return [self._before(since) for since in self.watch.doubted(self._back_for)]
 
     @property
     def _back_for(self) -> set[GuardName]:
@@ -117,7 +119,7 @@ class Guarding:
     def _back(self, alarm: Alarm, step: int) -> int:
         """To the newest checkpoint from before the alarm's steps, which is then the newest of all; snapshots later than it are
         gone."""
-        found = self._good(alarm.since)
+        found = self._good(self._before(alarm.since) if alarm.guard in BY_WINDOW else alarm.since)
         ends = alarm.action == "stop" or found is None or self.watch.rollbacks >= self.settings.rollbacks
         if found is not None:
             checkpoints.restore(found, self.game.speaker.model, self.game.learner.optimiser, self.game.beside())
@@ -132,6 +134,11 @@ class Guarding:
             self.watch.rollbacks += 1
             self._damped(self.damping * self.settings.damp)
         return found.step if found else step
+
+    def _before(self, since: int) -> int:
+        """The step that a checkpoint must be from before. Of several values the first may be sound, since it is their median that
+        is not; one that stands alone is of the weights that the step before had left."""
+        return since - 1 if self.settings.window == 1 else since
 
     def _good(self, since: int) -> checkpoints.Checkpoint | None:
         self.together()
