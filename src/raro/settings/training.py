@@ -95,7 +95,7 @@ class Raro:
     ceiling: float = doc(
         1.0,
         "the most that a verdict, or its mean where it is expected, pays the policy (P: 1); at tau_pol an answer that is named "
-        "before the expert's earns no more than one that cannot be told from it: what goes beyond is mostly the critic's error (M)",
+        "before the expert's earns no more than one that cannot be told from it: more is mostly the critic's error (M)",
         low=0.1,
         high=1,
     )

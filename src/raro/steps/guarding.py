@@ -136,8 +136,8 @@ class Guarding:
         return found.step if found else step
 
     def _before(self, since: int) -> int:
-        """The step that a checkpoint must be from before. Of several values the first may be sound, since it is their median that
-        is not; one that stands alone is of the weights that the step before had left."""
+        """The step that a good checkpoint is from before. Of several values the first may be sound, since it is their median
+        that is not; one that stands alone is of the weights that the step before had left."""
         return since - 1 if self.settings.window == 1 else since
 
     def _good(self, since: int) -> checkpoints.Checkpoint | None:
