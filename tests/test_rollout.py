@@ -46,6 +46,19 @@ def test_slots_write_what_generate_writes(blank, slots, temperature):
         assert a.logprobs == pytest.approx(b.logprobs, abs=1e-4)
 
 
+def test_what_a_folder_says_of_generation_changes_nothing(blank):
+    """Qwen2.5-1.5B-Instruct asks for a repetition penalty, which is not what the learner learns."""
+    engine, sampling = PlainEngine(blank.model, ENDS, 0, 32), Sampling(1.0, 24, seed=3, step=5)
+    asked = blank.model.generation_config
+    asked.repetition_penalty, asked.no_repeat_ngram_size, asked.min_new_tokens, asked.suppress_tokens = 1.5, 2, 8, [9]
+    slow = engine.generate(some_prompts(9), 6, sampling)
+    assert tokens(slow) == tokens(SlotEngine(blank.model, ENDS, 0, 64).generate(some_prompts(9), 6, sampling))
+    assert blank.model.generation_config is asked and asked.repetition_penalty == 1.5, "it is saved with the candidate"
+    for prompt, group in zip(some_prompts(9), slow, strict=True):
+        again = engine.score([prompt] * len(group), [one.ids for one in group])
+        assert all(one.logprobs == pytest.approx(values, abs=1e-4) for one, values in zip(group, again, strict=True))
+
+
 SMALL = {
     "vocab_size": 130, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "max_position_embeddings": 128,

@@ -1,17 +1,19 @@
 """The slow, obvious twin of the slot engine: transformers' own `generate`, left-padded, every row to the end of its batch.
 
-The keyed noise enters through a logits processor that leaves `generate` one choice; nothing else differs from anyone's first
-rollout loop. It is what the slot engine is tested against and measured beside.
+The keyed noise enters through a logits processor that leaves `generate` one choice, and what the model's folder says of
+generation (penalties, cuts) is set aside meanwhile: what is sampled is the model's own distribution, which the learner learns.
+Nothing else differs from anyone's first rollout loop. It is what the slot engine is tested against and measured beside.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor, LogitsProcessorList
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from ..records import Completion, Prompt, Sampling
 from .engine import choose, uniforms
@@ -60,15 +62,16 @@ class PlainEngine(Scoring):
         mask = torch.tensor([[0] * (longest - len(p.ids)) + [1] * len(p.ids) for p, _ in rows], device=device)
         noise = torch.from_numpy(np.stack([uniforms(prompt, sample, sampling) for prompt, sample in rows])).to(device)
         choice = KeyedChoice(noise, sampling.temperature)
-        written = self.model.generate(
-            input_ids=padded,
-            attention_mask=mask,
-            do_sample=False,
-            max_new_tokens=sampling.max_new_tokens,
-            eos_token_id=self.end_ids,
-            pad_token_id=self.pad_id,
-            logits_processor=LogitsProcessorList([choice]),
-        )[:, longest:].tolist()
+        with self._undisturbed():
+            written = self.model.generate(
+                input_ids=padded,
+                attention_mask=mask,
+                do_sample=False,
+                max_new_tokens=sampling.max_new_tokens,
+                eos_token_id=self.end_ids,
+                pad_token_id=self.pad_id,
+                logits_processor=LogitsProcessorList([choice]),
+            )[:, longest:].tolist()
         logprobs = torch.stack(choice.logprobs, dim=1).tolist()
         completions = []
         for ids, values in zip(written, logprobs, strict=True):
@@ -76,3 +79,12 @@ class PlainEngine(Scoring):
             length = end or len(ids)
             completions.append(Completion(tuple(ids[:length]), tuple(values[:length]), "stop" if end else "length"))
         return completions
+
+    @contextmanager
+    def _undisturbed(self) -> Iterator[None]:
+        """Sets the model's own generation_config aside: `generate` takes from it whatever it is not told, with one given too."""
+        own, self.model.generation_config = self.model.generation_config, GenerationConfig()
+        try:
+            yield
+        finally:
+            self.model.generation_config = own
