@@ -10,6 +10,8 @@ import pytest
 import torch
 from test_methods import made, speaker  # noqa: F401  (the fixture)
 
+from raro.config import load
+from raro.errors import BadInput
 from raro.game import advantages, controllers, rewards
 from raro.learning import checkpoints
 from raro.learning.losses import on_policy
@@ -262,3 +264,26 @@ def test_expectations_are_learnt_from_once():
 
     with pytest.raises(BadInput, match="expected"):
         load("countdown-mini", ["raro.verdict=expected", "raro.updates=2"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (("raro.control=frozen",), "another model's critic wrote"),
+        (("raro.control=frozen", "raro.lambda_crit=0", "raro.past_critics=0.5"), "each say which critic judges"),
+        (("raro.control=frozen", "raro.lambda_crit=0", "raro.critic_model=separate"), "each say which critic judges"),
+        (("raro.critic_model=separate", "raro.past_critics=0.5"), "each say which critic judges"),
+        (("raro.lambda_pol=0", "raro.lambda_crit=0"), "both 0"),
+        (("raro.gate=0.5", "raro.gate_shut=0.6"), "could never stay open"),
+        (("raro.critic=absolute", "evaluation.tournament=4"), "never learnt to compare"),
+    ],
+)
+def test_parts_that_do_not_go_together_are_refused(settings, said):
+    with pytest.raises(BadInput, match=said):
+        load("countdown-mini", settings)
+
+
+def test_what_was_written_greedily_is_learnt_from_at_temperature_one(speaker):  # noqa: F811
+    for role in ("policy", "critic"):
+        greedy = made("sft", speaker, "rollout.temperature=0", "rollout.critic_temperature=0")
+        assert greedy.stream(role, 1.0, 0.0).temperature == 1.0

@@ -190,6 +190,17 @@ def parse(data: Mapping[str, Any] | str) -> Config:
         raise BadInput(line, "set raro.snapshots and probes.older_items above 0")
     if config.raro.lambda_pol == config.raro.lambda_crit == 0:
         raise BadInput("raro.lambda_pol and raro.lambda_crit are both 0", "give at least one role a weight")
+    if config.raro.control == "frozen" and config.raro.lambda_crit:
+        line = "raro.control is frozen and raro.lambda_crit above 0: the policy would learn what another model's critic wrote"
+        raise BadInput(line, "set raro.lambda_crit=0")
+    judges = {
+        "raro.control=frozen": config.raro.control == "frozen",
+        "raro.critic_model=separate": config.raro.critic_model == "separate",
+        "raro.past_critics": config.raro.past_critics > 0,
+    }
+    asked = [name for name, wanted in judges.items() if wanted]
+    if len(asked) > 1:
+        raise BadInput(f"{asked[0]} and {asked[1]} each say which critic judges", "set one of them back")
     if 0 < config.raro.gate < config.raro.gate_shut:
         raise BadInput("raro.gate_shut is above raro.gate, so the gate could never stay open", "lower raro.gate_shut")
     if config.evaluation.tournament and config.raro.critic == "absolute":
