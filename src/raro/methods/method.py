@@ -188,7 +188,7 @@ class Method:
         return on_policy if settings.updates == 1 else policy_gradient(settings.clip_low, settings.clip_high)
 
     def stream(self, role: str, coefficient: float, kl: float) -> Stream:
-        """How a role's samples enter the update: at the temperature they were sampled at; at 1 where that took the likeliest."""
+        """How a role's samples enter the update: at the temperature of sampling, or 1 where that took the likeliest."""
         sampling = self._sampling(role, 0)
         budget = sampling.max_new_tokens if self.config.raro.normalise == "constant" else 0
         return Stream(coefficient=coefficient, kl=kl, budget=budget, temperature=sampling.temperature or 1.0)
