@@ -1,6 +1,6 @@
 (() => {
   const data = JSON.parse(document.getElementById("items-data").textContent);
-  const at = id => document.getElementById("items-" + id), size = 25;
+  const at = id => document.getElementById("items-" + id), size = matchMedia("(max-width: 720px)").matches ? 8 : 25;
   const sampled = Math.max(0, data.ways.indexOf("sampled"));
   const [LINE, QUESTION, EXPERT, ANSWERS, SCORES, LABELS] = [0, 1, 2, 3, 4, 5];
   const names = Object.keys(data.strata);
@@ -88,25 +88,36 @@
   }
   function line(row) {
     const labels = names.map((name, i) => row[LABELS][i] < 0 ? "" : `${name} ${data.strata[name][row[LABELS][i]]}`);
-    const others = data.arms.map((name, i) => i === chosen.first || i === chosen.second ? "" : `${name} ${mark(row, i, 0)[0]}`);
-    const [alike, rest] = [labels, others].map(texts => made("small", texts.filter(Boolean).join(", "), "soft"));
+    const alike = made("small", labels.filter(Boolean).join(", "), "soft");
     const found = made("tr"), number = made("td");
     number.append(made("span", "Item ", "tag"), row[LINE]);
     found.append(number);
     if (data.text) {
       const question = cell("Question", row[QUESTION]), expert = cell("Expert's answer", row[EXPERT]);
       question.append(alike);
-      expert.append(rest);
       found.append(question, expert);
-    } else number.append(" ", alike, made("br"), rest);
+    } else number.append(" ", alike);
     found.append(arm(row, chosen.first), arm(row, chosen.second));
+    if (data.arms.length > 2) found.append(others(row));
+    return found;
+  }
+  function others(row) {
+    const found = made("td");
+    found.append(made("span", "Other arms", "tag"));
+    data.arms.forEach((name, i) => {
+      if (i === chosen.first || i === chosen.second) return;
+      const [text, tone] = mark(row, i, 0), told = made("small", name + " ", "other");
+      told.append(made("span", text, "tone-" + tone));
+      found.append(told);
+    });
     return found;
   }
   function show() {
     const last = Math.min(fitting.length, (page + 1) * size), heads = at("table").tHead.rows[0].cells;
+    const first = data.text ? 3 : 1;
     at("table").tBodies[0].replaceChildren(...fitting.slice(page * size, last).map(line));
-    heads[heads.length - 2].textContent = data.arms[chosen.first];
-    heads[heads.length - 1].textContent = data.arms[chosen.second];
+    heads[first].textContent = data.arms[chosen.first];
+    heads[first + 1].textContent = data.arms[chosen.second];
     at("where").textContent = last ? `${page * size + 1} to ${last} of ${fitting.length.toLocaleString("en")}` : "none";
     at("back").disabled = page === 0;
     at("next").disabled = last === fitting.length;

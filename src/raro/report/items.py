@@ -112,6 +112,11 @@ def _plain(row: Sequence[Any], data: Mapping[str, Any]) -> dict[str, Any]:
             {"arm": data["arms"][arm], "answer": answers[arm], **mark(greedy[arm], data["checked"])}
             for arm in (data["first"], data["second"])
         ],
+        "others": [
+            {"arm": name, **mark(greedy[arm], data["checked"])}
+            for arm, name in enumerate(data["arms"])
+            if arm not in (data["first"], data["second"])
+        ],
     }
 
 
