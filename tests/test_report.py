@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ from made_run import BEGAN, HOSTILE, make
 from rich.console import Console
 
 from raro import terminal
+from raro.demonstrations import sheet
 from raro.report import charts, critics, curves, page, provenance, reading
 from raro.report.live import View
 from raro.report.stages import Stages, duration
@@ -267,11 +269,78 @@ def test_settings_that_differ_from_the_defaults_come_first(finished):
     assert (gate["value"], gate["default"]) == ("0.6", "0") and "the policy waits" in gate["doc"]
 
 
+def test_a_list_in_a_file_is_the_tuple_of_its_default(finished):
+    """JSON has no tuples: what was left alone does not count as changed."""
+    config = json.loads((finished / "config.json").read_text())
+    untouched = provenance.settings({"resources": {"processes": 1}, "demonstrations": {"licences": [], "split": "half"}})
+    assert [row["key"] for row in untouched if row["differs"]] == ["demonstrations.split"]
+    rows = provenance.settings(config)
+    assert not [
+        row["key"] for row in rows if row["differs"] and row["value"] in ("[]", "()") and row["default"] in ("[]", "()")
+    ]
+    assert "(O) our choice" in page.html(finished)
+
+
+def test_what_the_blind_signals_say_stands_in_the_headline(tmp_path):
+    run = make(tmp_path / "run", steps=20)
+    path = run / "train" / "train.json"
+    alarms = [{"guard": "tie", "step": 96, "why": "ties of .95", "action": "warn"}]
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"alarms": alarms}))
+    html = page.html(run)
+    box = html[html.index('class="headline') : html.index('id="gate"')]
+    tones = [row["tone"] for row in page.readings(reading.read(run))]
+    assert f"{tones.count('amber')} amber of {len(tones)} readings</a>" in box and 'href="#readings"' in box
+    assert '<a href="#alarms" class="tone-bad">1 alarm in training (tie, step 96)</a>' in box
+    nav = html[html.index("<nav") : html.index("</nav>")]
+    shown = [id for id in ("readings", "critics", "selection", "matrix", "tournament") if f'<section id="{id}"' in html]
+    assert "readings" in shown and [id for id in shown if f'href="#{id}"' not in nav] == []
+    assert page.signs([], []) is None
+    assert page.signs([{"tone": "red"}, {"tone": "green"}], alarms * 5) == {
+        "tone": "bad",
+        "readings": "1 red of 2 readings",
+        "alarms": "5 alarms in training (tie, step 96; tie, step 96; tie, step 96; 2 more)",
+    }
+
+
+def cells(html: str) -> list[list[str]]:
+    """The text of each row's cells in the table of items."""
+    table = html[html.index('id="items-table"') :]
+    body = table[table.index("<tbody>") : table.index("</tbody>")]
+    words = lambda cell: re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", cell)).strip()  # noqa: E731
+    return [[words(cell) for cell in row.split("<td>")[1:]] for row in body.split("<tr>")[1:]]
+
+
+@pytest.mark.parametrize("scripted", [False, pytest.param(True, marks=pytest.mark.check)])
+def test_no_arms_mark_stands_under_the_experts_answer(finished, tmp_path, scripted):
+    html = page.html(finished)
+    if scripted:
+        chromium = shutil.which("chromium") or pytest.skip("needs Chromium")
+        (tmp_path / "page.html").write_text(html, encoding="utf-8")
+        options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'browser'}", "--dump-dom"]
+        address = (tmp_path / "page.html").as_uri()
+        html = subprocess.run([chromium, *options, address], capture_output=True, text=True, timeout=120).stdout
+    rows = cells(html)
+    assert len(rows) == 25 and all(len(row) == 6 for row in rows)
+    for _, _, expert, candidate, champion, others in rows:
+        assert (
+            not re.search("right|wrong", expert) and re.search("right|wrong", candidate) and re.search("right|wrong", champion)
+        )
+        assert re.fullmatch(
+            r"Other arms base (✓ right|✕ wrong) warm start (✓ right|✕ wrong) SFT rival (✓ right|✕ wrong)", others
+        )
+
+
 def test_the_gate_is_marked_where_it_opened():
     shut = {"game/gate_open": [(1, 0.0), (2, 0.0), (3, 1.0), (4, 1.0)]}
     assert curves.gate_opened(shut) == (3, "gate opens")
     assert curves.gate_opened({"game/gate_open": [(1, 1.0), (2, 1.0)]}) is None
     assert curves.gate_opened({}) is None
+
+
+def test_the_data_card_fits_a_phone_the_dark_and_its_numbers():
+    html = sheet.html("x", [sheet.Section("Lengths", "", ("part", "mean"), [("question", 41.5)])])
+    assert '<meta name="viewport"' in html and '<meta name="color-scheme" content="light dark">' in html
+    assert "<th>part</th>" in html and '<th class="number">mean</th>' in html and "prefers-color-scheme:dark" in html
 
 
 # -------------------------------------------------------------------------------------------------------------------- charts
@@ -328,6 +397,18 @@ def test_a_new_launch_forgets_the_last_one():
     stages.take([event("ingest", "skipped", 102), event("evaluate", "start", 103)])
     assert stages["ingest"].status == "kept" and stages.passed_over(stages["warmstart"])
     assert stages.overhead() == pytest.approx((2.0, 1.0))
+
+
+def test_a_launch_that_kept_every_stage_has_no_overhead(tmp_path):
+    stages = Stages().take([event("ingest", "skipped", 1), event("train", "skipped", 1)])
+    assert stages.overhead() is None
+    run = make(tmp_path / "run", steps=2)
+    names = ("ingest", "warmstart", "train", "evaluate", "decide", "register")
+    events = [event("preflight", "start", 900)] + [event(name, "skipped", 900) for name in names]
+    with (run / "events.jsonl").open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(one) + "\n" for one in events)
+    _, read = read_page(run)
+    assert "from the first event to the last" not in read.text and "kept from before" in read.text
 
 
 @pytest.mark.parametrize(

@@ -22,10 +22,12 @@ LONGEST = 600  # characters of a sample's question or answer that are shown
 MOST = 50  # files, licences and settings that are listed; data.json has them all
 
 _STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c2430;background:#fff}
+body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;
+  --line:#d8dee6;color:#1c2430;background:#fff}
+@media (prefers-color-scheme:dark){body{--line:#343b42;color:#e9ebee;background:#14171a}}
 h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2rem}table{border-collapse:collapse;width:100%}
-th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid #d8dee6;vertical-align:top;overflow-wrap:anywhere}
-td.number{text-align:right;font-variant-numeric:tabular-nums}blockquote{white-space:pre-wrap;margin:.2rem 0}
+th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid var(--line);vertical-align:top;overflow-wrap:anywhere}
+.number{text-align:right;font-variant-numeric:tabular-nums}blockquote{white-space:pre-wrap;margin:.2rem 0}
 """
 
 
@@ -119,23 +121,35 @@ def html(title: str, drawn: Sequence[Section]) -> str:
     for section in drawn:
         parts.append(f"<h2>{escape(section.title)}</h2>" + (f"<p>{escape(section.text)}</p>" if section.text else ""))
         if section.rows:
-            head = "".join(f"<th>{escape(name)}</th>" for name in section.head)
+            head = "".join(map(_head, section.head, section.rows[0]))
             body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in section.rows)
             parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
     heading = escape(f"Data card: {title}")
     policy = "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-    head = f'<meta charset="utf-8">{policy}<title>{heading}</title><style>{_STYLE}</style>'
+    screen = (
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
+    )
+    head = f'<meta charset="utf-8">{policy}{screen}<title>{heading}</title><style>{_STYLE}</style>'
     return f'<!doctype html>\n<html lang="en"><head>{head}</head><body><h1>{heading}</h1>{"".join(parts)}</body></html>\n'
 
 
+def _head(name: str, below: Any) -> str:
+    """A column's name, over its numbers at the right."""
+    return f'<th class="number">{escape(name)}</th>' if _is_number(below) else f"<th>{escape(name)}</th>"
+
+
 def _cell(value: Any) -> str:
-    if isinstance(value, (int, float)):
+    if _is_number(value):
         return f'<td class="number">{_shown(value)}</td>'
     return f"<td><blockquote>{escape(value)}</blockquote></td>" if "\n" in value else f"<td>{escape(value)}</td>"
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float))
+
+
 def _shown(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, (int, float)) else str(value)
+    return f"{value:,}" if _is_number(value) else str(value)
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,7 @@ def html(run: str | Path) -> str:
 
 def content(record: Record) -> dict[str, Any]:
     """Everything the template shows, ready to be written: no logic is left to it but what to leave out."""
+    read, alarms = readings(record), record.train.get("alarms") or []
     return {
         "run": record,
         "name": record.config.get("name") or record.folder.resolve().name,
@@ -68,9 +69,10 @@ def content(record: Record) -> dict[str, Any]:
         "evidence": evidence(record),
         "items": items(record),
         "panels": panels(record),
-        "readings": readings(record),
+        "readings": read,
+        "signs": signs(read, alarms),
         "tracked": tracked(record),
-        "alarms": record.train.get("alarms") or [],
+        "alarms": alarms,
         "critics": on_errors(record),
         "selection": selection(record),
         "matrix": matrix(record),
@@ -146,6 +148,23 @@ def tiles(record: Record) -> list[dict[str, Any]]:
         for arm in shown
         if (score := record.score("sampled", arm))
     ]
+
+
+def signs(read: Sequence[Mapping[str, Any]], alarms: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """{"tone" of the readings, "readings", "alarms"}: what the blind signals say in two phrases; None where they are silent."""
+    if not read and not alarms:
+        return None
+    counts = {tone: sum(row["tone"] == tone for row in read) for tone in ("red", "amber")}
+    odd = [f"{n} {tone}" for tone, n in counts.items() if n]
+    told = [f"{alarm['guard']}, step {alarm['step']}" for alarm in alarms[:3]]
+    more = [f"{len(alarms) - 3} more"] if len(alarms) > 3 else []
+    return {
+        "tone": "bad" if counts["red"] else "hold" if counts["amber"] else "good",
+        "readings": f"{', '.join(odd) or 'none red or amber'} of {len(read)} readings" if read else "",
+        "alarms": f"{len(alarms)} alarm{'s' if len(alarms) != 1 else ''} in training ({'; '.join(told + more)})"
+        if alarms
+        else "",
+    }
 
 
 # ---------------------------------------------------------------------------------------------------------- data and stages

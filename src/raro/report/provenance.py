@@ -20,11 +20,16 @@ def settings(config: Mapping[str, Any]) -> list[dict[str, Any]]:
             "value": shown(value),
             "default": shown(defaults[key]) if key in defaults else "unknown key",
             "doc": docs.get(key, ""),
-            "differs": value != defaults.get(key),
+            "differs": _alike(value) != _alike(defaults.get(key)),
         }
         for key, value in flatten(config)
     ]
     return sorted(rows, key=lambda row: not row["differs"])
+
+
+def _alike(value: Any) -> Any:
+    """A tuple as the list that JSON makes of it."""
+    return [_alike(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def _docs(section: Any, prefix: str) -> Iterator[tuple[str, str]]:

@@ -154,10 +154,11 @@ class Stages:
         return stage.status == "waiting" and any(self[name].status != "waiting" for name in after)
 
     def overhead(self) -> tuple[float, float] | None:
-        """(seconds of the latest launch so far, seconds of them outside every stage); None before anything has ended."""
+        """(seconds of the latest launch so far, seconds of them outside every stage); None before anything has ended, and where
+        every stage was kept from before."""
         stages = [s for s in self.by_name.values() if s.ended is not None and s.name != "finish"]
         ended = [s for s in stages if self.began is not None and s.ended >= self.began]
-        if not ended:
+        if all(s.status == "kept" for s in ended):
             return None
         whole = max(s.ended for s in ended) - self.began
         return whole, max(0.0, whole - math.fsum(s.seconds or 0.0 for s in ended))
