@@ -364,6 +364,30 @@ def test_smoothing_keeps_the_steps_and_the_range(line):
     assert all(min(values) - 1e-3 <= value <= max(values) + 1e-3 for _, value in smooth)
 
 
+def test_smoothing_reaches_no_further_where_points_lie_far_apart():
+    """Every step until 25, then one in five: a fall at step 60 is drawn there, not before."""
+    line = [(step, 1.0 if step < 60 else 0.0) for step in [*range(1, 26), *range(30, 121, 5)]]
+    smooth = dict(charts.smoothed(line))
+    assert smooth[50] == 1.0 and smooth[55] == pytest.approx(2 / 3) and smooth[65] == 0.0
+    even = [(step, float(step % 7)) for step in range(200)]
+    mean = sum(value for _, value in even[93:108]) / 15  # 8 % of the steps
+    assert dict(charts.smoothed(even))[100] == pytest.approx(mean)
+
+
+def test_a_chart_names_its_axis_and_its_lines_and_reaches_what_it_is_told():
+    low = charts.Line(label="low", points=[(0, 0.1), (9, 0.2)], colour="policy", style="dashed")
+    lead = charts.Line(label="lead", points=[(0, 0.1), (9, 0.21)], colour="accent", strong=True)
+    drawn = charts.curves([low, lead], title="t", kind="share", x_label="training step", top=0.55, ends=True)
+    assert ">training step</text>" in drawn and ">60 %</text>" in drawn and ">lead</text>" in drawn and ">low</text>" in drawn
+    heights = {name: float(re.search(rf'y="([\d.]+)"[^>]*>{name}</text>', drawn)[1]) for name in ("lead", "low")}
+    assert heights["low"] - heights["lead"] > 10, "names do not lie over one another"
+    widths = {name: re.search(rf"stroke: var\(--{name}\); stroke-width: ([\d.]+)", drawn)[1] for name in ("accent", "policy")}
+    assert float(widths["accent"]) > float(widths["policy"])
+    assert [key["style"] for key in charts.legend([low, lead])] == ["dashed", "solid strong"]
+    alone = charts.curves([low], title="t", kind="share", mark=(3, "gate opens"))
+    assert float(re.search(r'y="([\d.]+)"[^>]*>gate opens</text>', alone)[1]) < 20, "above every line"
+
+
 @pytest.mark.parametrize("values", [[0.5], [0.0, 0.0], [1e-9, 2e-9], [5e6, 6e6], [-3.0, 4.0]])
 def test_a_chart_of_any_range_is_drawn(values):
     line = charts.Line(label="a", points=list(enumerate(values)), colour="policy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 Points = Sequence[tuple[float, float]]
@@ -9,15 +10,18 @@ MOST_POINTS = 300
 
 
 def smoothed(points: Points, share: float = 0.08) -> list[tuple[float, float]]:
-    """Centred moving mean over `share` of the points, at least 3; fewer than 13 points are left as they are."""
+    """Centred moving mean over `share` of the steps, at least over a point and its neighbours; fewer than 13 points are left as
+    they are. The window is measured in steps: where points lie far apart nothing is moved towards what lies far off."""
     if len(points) <= 12:
         return list(points)
-    half = max(1, round(len(points) * share / 2))
+    steps = [step for step, _ in points]
+    half = share * (steps[-1] - steps[0]) / 2
     sums = [0.0]
     for _, value in points:
         sums.append(sums[-1] + value)
-    spans = [(max(0, i - half), min(len(points), i + half + 1)) for i in range(len(points))]
-    return [(step, (sums[b] - sums[a]) / (b - a)) for (step, _), (a, b) in zip(points, spans, strict=True)]
+    spans = [(bisect_left(steps, step - half), bisect_right(steps, step + half)) for step in steps]
+    spans = [(max(0, min(a, i - 1)), min(len(steps), max(b, i + 2))) for i, (a, b) in enumerate(spans)]
+    return [(step, (sums[b] - sums[a]) / (b - a)) for step, (a, b) in zip(steps, spans, strict=True)]
 
 
 def thinned(points: Points, most: int = MOST_POINTS) -> list[tuple[float, float]]:
