@@ -11,14 +11,15 @@ import pytest
 import torch
 from transformers.cache_utils import Cache, DynamicCache
 
+from raro.config import load
 from raro.errors import BadInput
 from raro.records import Prompt, Sampling
 from raro.rollout.decoding import LeanStep, ModuleStep, is_lean, step_for
 from raro.rollout.engine import SUMS, choose, uniforms
-from raro.rollout.models import own_gpu
+from raro.rollout.models import open_model, own_gpu
 from raro.rollout.plain import PlainEngine
 from raro.rollout.rows import lay_out
-from raro.rollout.scoring import score, token_logprobs
+from raro.rollout.scoring import disagreement, score, token_logprobs
 from raro.rollout.slots import SlotEngine, SlotLayer, batches, slots_within, token_bytes
 
 ENDS = (1, 2, 3, 4)
@@ -310,6 +311,60 @@ def test_nothing_asked_is_nothing_written(engine, blank):
 def test_a_prompt_without_tokens_is_refused(blank):
     with pytest.raises(ValueError, match="without tokens"):
         SlotEngine(blank.model, ENDS, 0).generate([Prompt((), "policy", 0)], 1, Sampling(1, 4, 0, 0))
+
+
+def saved(folder, words, config: str, **more: object):
+    """A folder with a small untrained model of this configuration, moved from where it began, and the mini's tokenizer."""
+    import transformers
+
+    torch.manual_seed(1)
+    told = getattr(transformers, config)(**SMALL | more, pad_token_id=0, bos_token_id=1, eos_token_id=1)
+    model = transformers.AutoModelForCausalLM.from_config(told)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.2 * torch.randn_like(parameter)
+    model.save_pretrained(folder)
+    words.save_pretrained(folder)
+    return folder
+
+
+OTHERS = {
+    "granite": ("GraniteConfig", {"logits_scaling": 8.0}),
+    "cohere": ("CohereConfig", {}),
+    "falcon h1": ("FalconH1Config", {"lm_head_multiplier": 0.1, "mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8}),
+    "gemma 3": ("Gemma3TextConfig", {"head_dim": 8, "final_logit_softcapping": 30.0}),
+    "lfm2": ("Lfm2Config", {"layer_types": ["conv", "full_attention"]}),
+}
+"""What rescales its logits, each under another name, and what mixes neighbours in a row by a convolution."""
+
+
+@pytest.mark.parametrize("family", OTHERS)
+def test_a_model_whose_log_probabilities_cannot_be_told_is_refused(blank, tmp_path, family):
+    config, more = OTHERS[family]
+    with pytest.raises(BadInput, match="rescales its logits, or its layers mix .*Llama"):
+        open_model(saved(tmp_path, blank.tokenizer, config, **more), load("countdown-mini"))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_log_probabilities_can_be_told_of_every_family_in_half_precision_too(family):
+    model = made(family).eval()
+    assert disagreement(model) < 1e-4
+    assert disagreement(model.bfloat16()) < 0.2
+
+
+DROPPING = {
+    "llama": ("LlamaConfig", {"attention_dropout": 0.3}),
+    "gpt2": ("GPT2Config", {"resid_pdrop": 0.1, "embd_pdrop": 0.2, "attn_pdrop": 0.3}),
+}
+
+
+@pytest.mark.parametrize("family", DROPPING)
+def test_a_model_is_opened_without_dropout(blank, tmp_path, family):
+    config, more = DROPPING[family]
+    model = open_model(saved(tmp_path, blank.tokenizer, config, **more), load("countdown-mini")).model.train()
+    ids = torch.tensor([[5, 6, 7, 8, 9]])
+    assert torch.equal(model(ids).logits, model(ids).logits)
+    assert all(getattr(model.config, name) == 0 for name in more)
 
 
 def test_more_processes_than_gpus_are_refused():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PretrainedConfig
 
 from ..config import Config
 from ..errors import BadInput
@@ -18,10 +19,15 @@ from ..text import END_THINK, THINK, split_thought
 from .engine import Engine
 from .mirrored import MirroredEngine
 from .plain import PlainEngine
+from .scoring import disagreement
 from .sharded import ShardedEngine
 from .slots import SlotEngine
 from .vllm import VllmEngine
 from .weights import unspread
+
+TOLERANCE = 0.05
+"""Nats by which the log-probability of a token may differ between `scoring` and the model's own forward, both in float32 (M:
+1e-5; a rescaled logit is off by tenths at least)."""
 
 
 @dataclass(frozen=True)
@@ -119,11 +125,13 @@ def own_gpu(place: int, gpus: int) -> torch.device:
 
 
 def open_model(folder: Path, config: Config) -> Speaker:
-    """The model and tokenizer of a folder in Hugging Face layout: safetensors only, no code from the folder, no network.
+    """The model and tokenizer of a folder in Hugging Face layout: safetensors only, no code from the folder, no network. Its
+    dropout is set to 0, in its configuration too: the game learns from the very probabilities that it sampled from, and a
+    resumed run draws the same numbers.
 
-    Raises BadInput naming what the folder lacks.
+    Raises BadInput naming what the folder lacks, or where its log-probabilities cannot be told as `scoring` tells them.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as chatter
 
     chatter.disable_progress_bar()
@@ -140,8 +148,11 @@ def open_model(folder: Path, config: Config) -> Speaker:
     else:
         # cuDNN's attention plans anew for each shape, and nearly every micro-batch has its own; torch has other kernels
         torch.backends.cuda.enable_cudnn_sdp(False)
+    told = AutoConfig.from_pretrained(folder, local_files_only=True)
+    _quieten(told)
     model, loading = AutoModelForCausalLM.from_pretrained(
         folder,
+        config=told,
         dtype=torch.float32,
         use_safetensors=True,
         local_files_only=True,
@@ -160,10 +171,9 @@ def open_model(folder: Path, config: Config) -> Speaker:
     if (known := len(tokenizer)) > (held := model.get_input_embeddings().num_embeddings):
         line = f"the tokenizer in '{folder}' knows {known:,} tokens, the model {held:,}"
         raise BadInput(line, "take the tokenizer that the model was trained with")
-    if getattr(model.config, "final_logit_softcapping", None) or getattr(model.config, "logit_scale", 1.0) != 1.0:
-        raise BadInput(
-            f"model '{folder}' rescales its logits, which is not supported", "choose a Qwen, Llama or Mistral-like model"
-        )
+    if getattr(told.get_text_config(), "final_logit_softcapping", None) or not disagreement(model) < TOLERANCE:
+        line = f"model '{folder}' rescales its logits, or its layers mix what lies in one row, which is not supported"
+        raise BadInput(line, "choose a Qwen, Llama or Mistral-like model")
     ends = model.generation_config.eos_token_id if model.generation_config.eos_token_id is not None else tokenizer.eos_token_id
     ends = [ends] if isinstance(ends, int) else list(ends or [])
     if tokenizer.eos_token_id is not None:
@@ -174,6 +184,15 @@ def open_model(folder: Path, config: Config) -> Speaker:
     if config.resources.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     return Speaker(model.to(device), tokenizer, tuple(ends), pad)
+
+
+def _quieten(config: Any) -> None:
+    """Sets to 0 what a model's configuration asks of noise in training: dropout by all of its names, a router's jitter."""
+    for name, value in vars(config).items():
+        if isinstance(value, PretrainedConfig):
+            _quieten(value)
+        elif isinstance(value, float) and ("drop" in name or "jitter" in name):
+            setattr(config, name, 0.0)
 
 
 def save_model(speaker: Speaker, folder: Path, dtype: str = "float32", writes: bool = True) -> None:

@@ -82,7 +82,7 @@ class PlainEngine(Scoring):
 
     @contextmanager
     def _undisturbed(self) -> Iterator[None]:
-        """Sets the model's own generation_config aside: `generate` takes from it whatever it is not told, with one given too."""
+        """Sets the model's own generation_config aside: `generate` takes from it whatever another leaves open."""
         own, self.model.generation_config = self.model.generation_config, GenerationConfig()
         try:
             yield

@@ -56,6 +56,21 @@ def _from_hidden(head: torch.nn.Module, hidden: Tensor, target_ids: Tensor, temp
     return logprobs.gather(-1, target_ids.unsqueeze(-1)).squeeze(-1), entropy
 
 
+@torch.no_grad()
+def disagreement(model: torch.nn.Module) -> float:
+    """By how many nats `token_logprobs`, and a prompt shared by two completions in one row, differ at most from the model's own
+    forward on one completion at a time: rounding, but for a model that rescales its logits or mixes neighbours in a row."""
+    device, words = next(model.parameters()).device, model.get_output_embeddings().weight.shape[0]
+    ids = [place * words // 13 for place in range(1, 13)]
+    prompt, completions = ids[:6], [ids[6:9], ids[9:]]
+    (rows,) = lay_out([(prompt, completion) for completion in completions], len(ids), 0, "shared")
+    ours, _ = token_logprobs(model, rows := rows.to(device))
+    told = torch.tensor([[*prompt, *completion] for completion in completions], device=device)
+    logits = torch.cat([model(input_ids=one[None], use_cache=False).logits for one in told])[:, len(prompt) - 1 : -1]
+    theirs = logits.float().log_softmax(-1).gather(-1, told[:, len(prompt) :, None]).squeeze(-1)
+    return float((ours - theirs[rows.owner, rows.place]).abs().max())
+
+
 @torch.inference_mode()
 def score(
     model: torch.nn.Module,
