@@ -1,13 +1,14 @@
 """The main job, `raro run`: where it writes, what is looked at before anything is written, the pipeline, and what came of it.
 
-The pipeline is a process group of its own; kfp is imported over there, not here. A Ctrl-C reaches this process alone. It asks
-the group to stop with SIGTERM: the step at work says where it was, the runner starts no further step but the exit handler, and
-the group ends by itself. A second Ctrl-C kills it.
+The pipeline is a process group of its own; kfp is imported over there, not here. A Ctrl-C reaches this process alone, and so
+does the SIGHUP of a terminal that is closed. It asks the group to stop with SIGTERM: the step at work says where it was, the
+runner starts no further step but the exit handler, and the group ends by itself. A second Ctrl-C kills it. Where this process
+is killed the pipeline goes on, and holds the folder's lock (raro/steps/alone.py) to its end.
 """
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import os
 import shlex
 import shutil
@@ -19,11 +20,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import IO
 
 from raro.config import Config
 from raro.errors import BadInput, RaroError
 from raro.steps import TITLES, preflight
+from raro.steps.alone import alone, sign
 from raro.steps.harness import CONFIG, FAILURE, INTERRUPTED, claim, explained, failure_record
+from raro.steps.stopping import interruptible
 from raro.steps.task import STOPPING
 from raro.storage import read_json, write_json
 
@@ -72,13 +76,13 @@ def discard(folder: Path, first: str) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    with open(folder / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BadInput(f"another raro is writing to '{folder}'", "wait for it, or choose another --output") from None
-        yield
+def reserved(config: Config, folder: Path) -> Iterator[IO[str]]:
+    """Around whatever works in a run's folder from this machine: yields its lock. Raises BadInput where somebody else works
+    there, or the folder is no run's: then no lock is left in it."""
+    if not (folder / CONFIG).exists():
+        claim(config, folder)
+    with alone(folder) as lock:
+        yield lock
 
 
 # ------------------------------------------------------------------------------------------------------------------- the run
@@ -88,25 +92,28 @@ def run(config: Config, folder: Path, first: str | None = None) -> int:
     """Runs the pipeline and returns the exit code. first: this step and all after it are done again. Raises BadInput and
     ServiceFailed before anything is written; what fails later is told from failure.json."""
     preflight.check(config, folder)
-    claim(config, folder)
-    with _alone(folder):
+    with reserved(config, folder) as lock:
+        claim(config, folder)
         if first:
             discard(folder, first)
         (folder / FAILURE).unlink(missing_ok=True)
-        process = _start(folder)
+        process = _start(folder, lock)
         _follow(process, config, folder)
         return _outcome(process.returncode, folder)
 
 
-def _start(folder: Path) -> subprocess.Popen:
-    """The pipeline's process, leader of its group. What it and its tasks print goes to RUN/pipeline.log."""
+def _start(folder: Path, lock: IO[str]) -> subprocess.Popen:
+    """The pipeline's process, leader of its group, which holds the lock too. What it and its tasks print goes to
+    RUN/pipeline.log."""
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"}
     environment.pop(STOPPING, None)
     command = [sys.executable, "-P", "-m", "raro.pipelines.retraining", str(folder)]
     with open(folder / LOG, "ab") as log:
-        return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment, start_new_session=True
-        )
+        streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
+        process = subprocess.Popen(command, **streams, env=environment, start_new_session=True, pass_fds=[lock.fileno()])
+    with contextlib.suppress(OSError):  # a full disk: the lock holds unsigned, too
+        sign(lock, -process.pid)
+    return process
 
 
 def stop_gracefully() -> None:
@@ -115,12 +122,13 @@ def stop_gracefully() -> None:
 
 
 def _follow(process: subprocess.Popen, config: Config, folder: Path) -> None:
-    """Shows the run until it ends. Ctrl-C and SIGTERM stop it gracefully, once; the second time at once."""
+    """Shows the run until it ends. Ctrl-C, SIGTERM and SIGHUP stop it gracefully, once; the second time at once."""
     from raro import terminal
 
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    undo = interruptible()
     try:
-        terminal.follow(folder, lambda: process.poll() is None)
+        with contextlib.suppress(OSError):  # the terminal is gone, or a pipe's reader
+            terminal.follow(folder, lambda: process.poll() is None)
         process.wait()
     except KeyboardInterrupt:
         write_json(folder / FAILURE, failure_record("pipeline", config, folder, KeyboardInterrupt()))
@@ -132,7 +140,7 @@ def _follow(process: subprocess.Popen, config: Config, folder: Path) -> None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     finally:
-        signal.signal(signal.SIGTERM, before)
+        undo()
 
 
 def _outcome(code: int, folder: Path) -> int:

@@ -8,6 +8,9 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,7 +21,7 @@ from raro.config import load, parse
 from raro.errors import BadInput, GateRefused, ServiceFailed
 from raro.pipelines import local
 from raro.report.stages import Stages
-from raro.steps import STEPS, TITLES, harness, preflight, run_step
+from raro.steps import STEPS, TITLES, alone, harness, preflight, run_step
 from raro.steps.finish import outcomes
 from raro.steps.harness import Step, claim, finished
 from raro.storage import fetch, read_json
@@ -192,9 +195,17 @@ def test_too_little_disk_is_told_before_anything_is_written(capsys, tmp_path, mo
     assert not (tmp_path / "out").exists()
 
 
-def test_two_at_once_in_one_folder(tmp_path):
-    with local._alone(tmp_path), pytest.raises(BadInput, match="another raro is writing"), local._alone(tmp_path):
-        pass
+def test_two_at_once_in_one_folder(tmp_path, capsys):
+    config = load("countdown-mini", ["seed=3"])
+    with local.reserved(config, tmp_path / "run"):
+        for arguments in (["run", "--set", "resources.batch_tokens=64"], ["step", "ingest"]):
+            said = refused(capsys, *arguments, "--set", "seed=3", "--output", str(tmp_path / "run"))
+            assert f"another raro is writing to '{tmp_path / 'run'}'" in said and f"`kill -- {os.getpid()}` on" in said
+        assert (tmp_path / "run" / "config.json").read_text() == config.canonical() + "\n", "the first one's"
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("mine")
+    refused(capsys, "step", "ingest", "--output", str(tmp_path / "full"))
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["notes.txt"], "no lock in a folder that is no run's"
 
 
 def test_debugging_shows_the_traceback(monkeypatch):
@@ -363,28 +374,68 @@ def test_a_scheduler_s_retry_stops_at_a_permanent_failure(config, tmp_path, monk
         run_step("ingest", lost, run)
 
 
-@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 130), (signal.SIGINT, 130), (signal.SIGKILL, None)])
-def test_signals(number, code, config, tmp_path):
-    """A step that is told to stop says so; one that is killed leaves no folder that could be taken for whole."""
+@contextmanager
+def at_work(run: Path) -> Iterator[subprocess.Popen]:
+    """A step that another process is at work on."""
     program = f"""
 import time
 from raro.config import load
 from raro.steps.harness import Step
-with Step("train", load("countdown-mini"), {str(tmp_path)!r}) as step:
+with Step("train", load("countdown-mini"), {str(run)!r}) as step:
     (step.folder / "half").write_text("...")
     print("ready", flush=True)
     time.sleep(60)
 """
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ) as process:
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout.readline() == "ready\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+STOPS = [(signal.SIGTERM, 130), (signal.SIGHUP, 130), (signal.SIGINT, 130), (signal.SIGKILL, None)]
+
+
+@pytest.mark.parametrize("number, code", STOPS)
+def test_signals(number, code, config, tmp_path):
+    """A step that is told to stop says so; one that is killed leaves no folder that could be taken for whole."""
+    with at_work(tmp_path) as process:
         process.send_signal(number)
         process.wait(20)
     assert finished(tmp_path, "train", config.identity) is None and not (tmp_path / "train").exists()
     assert (read_json(tmp_path / "failure.json")["code"] if code else None) == code
     assert outcomes(Stages().take(events.read(tmp_path)[0]))["train"]["state"] == ("failed" if code else "lost")
     make("train", config, tmp_path)
+    assert finished(tmp_path, "train", config.identity)
+
+
+def test_nohup_stays_in_force(config, tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Step("train", config, tmp_path):
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN and finished(tmp_path, "train", config.identity)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_one_step_at_a_time_writes_into_a_run(config, tmp_path, monkeypatch):
+    """A retry beside a pod that is not gone yet: it touches nothing, waits, and goes on as soon as the other has ended."""
+    monkeypatch.setattr(alone, "POLL", 0.05)
+    monkeypatch.setattr(alone, "PATIENCE", 0.2)
+    with at_work(tmp_path) as process:
+        with pytest.raises(ServiceFailed, match=f"another step is at work in '{tmp_path}'") as busy:
+            make("train", config, tmp_path)
+        assert f"`kill -- {process.pid}` on" in busy.value.remedy
+        assert (tmp_path / ".train.partial" / "half").exists() and not (tmp_path / "failure.json").exists()
+        assert "waits for another step" in events.read(tmp_path)[0][-1]["text"]
+        with pytest.raises(BadInput, match="another raro is writing to"), local.reserved(config, tmp_path):
+            pass
+        monkeypatch.setattr(alone, "PATIENCE", 60)
+        threading.Timer(0.3, process.kill).start()
+        make("train", config, tmp_path)
     assert finished(tmp_path, "train", config.identity)
 
 

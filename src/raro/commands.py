@@ -78,7 +78,7 @@ def step(args: Arguments) -> int:
 
     config = configured(args)
     run = Path(args.output) if args.output else local.newest(config) or local.fresh(config)
-    with _watched(run):
+    with local.reserved(config, run), _watched(run):
         outputs = run_step(args.name, config, run)
     print(json.dumps({"step": args.name, "run": str(run), "outputs": outputs}))
     return 0

@@ -22,8 +22,6 @@ import errno
 import json
 import os
 import shutil
-import signal
-import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -35,7 +33,9 @@ from ..errors import BadInput, GateRefused, RaroError, ServiceFailed
 from ..storage import MANIFEST, manifest, publish_folder, read_json, verify, write_atomic, write_json, writing
 from ..tracking.events import Events
 from ..tracking.runs import sync
+from .alone import at_work
 from .held import held
+from .stopping import interruptible
 
 CONFIG, FAILURE = "config.json", "failure.json"
 INTERRUPTED = 130
@@ -81,12 +81,19 @@ class Step:
         return finished(self.run, name, self.config.identity) is not None
 
     def __enter__(self) -> Step:
-        claim(self.config, self.run, self.name)
-        if self.name != "finish" or failure_of(self.run, self.name):  # of an earlier try or launch; finish tells the others'
-            (self.run / FAILURE).unlink(missing_ok=True)
-        self.events = Events(self.run, self.name)
+        with contextlib.ExitStack() as holding:
+            holding.callback(interruptible())
+            if not (self.run / CONFIG).exists():  # a folder that is nobody's run is refused before a lock lies in it
+                claim(self.config, self.run, self.name)
+            holding.enter_context(at_work(self.run, self.name))
+            claim(self.config, self.run, self.name)
+            if self.name != "finish" or failure_of(
+                self.run, self.name
+            ):  # of an earlier try or launch; finish tells the others'
+                (self.run / FAILURE).unlink(missing_ok=True)
+            self.events = Events(self.run, self.name)
+            self._held = holding.pop_all()
         self._started = time.monotonic()
-        self._restore_signal = _interrupt_on_sigterm()
         try:
             self._open()
         except BaseException as error:
@@ -125,10 +132,9 @@ class Step:
                 sync(self.config, self.run)
         except BaseException as own:
             told = own
-        finally:
-            self._restore_signal()
-        if told is not None and (told := self._failed(told)) is not error:
-            raise told from error
+        with self._held:
+            if told is not None and (told := self._failed(told)) is not error:
+                raise told from error
 
     def _publish(self) -> None:
         seconds = round(time.monotonic() - self._started, 3)
@@ -279,15 +285,3 @@ def _clearer(error: BaseException, run: Path) -> BaseException:
         remedy = "free some disk space and start again: it goes on where it was"
         return ServiceFailed(f"no space left on the disk of '{run}'", remedy)
     return error
-
-
-def _interrupt_on_sigterm() -> Callable[[], Any]:
-    """A scheduler's SIGTERM becomes KeyboardInterrupt, like Ctrl-C. Returns what undoes it."""
-    if threading.current_thread() is not threading.main_thread():
-        return lambda: None
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    return lambda: signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
