@@ -10,16 +10,19 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import yaml
 from audited import World, whole_run
+from manifests import KUBECTL, PRODUCTION, named, selects
 
 from raro import storage
 from raro.cli import main
 from raro.config import parse
+from raro.pipelines import profile
 from raro.registrar import chat, retention
 from raro.registry import log
 from raro.registry.desk import ANCHOR, desk_of
@@ -247,8 +250,11 @@ def test_files_are_let_through_only_when_they_are_the_registered_ones(world, tmp
     volume.mkdir()
     assert main(["audit", "fetch", str(world.model), "--output", str(volume), "--root", root, *policy]) == 0
     assert storage.manifest(volume)["root"] == root
-    assert main(["audit", "fetch", str(world.model), "--output", str(volume), "--root", root, *policy]) == 2
-    assert "is not empty" in capsys.readouterr().err
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "notes.txt").write_text("mine")
+    assert main(["audit", "fetch", str(world.model), "--output", str(tmp_path / "foreign"), "--root", root, *policy]) == 2
+    assert "is not empty: it holds 'notes.txt'" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "foreign").iterdir()] == ["notes.txt"]
     byte_in(next(world.model.glob("*.safetensors")))
     assert main(["audit", "fetch", str(world.model), "--output", str(tmp_path / "other"), "--root", root, *policy]) == 3
     assert not (tmp_path / "other").exists()
@@ -258,6 +264,80 @@ def test_files_are_let_through_only_when_they_are_the_registered_ones(world, tmp
     own = world.desk.version("2").tags["raro.root"]
     assert main(["audit", "folder", str(world.other), "--root", own, *policy]) == 3
     assert "is not signed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("moved", [None, 0, 3, -1])
+def test_an_init_container_that_runs_again_goes_on(world, tmp_path, monkeypatch, moved):
+    """moved: so many entries had appeared when it was cut off; None: all, and it had ended; -1: all but for the cleaning up."""
+    root, volume = world.desk.version("1").tags["raro.root"], tmp_path / "volume"
+    volume.mkdir()
+    fetching = ["audit", "fetch", str(world.model), "--output", str(volume), "--root", root, "--policy", str(world.policy)]
+    left, replace = [moved], os.replace
+
+    def cut_off(source, target):
+        if left[0] == 0 and Path(source).parent.name == "model":
+            raise KeyboardInterrupt
+        left[0] -= Path(source).parent.name == "model"
+        return replace(source, target)
+
+    with monkeypatch.context() as patched:
+        if moved is not None and moved >= 0:
+            patched.setattr(os, "replace", cut_off)
+            assert main(fetching) == 130
+            assert len(list(volume.iterdir())) == moved + 1 and not (volume / "manifest.json").exists()
+        else:
+            assert main(fetching) == 0
+    if moved == -1:
+        (volume / ".raro-fetch" / "model").mkdir(parents=True)
+    before = {path: path.stat().st_ino for path in volume.iterdir() if path.name != ".raro-fetch"}
+    assert main(fetching) == 0
+    assert storage.manifest(volume)["root"] == root and not (volume / ".raro-fetch").exists()
+    assert before.items() <= {path: path.stat().st_ino for path in volume.iterdir()}.items(), "what lay there stays"
+    other = world.desk.version("2").tags["raro.root"]
+    assert main([*fetching[:2], str(world.other), "--output", str(volume), "--root", other]) == 2, (
+        "another model is not put over"
+    )
+    assert storage.manifest(volume)["root"] == root
+
+
+AS_IN_THE_POD = """
+import os, sys
+from pathlib import Path
+from raro.registrar.files import fetch
+if os.getuid() == 0:
+    os.setgid(65532)
+    os.setuid(65532)
+print(fetch(sys.argv[1], Path(sys.argv[2]), sys.argv[3]))
+"""
+
+
+def test_nothing_is_written_beside_the_volume(world):
+    """As in the pod: the image's user, whose is nothing but the volume."""
+    root, mount = world.desk.version("1").tags["raro.root"], Path(tempfile.mkdtemp(prefix="mnt-", dir="/tmp"))
+    try:
+        shutil.copytree(world.model, mount / "store", copy_function=shutil.copyfile)
+        (mount / "models").mkdir()
+        (mount / "models").chmod(0o777)
+        mount.chmod(0o555)
+        command = [sys.executable, "-c", AS_IN_THE_POD, mount / "store", mount / "models", root]
+        said = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TMPDIR": "/nowhere"})
+        assert said.returncode == 0, said.stderr
+        assert storage.manifest(mount / "models")["root"] == root
+        assert sorted(path.name for path in mount.iterdir()) == ["models", "store"]
+    finally:
+        mount.chmod(0o755)
+        shutil.rmtree(mount)
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{}", '{"root": "ROOT"}', '{"root": "ROOT", "files": [1]}', '{"root": 1, "files": []}', "{"]
+)
+def test_a_manifest_of_another_shape_is_one_line(world, capsys, text):
+    root = world.desk.version("1").tags["raro.root"]
+    (world.model / "manifest.json").write_text(text.replace("ROOT", root))
+    assert main(["audit", "folder", str(world.model), "--root", root]) == 2
+    said = capsys.readouterr().err
+    assert "manifest.json' is no" in said and "remedy: " in said and said.count("\n") == 2
 
 
 def test_what_no_pod_can_read_is_not_rendered(world, capsys):
@@ -284,6 +364,15 @@ def test_the_manifest_names_the_immutable_address_and_verifies_first(world, monk
     assert init["args"][:3] == ["audit", "fetch", f"s3://models/shelf/models/{root}"]
     assert init["args"][-4:] == ["--root", root, "--policy", "/policy/policy.yaml"]
     assert predictor["model"]["volumeMounts"][0]["readOnly"]
+    told_tasks = profile.read("gpu")
+    tasks = {name: ("secretKeyRef", place) for name, place in told_tasks.secrets.items()}
+    tasks |= {name: ("configMapKeyRef", place) for name, place in told_tasks.settings.items()}
+    for one in init["env"]:  # the store's keys and address come from where the tasks' come from
+        ((kind, source),) = one["valueFrom"].items()
+        assert tasks[one["name"]] == (kind, f"{source['name']}/{source['key']}") and source["optional"]
+    assert {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"} <= {one["name"] for one in init["env"]}
+    for overlay in PRODUCTION[:2] if KUBECTL else ():
+        assert selects(named(overlay, "NetworkPolicy")["to-store"]["spec"]["podSelector"], predictor["labels"])
     assert "champion" not in json.dumps(predictor)
     pod = {
         "apiVersion": "v1",

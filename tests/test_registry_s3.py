@@ -281,3 +281,17 @@ def test_gc_on_s3_says_first_what_goes_and_honours_versions_holds_and_erasures(s
     assert set(s3.children("s3://models/old/models")) == {sources[4].rsplit("/", 1)[1], "theirs"}
     with audited(desk, "champion") as made:
         assert made.breaks == []
+
+
+# ------------------------------------------------------------------------------------------------------------- before serving
+
+
+def test_an_init_container_fetches_into_its_volume_alone(store, tmp_path):
+    root = storage.manifest(many_parts(tmp_path / "made"))["root"]
+    storage.put_folder(tmp_path / "made", f"s3://models/served/{root}")
+    fetching = ["audit", "fetch", f"s3://models/served/{root}", "--output", str(tmp_path / "volume"), "--root", root]
+    (tmp_path / "volume").mkdir()
+    for _ in range(2):
+        assert main(fetching) == 0
+        assert {path.name for path in (tmp_path / "volume").iterdir()} == {"config.json", "manifest.json", "model.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == {"made", "volume"}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import tempfile
+import os
+import shutil
 from pathlib import Path
 
 from ..errors import BadInput, GateRefused
 from ..registry import folder as folders
 from ..registry import signature
 from ..registry.policy import policy_of
-from ..storage import MANIFEST, put_folder, read_json, verify
+from ..storage import MANIFEST, SIGNATURE, publish_folder, put_folder, verify, writing
 from ..storage import fetch as fetched
+
+SCRATCH = ".raro-fetch"
+"""In the folder itself, where files lie until they are whole; nothing else begins there."""
 
 
 def check(folder: Path, root: str, policy: str = "") -> str:
@@ -19,11 +23,9 @@ def check(folder: Path, root: str, policy: str = "") -> str:
     trusted = policy_of(None, policy)
     if not (folder / MANIFEST).is_file():
         raise BadInput(f"'{folder}' holds no {MANIFEST}", "name a registered model's folder")
-    listing = read_json(folder / MANIFEST)
-    if listing.get("root") != root:
-        raise GateRefused(
-            f"'{folder}' is another model: its root is {str(listing.get('root'))[:16]}, not {root[:16]}", "fetch it again"
-        )
+    listing = folders.listing(folder)
+    if listing["root"] != root:
+        raise GateRefused(f"'{folder}' is another model: its root is {listing['root'][:16]}, not {root[:16]}", "fetch it again")
     folders.inspect(folder)
     verify(folder, listing)
     key_id = signature.signer(folder)
@@ -40,22 +42,43 @@ def check(folder: Path, root: str, policy: str = "") -> str:
 
 
 def fetch(uri: str, target: Path, root: str, policy: str = "") -> str:
-    """Downloads, checks, and only then lets the files appear in `target`, which must be empty or absent. Raises as `check`."""
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise BadInput(f"'{target}' is not empty", "name an empty folder")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=target.parent) as scratch:
-        path = fetched(uri, Path(scratch))
-        check(path, root, policy)
-        if target.exists():  # a mounted volume is a folder that cannot be replaced
-            for entry in sorted(path.iterdir()):
-                _into(entry, target / entry.name)
-        else:
-            put_folder(path, str(target))
+    """Downloads, checks, and only then lets the files appear in `target`, the manifest last. Nothing is written elsewhere: what
+    lies above a volume is an image's own. A folder that holds these files is left as it is, and a fetch that was cut off goes
+    on, as an init container does that runs again. Raises as `check`, and BadInput where something else lies in `target`."""
+    scratch = target / SCRATCH
+    whole, made = scratch / "model", not target.exists()
+    with writing(target):
+        there = set() if made else {entry.name for entry in target.iterdir()} - {SCRATCH}
+    if MANIFEST not in there or folders.listing(target)["root"] != root:
+        ready = (whole / MANIFEST).is_file() and folders.listing(whole)["root"] == root
+        if foreign := sorted(there - (_entries(whole) if ready else set())):
+            raise BadInput(f"'{target}' is not empty: it holds '{foreign[0]}'", "name an empty folder")
+        if not ready:
+            try:
+                _prepare(uri, scratch, whole, root, policy)
+            except BaseException:
+                shutil.rmtree(target if made else scratch, ignore_errors=True)
+                raise
+        with writing(target):
+            for entry in sorted(whole.iterdir(), key=lambda one: (one.name == MANIFEST, one.name)):
+                os.replace(entry, target / entry.name)
+    shutil.rmtree(scratch, ignore_errors=True)
     return check(target, root, policy)
 
 
-def _into(entry: Path, target: Path) -> None:
-    import shutil
+def _prepare(uri: str, scratch: Path, whole: Path, root: str, policy: str) -> None:
+    """Makes `whole`, which lies in `scratch`, appear as a checked copy."""
+    with writing(scratch):
+        scratch.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(whole, ignore_errors=True)
+    path = fetched(uri, scratch)
+    check(path, root, policy)
+    if path.is_relative_to(scratch):
+        publish_folder(path, whole)
+    else:
+        put_folder(path, str(whole))
 
-    shutil.copytree(entry, target) if entry.is_dir() else shutil.copy2(entry, target)
+
+def _entries(folder: Path) -> set[str]:
+    """What the files of a folder's manifest, itself and the signature are called at the top."""
+    return {MANIFEST, SIGNATURE} | {file["path"].split("/")[0] for file in folders.listing(folder)["files"]}

@@ -18,6 +18,16 @@ from ..registry.findings import Audit
 
 MODELS = "/mnt/models"
 GROUP = "raro-pipelines.github.io"
+SECRETS = {"AWS_ACCESS_KEY_ID": "access-key", "AWS_SECRET_ACCESS_KEY": "secret-key"}
+SETTINGS = {
+    "AWS_ENDPOINT_URL": "s3-endpoint",
+    "AWS_DEFAULT_REGION": "s3-region",
+    "AWS_REQUEST_CHECKSUM_CALCULATION": "s3-checksums",
+    "AWS_RESPONSE_CHECKSUM_VALIDATION": "s3-checksums",
+}
+"""Keys of the Secret and of the ConfigMap raro-settings, as a run's tasks read them (pipelines/profiles)."""
+LABELS = {"app.kubernetes.io/part-of": "raro", "app.kubernetes.io/component": "task"}
+"""What k8s/overlays/prod lets to the store; where nothing is denied they do nothing."""
 
 
 def render(
@@ -37,7 +47,6 @@ def render(
 def _service(made: Audit, image: str, namespace: str, gpus: int, secret: str, destination: str) -> dict:
     root, uri = made.version.tags["raro.root"], _address(made, destination)
     name = re.sub(r"[^a-z0-9-]+", "-", made.desk.model.lower()).strip("-")[:50] or "model"
-    keys = [("AWS_ACCESS_KEY_ID", "accesskey"), ("AWS_SECRET_ACCESS_KEY", "secretkey"), ("AWS_ENDPOINT_URL", "endpoint")]
     unprivileged = {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
@@ -52,8 +61,9 @@ def _service(made: Audit, image: str, namespace: str, gpus: int, secret: str, de
         "command": ["raro"],
         "args": arguments,
         "env": [
-            {"name": variable, "valueFrom": {"secretKeyRef": {"name": secret, "key": key, "optional": key == "endpoint"}}}
-            for variable, key in keys
+            {"name": variable, "valueFrom": {kind: {"name": name, "key": key, "optional": True}}}
+            for kind, name, keys in (("secretKeyRef", secret, SECRETS), ("configMapKeyRef", "raro-settings", SETTINGS))
+            for variable, key in keys.items()
         ],
         "resources": {"requests": {"cpu": "1", "memory": "512Mi"}, "limits": {"memory": "1Gi"}},
         "securityContext": unprivileged,
@@ -83,6 +93,7 @@ def _service(made: Audit, image: str, namespace: str, gpus: int, secret: str, de
         },
         "spec": {
             "predictor": {
+                "labels": LABELS,
                 "initContainers": [verify],
                 "volumes": volumes,
                 "model": {

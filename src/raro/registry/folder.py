@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
-from ..errors import GateRefused
+from ..errors import BadInput, GateRefused
+from ..storage import MANIFEST, read_json
 
 PICKLED = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".dill", ".npz"}
 CODE = {".py", ".pyc", ".so"}
@@ -26,6 +28,20 @@ def inspect(folder: Path) -> None:
             raise GateRefused(f"{named} is code, and models bring none", REMEDY)
         if path.suffix.lower() in PICKLED or _is_pickle(path):
             raise GateRefused(f"{named} is a pickle, which can run code when it is opened", REMEDY)
+
+
+def listing(folder: Path) -> dict[str, Any]:
+    """The folder's manifest. Raises BadInput where there is none, or it is JSON of another shape."""
+    found = read_json(folder / MANIFEST)
+    files = found.get("files") if isinstance(found, dict) else None
+    kinds = {"path": str, "size": int, "sha256": str}
+    if (
+        not isinstance(files, list)
+        or not isinstance(found.get("root"), str)
+        or any(not isinstance(one, dict) or any(not isinstance(one.get(k), t) for k, t in kinds.items()) for one in files)
+    ):
+        raise BadInput(f"'{folder / MANIFEST}' is no manifest of a model's files", "name a registered model's folder")
+    return found
 
 
 def _is_pickle(path: Path) -> bool:

@@ -18,6 +18,7 @@ from ..config import Config
 from ..errors import BadInput, GateRefused
 from ..storage import MANIFEST, cache_folder, fetch, publish_folder, read_json, verify
 from ..tracking import server
+from .folder import listing as listed
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -169,7 +170,7 @@ def _whole(folder: Path) -> bool:
     if not (folder / MANIFEST).is_file():
         return False
     try:
-        verify(folder, read_json(folder / MANIFEST))
+        verify(folder, listed(folder))
     except (GateRefused, BadInput):
         return False  # a damaged cache is fetched again
     return True
@@ -182,7 +183,7 @@ def checked(version: ModelVersion, folder: Path) -> None:
         raise GateRefused(f"{who} was not registered by raro: it has no root digest", "give the alias to another version")
     if not (folder / MANIFEST).is_file():
         raise GateRefused(f"the files of {who} are not at '{folder}'", "restore them, or give the alias to another version")
-    listing = read_json(folder / MANIFEST)
+    listing = listed(folder)
     if listing["root"] != version.tags["raro.root"]:
         raise GateRefused(f"the files of {who} are not those that were registered", "restore them from a copy")
     verify(folder, listing)
