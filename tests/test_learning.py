@@ -96,6 +96,27 @@ def test_every_layout_gives_the_same_gradient(blank, batch_tokens):
     assert torch.allclose(found[0], found[2], atol=1e-6)
 
 
+@pytest.mark.parametrize("layout", ["packed", "shared"])
+def test_a_sample_beyond_the_window_is_learnt_from_in_a_row_of_its_own(blank, layout):
+    """Elsewhere it would see too much: refused. In rows its gradient is that of the model's own forward."""
+    from transformers import MistralConfig, MistralForCausalLM
+
+    config = blank.model.config.to_dict() | {"sliding_window": 8, "layer_types": None, "model_type": "mistral"}
+    windowed = dataclasses.replace(blank, model=MistralForCausalLM(MistralConfig(**config)).eval())
+    short, long = Sample((5, 6), (7, 8), (), 1.0, 1.0, "a"), Sample((5, 6, 9) * 4, (7, 8), (), 1.0, 1.0, "a")
+    streams = {"a": Stream(budget=1)}
+    learner(windowed, layout).update([short, short], streams, on_policy, 0.0)
+    with pytest.raises(BadInput, match="last 8 tokens only.*resources.packing=rows"):
+        learner(windowed, layout).update([short, long], streams, on_policy, 0.0)
+    ours = learner(windowed)
+    ours.update([long, long], streams, on_policy, 0.0)
+    ids = torch.tensor([[*long.prompt_ids, *long.completion_ids]])
+    logprobs = torch.log_softmax(windowed.model(ids).logits[0, -3:-1], -1)
+    (-logprobs.gather(-1, torch.tensor(long.completion_ids)[:, None]).sum()).backward()
+    theirs = torch.cat([p.grad.flatten() for p in windowed.model.parameters()])
+    assert (gradients(ours) - theirs).norm() < 1e-5 * theirs.norm() > 0
+
+
 def test_the_loss_equals_trl_dr_grpo(blank, tmp_path):
     """TRL 1.16's own GRPO loss with loss_type dr_grpo on the same batch: same value, same gradient."""
     import datasets

@@ -119,6 +119,23 @@ def test_a_window_is_refused_where_sequences_outgrow_it(family):
         SlotEngine(made(family), ENDS, 0).generate(some_prompts(2), 1, Sampling(1, 16, 0, 0))
 
 
+@pytest.mark.parametrize("family", [name for name in FAMILIES if "window" in name])
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_beyond_a_window_what_is_sampled_is_what_is_scored(family, temperature):
+    """Completions share their prompts, which would be one row each."""
+    engine, prompts = PlainEngine(made(family).eval(), ENDS, 0, 32), some_prompts(9)
+    groups = engine.generate(prompts, 3, Sampling(temperature, 6, 1, 2))
+    assert len(prompts[0].ids) > 8 and any(len(prompt.ids) > 12 for prompt in prompts)
+    flat = [(p, c) for p, group in zip(prompts, groups, strict=True) for c in group]
+    again = engine.score([p for p, _ in flat], [c.ids for _, c in flat], temperature)
+    for (_, completion), values in zip(flat, again, strict=True):
+        assert values == pytest.approx(completion.logprobs, abs=1e-4)
+    short = Prompt((5, 6, 7), "policy", 0)
+    alone = [score(engine.model, [short], [ids], 1.0, 0, layout="rows")[0] for ids in ((8, 9), (9, 8))]
+    for told, values in zip(engine.score([short] * 2, [(8, 9), (9, 8)]), alone, strict=True):
+        assert told == pytest.approx(values, abs=1e-5)
+
+
 def test_both_ways_to_a_step_give_the_same_logits(blank, monkeypatch):
     assert isinstance(step_for(blank.model, Cache(layers=[]), 16), LeanStep)
     sampling = Sampling(1.0, 24, seed=3, step=5)

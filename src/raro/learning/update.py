@@ -23,10 +23,10 @@ import torch
 from accelerate import Accelerator, InitProcessGroupKwargs
 from torch import Tensor
 
-from ..errors import RaroError
+from ..errors import BadInput, RaroError
 from ..records import Sample
 from ..rollout.rows import Layout, Rows, lay_out
-from ..rollout.scoring import token_logprobs
+from ..rollout.scoring import outgrown, token_logprobs
 from ..rollout.weights import own, whole
 from .losses import Loss, kl_to_reference
 
@@ -132,7 +132,7 @@ class Learner:
         their samples' weights.
 
         Samples without any gradient (weight or advantage 0, and no KL) cost nothing; they still count in their stream's
-        normaliser. Raises RaroError where the gradient is not finite; the weights are then as before.
+        normaliser. Raises NotFinite where the gradient is not, the weights then as before; BadInput for what outgrows a window.
         """
         started = time.perf_counter()
         figures = self._backward(samples, streams, loss)
@@ -176,6 +176,10 @@ class Learner:
         """Leaves the samples' gradient in the model, summed over the processes. Returns sums of figures."""
         normaliser = _normalisers(samples, streams)
         trained = [s for s in samples if s.completion_ids and s.weight and (s.advantage or streams[s.stream].kl)]
+        window = outgrown(self.model, [(s.prompt_ids, s.completion_ids) for s in trained])
+        if window and self.settings.layout != "rows":
+            line = f"the model attends to the last {window} tokens only, and a sample is longer"
+            raise BadInput(line, "set resources.packing=rows, or shorten the budgets")
         mine = self._share(trained)
         figures: defaultdict[str, float] = defaultdict(float)
         self.model.train()

@@ -13,7 +13,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ..records import Prompt
-from .rows import Layout, Rows, lay_out
+from .decoding import window_of
+from .rows import Layout, Rows, Sequences, lay_out
 from .weights import put
 
 CHUNK = 2**27
@@ -56,6 +57,14 @@ def _from_hidden(head: torch.nn.Module, hidden: Tensor, target_ids: Tensor, temp
     return logprobs.gather(-1, target_ids.unsqueeze(-1)).squeeze(-1), entropy
 
 
+def outgrown(model: torch.nn.Module, sequences: Sequences) -> int | None:
+    """The model's attention window in tokens where one of these sequences is longer, else None. Where several share a row their
+    mask stands in the window's place, and a long one would see too much."""
+    window = window_of(model)
+    longest = max((len(prompt) + len(completion) for prompt, completion in sequences), default=0)
+    return window if window is not None and longest > window else None
+
+
 @torch.no_grad()
 def disagreement(model: torch.nn.Module) -> float:
     """By how many nats `token_logprobs`, and a prompt shared by two completions in one row, differ at most from the model's own
@@ -82,9 +91,10 @@ def score(
     layout: Layout = "shared",
 ) -> list[list[float]]:
     """Natural log-probabilities of each completion's tokens after its prompt, in the given order; an empty completion gives
-    []."""
+    []. Where one outgrows the model's attention window each has a row of its own, whatever the layout."""
     device = next(model.parameters()).device
     sequences = [(prompt.ids, completion) for prompt, completion in zip(prompts, completions, strict=True)]
+    layout = "rows" if outgrown(model, sequences) else layout
     chosen = [i for i, (_, completion) in enumerate(sequences) if completion]
     result: list[list[float]] = [[0.0] * len(completion) for completion in completions]
     for rows in lay_out([sequences[i] for i in chosen], batch_tokens, pad_id, layout):
