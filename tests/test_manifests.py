@@ -7,6 +7,7 @@ behave and custom resources, is said in docs/cluster.md.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -201,6 +202,40 @@ def test_rights_are_few_and_named():
             assert "*" not in rule["verbs"] + rule["resources"] + rule["apiGroups"], name
             if {"secrets", "configmaps"} & set(rule["resources"]):
                 assert rule["resourceNames"] and set(rule["verbs"]) <= {"get", "list", "watch"}, name
+
+
+PG_DUMP = """#!/bin/bash
+for word; do case $word in --file=*) printf half > "${word#--file=}";; esac; done
+[ ! -e FAILS ]
+"""
+
+
+def test_a_backup_that_fails_takes_no_room_and_no_backup(tmp_path):
+    """The job's own script, a pg_dump that writes a little and may fail, and a volume on which a killed pod left its part."""
+    _, job = yaml.safe_load_all((ROOT / "k8s" / "base" / "backup.yaml").read_text(encoding="utf-8"))
+    (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    volume, fails = tmp_path / "backups", tmp_path / "fails"
+    volume.mkdir()
+    kept = [f"mlflow-20200101T0000{second:02d}Z.dump" for second in range(14)]
+    for name in kept:
+        (volume / name).touch()
+    (tmp_path / "pg_dump").write_text(PG_DUMP.replace("FAILS", str(fails)))
+    (tmp_path / "pg_dump").chmod(0o755)
+    script = [text.replace("/backups", str(volume)) for text in container["args"]]
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+
+    def night() -> tuple[int, list[str]]:
+        (volume / "mlflow-20200101T000000Z.dump.partial").write_text("of a pod that was killed")
+        done = subprocess.run([*container["command"], *script], env=environment, capture_output=True)
+        return done.returncode, sorted(path.name for path in volume.iterdir())
+
+    fails.touch()
+    code, left = night()
+    assert code != 0 and left == kept
+    fails.unlink()
+    code, left = night()
+    assert code == 0 and len(left) == 15 and all(name.endswith(".dump") for name in left)
+    assert sum(name.startswith("mlflow_auth-") for name in left) == 1, "of each database the newest 14"
 
 
 @needs_kubectl
