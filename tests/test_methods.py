@@ -190,6 +190,17 @@ def test_dpo_learns_at_the_temperature_that_it_is_sampled_at(speaker):
     assert (ours - theirs).norm() < 1e-4 * theirs.norm() > 0
 
 
+def test_dpo_tells_of_the_answers_that_it_could_not_read(speaker):
+    """Malformed and cut ones are no pairs, and what the flood guard looks at."""
+    method = made("dpo", speaker, "rollout.temperature=3.0", "rollout.policy_tokens=24")
+    answers = method.answer(method.draw(0), 0)
+    cut = sum(a.completion.finish == "length" for a in answers)
+    broken = sum(a.text is None for a in answers) - cut
+    assert cut and broken and cut + broken < len(answers) == 12
+    figures, _ = method.step(0)
+    assert figures["policy/malformed"] == broken / 12 and figures["policy/truncated"] == cut / 12
+
+
 def test_dpo_moves_its_reference_at_each_round(speaker):
     method = made("dpo", speaker, "raro.steps=3")
     method.step(0)

@@ -42,9 +42,10 @@ class Dpo(Method):
         """One update on this step's answers beside the experts'."""
         self.begin()
         self._begin_round(step)
-        answers = [a for a in self.answer(self.draw(step), step) if a.text is not None]
-        chosen = [(a.prompt, self._after(a, self.demonstrations[a.item].answer)) for a in answers]
-        rejected = [(a.prompt, self._after(a, a.text)) for a in answers]
+        answers = self.answer(self.draw(step), step)
+        read = [a for a in answers if a.text is not None]
+        chosen = [(a.prompt, self._after(a, self.demonstrations[a.item].answer)) for a in read]
+        rejected = [(a.prompt, self._after(a, a.text)) for a in read]
         margins = self.margins(chosen, rejected)
         samples = self.weighted(chosen, rejected, margins)
         # 2 / (number of samples): the mean over pairs
