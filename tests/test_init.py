@@ -170,6 +170,21 @@ def test_rows_are_shown_as_privacy_allows(show, seen, tmp_path, capsys):
     assert ("Who is number" in said) == (show != "none") and ("650 253" in said) == (show == "full")
 
 
+def test_personal_data_that_nobody_screens_for_is_told_of(tmp_path, capsys):
+    rows = [
+        {"question": f"Write to jane{i}@example.org about case {i}?", "answer": f"Yes, SSN 536-90-{4399 + i}."}
+        for i in range(40)
+    ]
+    write_jsonl(tmp_path / "own.jsonl", rows)
+    assert init(tmp_path / "own.jsonl", *LOOSE, "--set", "privacy.show_text=none") == 0
+    said = capsys.readouterr().out
+    assert "email in " in said and "national_id in " in said and "set demonstrations.personal_data" in said
+    assert "jane" not in said and "536-90" not in said
+    (tmp_path / "own.yaml").unlink()
+    assert init(tmp_path / "own.jsonl", *LOOSE, "--set", "demonstrations.personal_data={email: mask, national_id: mask}") == 0
+    assert "Nothing screens for it" not in capsys.readouterr().out
+
+
 def test_what_is_no_data_is_refused_as_ingest_would(tmp_path, capsys):
     (tmp_path / "rows.json").write_text('[\n {"question": "a", "answer": "b"}\n]')
     assert "is one JSON array" in refused(capsys, "init", "--demonstrations", "rows.json", "--base", BASE)

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import chain, islice
@@ -15,6 +16,7 @@ from .config import Config, ShowText, load, overridden, parse
 from .demonstrations import SPLITS, Card, Source, collect, sources
 from .demonstrations.files import printable
 from .demonstrations.guess import described, guessed, left_unread
+from .demonstrations.personal import PersonalData
 from .demonstrations.shown import Shown
 from .errors import BadInput
 from .records import Demonstration
@@ -23,6 +25,9 @@ from .steps.preflight import check_base
 from .storage import write_atomic
 
 EXAMPLES, WIDTH = 3, 160  # rows that are shown, and characters of each of their texts
+LOOKED_AT = 1000  # rows that are looked at for personal data
+TELLING = ("email", "phone", "national_id", "account", "record_number", "name")
+"""Kinds of personal data that are told of where nobody asked for any to be looked for."""
 CHOSEN = ("base.uri", "demonstrations.source", "demonstrations.reader", "registry.model", "privacy.show_text")
 # What a person will want to look at first; everything else keeps its default.
 SHOWN = (
@@ -45,11 +50,13 @@ def write(demonstrations: str, base: str, output: Path, settings: Sequence[str] 
     check_base(config, Path("runs") / name)  # beside the runs: a registered version is looked for there
     files = sources(demonstrations)
     config = dataclasses.replace(config, demonstrations=guessed(config.demonstrations, files, fixed))
-    card, examples = counted(config, files)
+    card, first = counted(config, files)
     write_atomic(output, rendered(config, card))
     if load(output) != config:
         raise AssertionError(f"'{output}' does not read as it was written")
-    told(config, card, files, examples)
+    told(config, card, files, first[:EXAMPLES])
+    if warning := unscreened(config, first):
+        print(f"\n{warning}")
     print(f"\nwritten: {output}; next: raro run {output}")
     return output
 
@@ -71,8 +78,8 @@ def told(config: Config, card: Card, files: Sequence[Source], examples: Sequence
 
 
 def counted(config: Config, files: Sequence[Source]) -> tuple[Card, list[Demonstration]]:
-    """All rows read and screened as ingest will, and the first that were kept. Raises BadInput where too many are unfit or too
-    few are left."""
+    """All rows read and screened as ingest will, and the first LOOKED_AT that were kept. Raises BadInput where too many are unfit
+    or too few are left."""
     with tempfile.TemporaryDirectory(prefix="raro-") as folder:
         card = collect(config.demonstrations, files, Path(folder), ShowText.none, processes=processes_of(config))
         if stop := card.stop(config.demonstrations, Path(folder) / "quarantine.jsonl"):
@@ -81,7 +88,25 @@ def counted(config: Config, files: Sequence[Source]) -> tuple[Card, list[Demonst
             raise BadInput(line + (f": {reasons}" if reasons else ""), stop.remedy)
         with ExitStack() as stack:
             files = [stack.enter_context(open(Path(folder) / f"{split}.jsonl", encoding="utf-8")) for split in SPLITS]
-            return card, [Demonstration(**json.loads(line)) for line in islice(chain(*files), EXAMPLES)]
+            return card, [Demonstration(**json.loads(line)) for line in islice(chain(*files), LOOKED_AT)]
+
+
+def unscreened(config: Config, first: Sequence[Demonstration]) -> str:
+    """What is said where personal data is seen in these rows and none is screened for; empty where there is nothing to say."""
+    if config.demonstrations.personal_data:
+        return ""
+    try:
+        finder = PersonalData(dict.fromkeys(TELLING, "keep"), config.demonstrations.phone_region)
+    except BadInput:  # its libraries are not installed
+        return ""
+    seen = Counter(chain.from_iterable(finder.clean(f"{one.question}\n{one.answer}").found for one in first))
+    if not seen:
+        return ""
+    kinds = ", ".join(f"{kind} in {count:,}" for kind, count in seen.most_common())
+    return (
+        f"personal data seen in the first {len(first):,} rows: {kinds}. Nothing screens for it: set "
+        "demonstrations.personal_data and privacy.show_text (configs/medical.yaml does, docs/data.md says what is not found)"
+    )
 
 
 def rendered(config: Config, card: Card) -> str:
