@@ -78,8 +78,8 @@ def told(config: Config, card: Card, files: Sequence[Source], examples: Sequence
 
 
 def counted(config: Config, files: Sequence[Source]) -> tuple[Card, list[Demonstration]]:
-    """All rows read and screened as ingest will, and the first LOOKED_AT that were kept. Raises BadInput where too many are unfit
-    or too few are left."""
+    """All rows read and screened as ingest will, and the first LOOKED_AT that were kept. Raises BadInput where too many are
+    unfit or too few are left."""
     with tempfile.TemporaryDirectory(prefix="raro-") as folder:
         card = collect(config.demonstrations, files, Path(folder), ShowText.none, processes=processes_of(config))
         if stop := card.stop(config.demonstrations, Path(folder) / "quarantine.jsonl"):
