@@ -21,7 +21,7 @@ from manifests import KUBECTL, PRODUCTION, named, selects
 
 from raro import storage
 from raro.cli import main
-from raro.config import parse
+from raro.config import load, parse
 from raro.pipelines import profile
 from raro.registrar import chat, retention
 from raro.registry import log
@@ -96,6 +96,31 @@ def test_no_run_and_no_model_is_said_in_a_line(tmp_path, capsys, monkeypatch):
     assert "no run in 'runs' has registered a model" in capsys.readouterr().err
     assert main(["audit", "verify", "x@champion", "--run", "nowhere"]) == 2
     assert "'nowhere' is no run's folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["tiny@champion", "--tracking-uri", "sqlite:///typo.db"], "no store 'typo.db'"),
+        (["tiny@champion", "--tracking-uri", "sqlite:typo.db"], "'sqlite:typo.db' is no address"),
+        (["tiny@champion", "--tracking-uri", "nonsense"], "'nonsense' is not a tracking server"),
+        (["tiny@champion", "--tracking-uri", "http://"], "'http://' is no address"),
+        (["tiny@champion", "--tracking-uri", "http://localhost:port"], "'http://localhost:port' is no address"),
+        (["--run", "empty"], "empty/mlflow.db': nothing was registered there"),
+        (["--run", "list"], "must be a mapping"),
+        (["tiny", "--runs", "odd"], "no run in 'odd' has registered a model named 'tiny'"),
+    ],
+)
+def test_what_is_read_only_makes_no_store(tmp_path, monkeypatch, capsys, arguments, named):
+    monkeypatch.chdir(tmp_path)
+    storage.write_atomic("empty/config.json", load("countdown-mini").canonical())
+    storage.write_json("list/config.json", [])
+    storage.write_json("odd/one/register/registration.json", [])
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["audit", "verify", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert named in said and "remedy: " in said and said.count("\n") == 2
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_show_tells_the_story_and_draws_the_page(world, capsys, tmp_path):

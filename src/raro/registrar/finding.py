@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from ..config import parse
+from ..config import Config, Tracking, parse
 from ..errors import BadInput
 from ..registry.desk import Desk, desk_of
-from ..registry.models import REGISTRATION
+from ..registry.models import REGISTRATION, model_of
 from ..registry.policy import policy_of
-from ..storage import read_json
 from ..tracking import server
 
 RUNS = Path("runs")
@@ -41,6 +41,7 @@ def meant(args: argparse.Namespace) -> tuple[Desk, str]:
     if address and not args.folder:
         if not name:
             raise BadInput("no model is named", "write MODEL@ALIAS before --tracking-uri")
+        _check(address)
         desk = Desk(server.connect(address), address, name, Path(), None, policy_of(None, args.policy))
     else:
         run = Path(args.folder) if args.folder else _newest(Path(args.runs), name)
@@ -48,10 +49,32 @@ def meant(args: argparse.Namespace) -> tuple[Desk, str]:
     return desk, alias or _default(desk)
 
 
+def _check(address: str) -> None:
+    """Raises BadInput for an address at which no server and no store can be."""
+    server.check(Config(tracking=Tracking(uri=address)))
+    try:
+        parts = urlsplit(address)
+        wrong = parts.scheme in ("http", "https") and not (parts.hostname and parts.port != 0)
+    except ValueError:  # a port that is no number
+        wrong = True
+    if wrong or server.local(address) and not address.startswith("sqlite:///"):
+        remedy = "write http://HOST:PORT, or sqlite:///PATH of a run's mlflow.db"
+        raise BadInput(f"'{server.shown(address)}' is no address of a tracking server", remedy)
+    _check_store(address)
+
+
+def _check_store(address: str) -> None:
+    """Raises BadInput where a SQLite store is not there: MLflow would make an empty one."""
+    if server.local(address) and not (path := Path(address.removeprefix("sqlite:///"))).is_file():
+        raise BadInput(f"there is no store '{path}': nothing was registered there", "check --tracking-uri, or --run")
+
+
 def _of_run(run: Path, name: str, policy: str) -> Desk:
     if not (run / "config.json").is_file():
         raise BadInput(f"'{run}' is no run's folder", "name the folder that `raro run` wrote")
-    desk = desk_of(parse((run / "config.json").read_text(encoding="utf-8")), run, policy)
+    config = parse((run / "config.json").read_text(encoding="utf-8"))
+    _check_store(server.address(config, run))
+    desk = desk_of(config, run, policy)
     if name and name != desk.model:
         raise BadInput(f"run '{run}' is of model '{desk.model}', not '{name}'", f"write {desk.model}@ALIAS")
     return desk
@@ -59,7 +82,7 @@ def _of_run(run: Path, name: str, policy: str) -> Desk:
 
 def _newest(runs: Path, name: str) -> Path:
     """The run folder that registered a model of this name last."""
-    found = [path for path in runs.glob(f"*/{REGISTRATION}") if not name or read_json(path)["model"] == name]
+    found = [path for path in runs.glob(f"*/{REGISTRATION}") if name in ("", model_of(path))]
     if not found:
         what = f"a model named '{name}'" if name else "a model"
         raise BadInput(f"no run in '{runs}' has registered {what}", "name the run with --run, or a server with --tracking-uri")

@@ -103,13 +103,19 @@ def fetched(version: ModelVersion, uri: str, home: Path) -> Path:
     return path
 
 
+def model_of(registration: Path) -> str:
+    """The model that a run's registration.json names; empty where it names none."""
+    found = read_json(registration)
+    return str(found.get("model", "")) if isinstance(found, dict) else ""
+
+
 def _homes(run: Path, name: str) -> list[Path]:
     """This run folder and its siblings, as far as they have registered a model of this name."""
     files = [run / REGISTRATION, *run.resolve().parent.glob(f"*/{REGISTRATION}")]
     homes = {
         file.parent.parent.resolve()
         for file in files
-        if file.is_file() and (file.parent.parent / server.DATABASE).is_file() and read_json(file)["model"] == name
+        if file.is_file() and (file.parent.parent / server.DATABASE).is_file() and model_of(file) == name
     }
     return sorted(homes)
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ..config import Config, unpaced
+from ..config import PACE, Config, unpaced
 from ..errors import BadInput, GateRefused, RaroError, ServiceFailed
 from ..storage import MANIFEST, manifest, publish_folder, read_json, verify, write_atomic, write_json, writing
 from ..tracking.events import Events
@@ -171,6 +171,8 @@ def claim(config: Config, run: Path, stage: str = "preflight") -> None:
     path = run / CONFIG
     if path.exists():
         before, now = read_json(path), json.loads(config.canonical())
+        if not isinstance(before, dict) or not all(isinstance(before.get(section, {}), dict) for section in PACE):
+            raise BadInput(f"'{path}' holds no configuration", "choose another --output, or put the run's own back")
         changed = differences(before, now)
         decided = (run / "decide" / MANIFEST).exists()
         if different := changed if decided else differences(unpaced(before), unpaced(now)):
