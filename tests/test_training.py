@@ -79,13 +79,17 @@ def test_a_killed_run_goes_on_as_if_it_never_was(whole, tmp_path, victim):
     process.wait()
     assert not (folder / "train").exists(), "nothing half-written is taken for whole"
     left = checkpoints.existing(folder / "checkpoints")
+    snapshots = lambda of: [step for step, _ in checkpoints.snapshots(of / "checkpoints")]  # noqa: E731
+    stale = (whole / "warmstart" / "model" / "model.safetensors").read_bytes()
+    (folder / "checkpoints").mkdir(exist_ok=True)
+    (folder / "checkpoints" / "weights-000009.safetensors").write_bytes(stale)  # of a stretch that is not played again
     assert left or victim < 3, "a step's figures are told before its checkpoint is written, so step 2's may be missing"
     finish(folder)
     resumed = [e["text"] for e in events.read(folder)[0] if e["kind"] == "note" and "resumed" in e["text"]]
     assert bool(resumed) == bool(left)
     ours, theirs = (load_file(f / "train" / "model" / "model.safetensors") for f in (folder, whole))
     assert ours.keys() == theirs.keys() and all((ours[name] == theirs[name]).all() for name in ours), f"killed at step {victim}"
-    assert metrics(folder) == metrics(whole)
+    assert metrics(folder) == metrics(whole) and snapshots(folder) == snapshots(whole)
     assert (folder / "train" / "pairs.jsonl").read_bytes() == (whole / "train" / "pairs.jsonl").read_bytes()
 
 
@@ -113,12 +117,15 @@ def test_a_run_goes_on_in_less_memory_but_never_as_another_run(tmp_path, monkeyp
         run_step("train", config, folder)
     with pytest.raises(BadInput, match=r"holds another run \(raro.learning_rate: 0.0005, now 0.1\)"):
         run_step("train", load(folder / "config.json", ["raro.learning_rate=0.1"]), folder)
+    lost = shutil.copytree(folder / "checkpoints" / "step-000002", folder / "checkpoints" / "step-000009")
+    (lost / "weights.safetensors").write_bytes(b"")  # as a lost node may leave it
     sets = ["resources.batch_tokens=256", "rollout.slots=8", "resources.packing=rows"]
     less = load(folder / "config.json", sets)
     run_step("train", less, folder)
     notes = [e["text"] for e in events.read(folder)[0] if e["kind"] == "note"]
     assert any("resources.batch_tokens: 2048, now 256" in text for text in notes)
     assert any("resumed from checkpoint step-000002" in text for text in notes)
+    assert "checkpoint 'step-000009' cannot be read, and is passed over" in notes and not lost.exists()
     assert load(folder / "config.json") == less
     kept = {name: read_json(folder / name / "manifest.json")["config_digest"] for name in ("warmstart", "train")}
     assert kept == {"warmstart": config.digest, "train": less.digest}, "what was done under which settings"

@@ -1,9 +1,10 @@
 """Checkpoints one can resume from exactly: weights, optimiser, and the method's own state, in safetensors and JSON, never
 pickled.
 
-A checkpoint is a folder `step-NNNNNN`, written under another name and renamed when whole, so that a killed run leaves either a
-whole checkpoint or none. One that is written again stands aside until the new one is there, and counts where that never came.
-The digests that it belongs to (config, data, base) lie inside and are compared on resume.
+A checkpoint is a folder `step-NNNNNN`, written under another name, flushed to the disk and renamed when whole, so that a killed
+run or a lost node leaves either a whole checkpoint or none. One that is written again stands aside until the new one is there,
+and counts where that never came. One that cannot be read all the same is passed over for the one before. The digests that a
+checkpoint belongs to (config, data, base) lie inside and are compared on resume.
 
 Where several processes train, all of them save, since one may hold only a part of a weight, and the first one writes; what is
 written is the same however many they are.
@@ -12,19 +13,22 @@ written is the same however many they are.
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import BadInput
 from ..rollout.weights import gathered, part, put
+from ..storage import publish_folder
 
 OLD = ".old"
 """What the name of a checkpoint that is being replaced ends in."""
@@ -73,7 +77,7 @@ def save(
     if final.exists():
         shutil.rmtree(final.with_suffix(OLD), ignore_errors=True)
         final.rename(final.with_suffix(OLD))
-    partial.rename(final)
+    publish_folder(partial, final)
     whole = existing(folder)
     kept = set(whole[-keep:])
     for first in doubted:
@@ -98,6 +102,8 @@ def save_weights(folder: Path, step: int, model: torch.nn.Module, writes: bool =
     partial = folder / f".weights-{step:06d}.partial"
     folder.mkdir(parents=True, exist_ok=True)
     save_file(weights, partial)
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
     partial.rename(folder / f"weights-{step:06d}.safetensors")
 
 
@@ -107,9 +113,22 @@ def snapshots(folder: Path) -> list[tuple[int, Path]]:
 
 
 def existing(folder: Path) -> list[Path]:
-    """Whole checkpoints under `folder`, oldest first; one that was being replaced only where its successor is missing."""
-    whole = {path for path in folder.glob("step-*") if (path / "state.json").is_file()}
+    """Whole checkpoints under `folder`, oldest first; one that was being replaced only where its successor is missing, or not
+    whole."""
+    whole = {path for path in folder.glob("step-*") if _is_whole(path)}
     return sorted(path for path in whole if path.suffix != OLD or path.with_suffix("") not in whole)
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether what it should hold can be read: a disk may lose a file's end, or all but its name."""
+    try:
+        json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+        for file in {checkpoint / "weights.safetensors", *checkpoint.glob("*.safetensors")}:
+            with safe_open(file, "pt"):  # reads the header alone, and compares the file's size with it
+                pass
+    except (FileNotFoundError, NotADirectoryError, ValueError, SafetensorError):
+        return False
+    return True
 
 
 def step_of(path: Path) -> int:
@@ -117,9 +136,14 @@ def step_of(path: Path) -> int:
     return int(path.stem.removeprefix("step-"))
 
 
-def newest(folder: Path, identity: Mapping[str, str]) -> Checkpoint | None:
-    """The newest whole checkpoint, or None. Raises BadInput where it belongs to another config, data set or base."""
+def newest(folder: Path, identity: Mapping[str, str], warn: Callable[[str], None] = lambda line: None) -> Checkpoint | None:
+    """The newest whole checkpoint, or None. warn: is told of each newer one that cannot be read. Raises BadInput where it
+    belongs to another config, data set or base."""
     found = existing(folder)
+    least = step_of(found[-1]) if found else 0
+    for path in sorted(folder.glob("step-*")):
+        if (path / "state.json").exists() and not _is_whole(path) and step_of(path) >= least:
+            warn(f"checkpoint '{path.name}' cannot be read, and is passed over")
     if not found:
         return None
     body = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))

@@ -149,12 +149,17 @@ def train(config: Config, play: Play) -> None:
         learner.spread()
     events = Events(play.run, "train")
     first, spent = 0, 0.0
-    if found := checkpoints.newest(folder, play.identity):
+    warn = (lambda line: events.note(line, "warning")) if writes else (lambda line: None)
+    if found := checkpoints.newest(folder, play.identity, warn):
         checkpoints.restore(found, speaker.model, learner.optimiser, game.beside())
         game.restore(found.state["game"])
         first, spent = found.step, found.state["seconds"]
         if writes:
             events.note(f"resumed from checkpoint {found.folder.name}")
+    if writes:
+        for step, path in checkpoints.snapshots(folder):
+            if step > first:  # of steps that are made again, and may come out otherwise
+                path.unlink()
     guarding = Guarding(config, game, folder, play.identity, together, events if writes else None)
     if found and "guards" in found.state:
         guarding.restore(found.state["guards"])
