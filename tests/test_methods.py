@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import math
 import random
+from collections import Counter
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ from raro.learning.update import Learner, Optimisation, Stream
 from raro.methods import METHODS, method_of
 from raro.methods.method import Answer, learning_rate
 from raro.methods.rl_logit import FLOOR
+from raro.methods.warmstart import Thought, _critic_lessons
 from raro.models.mini_problems import SEVERAL, THREE, Task, split_problems
 from raro.records import Completion, Demonstration, Prompt
 from raro.text import END_THINK, THINK
@@ -208,6 +210,21 @@ def test_dpo_moves_its_reference_at_each_round(speaker):
     kept = method.speaker.model.lm_head.weight.clone()
     method.step(1)
     assert torch.equal(method.learner.reference.lm_head.weight, kept)
+
+
+@pytest.mark.parametrize("written, taught", [(6, 3), (2, 2)])
+def test_the_warm_start_s_verdicts_leak_no_label(speaker, written, taught):
+    """Of few pairs the critic says some words more often where the expert stands first, and some in one of the orders alone."""
+    config = load("countdown-mini", [f"warmstart.thoughts={written}"])
+    thoughts = [[Thought(Prompt((3,), "policy", i), "", "( 1 * 1 ) * 1")] for i in range(3)]
+    lessons, _ = _critic_lessons(speaker, DEMONSTRATIONS, thoughts, config, 60)
+    said = Counter()
+    for lesson in lessons:
+        shown = speaker.text(lesson.prompt_ids)
+        (expert,) = (shown.index(item.answer) for item in DEMONSTRATIONS if item.answer in shown)
+        said[speaker.text(lesson.completion_ids).split()[-1], expert < shown.index(thoughts[0][0].answer)] += 1
+    words = {word for word, _ in said}
+    assert len(words) == taught and said == {(word, first): 10 for word in words for first in (True, False)}
 
 
 def test_shuffled_verdicts_keep_their_mean_and_lose_their_owner(speaker):

@@ -1,7 +1,9 @@
 """The warm start: lessons in the format both roles speak, made from the demonstrations and the model's own words.
 
 It must not harm the ability to think, so no thought is invented: every one is the model's own. And it must not leak labels, so
-the critic's lessons are its own well-formed verdicts, as many of each kind for either order: they say how to answer, not what.
+the critic's lessons are its own well-formed verdicts, as many of each word for either order: they say how to answer, not what.
+A verdict that it seldom gives is repeated, since another word behind a thought would teach it not to heed its thoughts; a word
+that it never says of one of the orders is not taught.
 
 policy  For each demonstration the model writes a few thoughts. The one under which the expert's answer is likeliest is kept,
 and of
@@ -122,7 +124,8 @@ def _policy_lessons(speaker: Speaker, items: Sequence[Demonstration], thoughts, 
 def _critic_lessons(
     speaker: Speaker, items: Sequence[Demonstration], thoughts, config: Config, wanted: int
 ) -> tuple[list[Sample], float]:
-    """Equally many verdicts of each word for either order, so that the verdict says nothing about who the expert is."""
+    """Equally many verdicts of each word for either order, so that the verdict says nothing about who the expert is; none of a
+    word that is missing in one of the orders."""
     answers = [next((t.answer for t in group if t.answer), None) or group[0].text or "none" for group in thoughts]
     questions, experts = [d.question for d in items], [d.answer for d in items]
     n = min(len(items), max(wanted, 6))
@@ -145,12 +148,16 @@ def _critic_lessons(
     words = words_of(config)
     each = max(1, wanted // (2 * len(words)))
     lessons: list[Sample] = []
-    for word, expert_first in itertools.product(words, (True, False)):
-        own = cells[word, expert_first][:each]
-        fitting = (s for s in strays if s[0].expert_first == expert_first)
-        borrowed = [
-            Sample(prompt.ids, _verdict(speaker, thought, word, config), (), 1.0, 1.0, "critic")
-            for _, prompt, thought in itertools.islice(fitting, each - len(own))
-        ]
-        lessons += own + borrowed
+    for word in words:
+        orders: list[list[Sample]] = []
+        for expert_first in (True, False):
+            own = cells[word, expert_first][:each]
+            fitting = (s for s in strays if s[0].expert_first == expert_first)
+            borrowed = [
+                Sample(prompt.ids, _verdict(speaker, thought, word, config), (), 1.0, 1.0, "critic")
+                for _, prompt, thought in itertools.islice(fitting, each - len(own))
+            ]
+            orders.append(own + borrowed)
+        if all(orders):
+            lessons += [lesson for found in orders for lesson in itertools.islice(itertools.cycle(found), each)]
     return lessons, spoken / max(1, len(prompts) * config.warmstart.thoughts)
