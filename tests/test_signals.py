@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -103,6 +104,7 @@ def test_the_gallery_says_what_was_changed_where_a_guard_spoke_and_draws_it(tmp_
     assert found["curves"]["dev/sampled"] == [[step, round(0.4 - step / 200, 4)] for step in (10, 20, 30, 40)]
     page = (tmp_path / "out.html").read_text()
     assert "<h2>too-fast</h2>" in page and page.count("<svg") == 4 and "Step 12, <b>drift</b>" in page and "100&nbsp;%" in page
+    assert '<a href="#too-fast">too-fast</a></th><td>drift</td>' in page and '<section id="too-fast">' in page
     other = tmp_path / "slower" / "seed-1"
     other.mkdir(parents=True)
     (other / "config.json").write_text(load("countdown-mini", ["raro.learning_rate=1e-4", "seed=1"]).canonical())
@@ -110,7 +112,27 @@ def test_the_gallery_says_what_was_changed_where_a_guard_spoke_and_draws_it(tmp_
     assert gallery.main([str(tmp_path / "out"), str(other)]) == 0
     kept = json.loads((tmp_path / "out.json").read_text())["runs"]
     assert kept["too-fast"] == found and list(kept) == ["too-fast", "slower, seed 1"]
-    assert gallery.main([str(tmp_path / "out")]) == 2 and gallery.main([]) == 2
+    told = (tmp_path / "out.html").read_text()
+    (tmp_path / "out.html").unlink()
+    assert gallery.main([str(tmp_path / "out")]) == 0 and (tmp_path / "out.html").read_text() == told
+    for naming in (r'aria-label="([^"]+)"', r' id="([^"]+)"'):
+        found = re.findall(naming, told)
+        assert len(found) == len(set(found)) > 4
+    assert gallery.main([str(tmp_path / "none")]) == 2 and gallery.main([]) == 2
+
+
+def test_a_fall_is_drawn_at_its_step_and_entropy_where_its_guard_spoke():
+    steps = [*range(1, 26), *range(30, 61, 5)]
+    curves = {"critic/kl": [[step, 0.0 if step < 40 else 1.0] for step in steps], "policy/entropy": [[1, 0.5], [9, 0.1]]}
+    alarm = {"guard": "entropy", "step": 40, "why": "low"}
+    runs = {"a": {"changed": [], "alarms": [], "truth_then": None, "curves": curves}}
+    runs["b"] = runs["a"] | {"alarms": [alarm]}
+    calm, alarmed = gallery.shown(runs)
+    assert [panel["title"] for panel in calm["panels"]] == ["KL to the warm start, nats a token"]
+    assert [panel["title"] for panel in alarmed["panels"]] == ["KL to the warm start, nats a token", gallery.ENTROPY]
+    drawn = re.search(r'<path d="([^"]+)"[^>]*stroke: var\(--critic\)', calm["panels"][0]["chart"])[1]
+    heights = {float(y) for y in re.findall(r"[ML] [\d.]+ ([\d.]+)", drawn)}
+    assert len(heights) == 2, "as it was, or as it fell: no mean of both"
 
 
 def test_what_the_guards_said_and_saw_is_committed_with_a_study(tmp_path):

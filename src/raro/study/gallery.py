@@ -4,13 +4,14 @@
 
 Writes results/collapses.json and results/collapses.html, one file that needs nothing beside it, from the runs' events. A run is
 called by the folder above it, as `raro study` lays them out (ARM/seed-0), and by its seed where that is not 0. Runs that
-results/collapses.json holds and that are not named stay as they are.
+results/collapses.json holds and that are not named stay as they are; where none is named its page is drawn again.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,17 +25,20 @@ from ..storage import read_json, write_atomic
 from ..tracking import events
 from . import alarms
 
-ACCURACY = "Sampled accuracy, dev"
+ACCURACY, ENTROPY = "Sampled accuracy, dev", "Entropy, nats a token"
 PANELS = {
     ACCURACY: (("dev/sampled", "accuracy", "accent"),),
-    "The critic": (("critic/accuracy", "accuracy on fresh pairs", "critic"), ("critic/tie", "ties", "tie"),
-                   ("health/accuracy", "health", "other")),
+    "The critic": (("critic/accuracy", "accuracy on fresh pairs", "critic"), ("critic/tie", "ties", "policy"),
+                   ("health/accuracy", "health", "ink")),
     "KL to the warm start, nats a token": (("policy/kl", "policy", "policy"), ("critic/kl", "critic", "critic")),
-    "The policy": (("policy/reward", "reward", "policy"), ("policy/truncated", "cut off", "malformed"),
-                   ("game/older", "older snapshots' answers beside its own", "other"),
-                   ("game/retest", "worth of best paid answers, asked again", "tie")),
+    "The policy": (("policy/reward", "reward", "policy"), ("policy/truncated", "cut off", "critic"),
+                   ("game/older", "older snapshots' answers beside its own", "ink"),
+                   ("game/retest", "worth of best paid answers, asked again", "accent")),
+    ENTROPY: (("policy/entropy", "policy", "policy"), ("critic/entropy", "critic", "critic")),
 }  # fmt: skip
 """Title: (figure, how it is called, its colour)."""
+STYLES = {"critic/tie": "dashed", "health/accuracy": "dotted", "policy/truncated": "dashed", "game/older": "dotted"}
+"""Of lines that are not solid: colours alone tell no two lines of a panel apart."""
 ASIDE = ("snapshots", "tokens")
 """Settings that do not make a run go wrong."""
 EARLY, EVERY = 25, 5
@@ -65,17 +69,23 @@ def _curves(run: Path) -> dict[str, list[list[float]]]:
 
 
 def shown(runs: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """[{"name", "changed", "alarms", "truth_then", "panels"}] for the page."""
+    """[{"name", "id", "changed", "alarms", "truth_then", "panels"}] for the page."""
     return [
         {
             "name": name,
+            "id": re.sub(r"\W+", "-", name),
             "changed": found["changed"],
-            "alarms": _first_of_each(found["alarms"]),
+            "alarms": (said := _first_of_each(found["alarms"])),
             "truth_then": found["truth_then"],
-            "panels": [panel for title in PANELS if (panel := _panel(title, found))],
+            "panels": [panel for title in _asked(said) if (panel := _panel(name, title, found))],
         }
         for name, found in runs.items()
     ]
+
+
+def _asked(said: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The panels of a run: that of entropy only where its guard spoke."""
+    return [title for title in PANELS if title != ENTROPY or any(alarm["guard"] == "entropy" for alarm in said)]
 
 
 def _first_of_each(raised: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -84,16 +94,19 @@ def _first_of_each(raised: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any
     return sorted(first.values(), key=lambda alarm: alarm["step"])
 
 
-def _panel(title: str, found: Mapping[str, Any]) -> dict[str, Any] | None:
-    known = [(label, found["curves"][name], colour) for name, label, colour in PANELS[title] if name in found["curves"]]
+def _panel(run: str, title: str, found: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Every value that is known, none smoothed: a mean would move a fall to one side of the alarm or the other."""
+    known = [(name, label, colour) for name, label, colour in PANELS[title] if name in found["curves"]]
     if not known:
         return None
-    exact = title == ACCURACY  # seldom looked at, and not to be smoothed
-    lines = [charts.Line(label=label, points=points, colour=colour, exact=exact) for label, points, colour in known]
+    lines = [
+        charts.Line(label=label, points=found["curves"][name], colour=colour, style=STYLES.get(name, "solid"), exact=True)
+        for name, label, colour in known
+    ]
     kind = "number" if "nats" in title else "share"
     first = min(found["alarms"], key=lambda alarm: alarm["step"], default=None)
-    mark = (first["step"], first["guard"]) if first else None
-    drawn = charts.curves(lines, title=title, kind=kind, mark=mark)
+    mark = (first["step"], f"{first['guard']}, step {first['step']}") if first else None
+    drawn = charts.curves(lines, title=f"{run}: {title}", kind=kind, mark=mark, x_label="training step")
     return {"title": title, "keys": charts.legend(lines, kind), "chart": drawn}
 
 
@@ -109,12 +122,21 @@ def write(target: Path, runs: Sequence[Path], command: str) -> None:
     found = (read_json(path)["runs"] if path.exists() else {}) | {_called(run): of(run) for run in runs}
     content = {"command": command, "runs": found}
     write_atomic(path, json.dumps(content, separators=(",", ":")))
-    page = {"command": command, "runs": shown(found)}
+    draw(target)
+
+
+def draw(target: Path) -> None:
+    """Writes TARGET.html from TARGET.json."""
+    content = read_json(target.with_suffix(".json"))
+    page = {"command": content["command"], "runs": shown(content["runs"]), "early": EARLY, "every": EVERY}
     write_atomic(target.with_suffix(".html"), rendered("raro.report", "gallery.html", page))
 
 
 def main(arguments: Sequence[str]) -> int:
     target, *runs = arguments or ("",)
+    if target and not runs and Path(target).with_suffix(".json").is_file():
+        draw(Path(target))
+        return 0
     missing = [name for name in runs if not (Path(name) / events.FILE).is_file()]
     if missing or not runs:
         what = f"'{missing[0]}' holds no run" if missing else "no run was named"
