@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from raro.config import load
 from raro.errors import BadInput
 from raro.methods import METHODS
-from raro.study import page, pay, plan, run, table
+from raro.study import arms, page, pay, picture, plan, run, table
 
 SMALL = """
 config: countdown-mini
@@ -93,10 +94,94 @@ def test_the_page_shows_every_arm_and_needs_nothing_beside_it(study):
     _, output, _ = study
     content = json.loads((output / "table.json").read_text())
     shown = (output / "table.html").read_text()
+    names = arms.called(content)
+    assert names["raro"] == "RARO" and names["warmstart"] == "warm start"
     for name, interval in content["intervals"].items():
-        assert f"<th>{name}</th>" in shown and f"{100 * interval['sampled'][0]:.1f}" in shown
+        assert f'<th scope="row">{names[name]}' in shown and f"{100 * interval['sampled'][0]:.1f}" in shown
     assert shown.count("<svg") == 3 and "Accuracy by questions a step" in shown
     assert "http" not in shown.replace("http-equiv", "")
+
+
+def committed(name: str) -> tuple[dict, dict]:
+    """(content, curves) of a table in results/."""
+    folder = Path(__file__).parents[1] / "results"
+    return json.loads((folder / f"{name}.json").read_text()), json.loads((folder / f"{name}-curves.json").read_text())
+
+
+def test_the_first_screen_tells_what_came_out():
+    shown = page.shown(*committed("study-countdown-mini"))
+    (sentence,) = shown["headline"]
+    assert sentence.startswith("RARO solves 50.3 % sampled (")
+    assert sentence.endswith("): 91 % of the gain of the oracle (RLVR, which is paid by the exact checker); base 16.0 %.")
+    assert shown["reasons"] == [
+        "RARO is surely above SFT (+19.9), RL-Logit (+6.0), rationalization (+25.8) and DPO (+32.6)",
+        "RARO is surely below RLVR (-3.4)",
+        "No sure difference between RARO and similarity (+0.6)",
+    ]
+    assert shown["title"].startswith("RARO, RLVR, SFT") and shown["title"].endswith("study countdown-mini-rivals")
+    assert [tile["label"] for tile in shown["tiles"]] == ["base", "warm start", "RARO", "RLVR"]
+    assert shown["taught"] and not shown["uneven"] and all(row["says"] for row in shown["rows"])
+
+
+def test_arms_of_fewer_seeds_or_problems_say_so(tmp_path):
+    content, curves = committed("unseen-seeds")
+    rows = {row["name"]: row for row in page.shown(content, curves)["rows"]}
+    assert (rows["RARO"]["seeds"], rows["RARO"]["problems"]) == (10, "1,000")
+    assert (rows["too-fast"]["seeds"], rows["too-fast"]["problems"], rows["too-fast"]["common"]) == (4, "200", (4, 200))
+    html = page.write(content, curves, tmp_path / "t.html").read_text()
+    assert html.count("<small>one seed: over problems only</small>") == 2 and '<td class="number">1 / 200</td>' in html
+    assert "so not the difference of the means" in html and "Seconds" not in html
+    given = content | {"problems": dict.fromkeys(content["arms"], 7), "says": {"raro": "told by the table"}}
+    told = arms.completed(given)
+    assert told["problems"]["too-fast"] == 7 and told["says"]["raro"] == "told by the table"
+    unknown = arms.completed(content | {"study": "elsewhere.yaml"})["problems"]
+    assert unknown["raro"] == 1000 and "rambling" in unknown, "a multiple of what it was asked is all that can be told"
+
+
+def test_a_study_says_what_its_arms_are_and_is_the_same_study(tmp_path):
+    text = "arms: {raro: {}, other: {raro.steps: 90, seeds: [1]%s}}"
+    for name, more in (("said", ', says: "ends sooner"'), ("bare", "")):
+        (tmp_path / f"{name}.yaml").write_text(text % more, encoding="utf-8")
+    said, bare = (plan.read(str(tmp_path / f"{name}.yaml")) for name in ("said", "bare"))
+    assert said.arms[1].says == "ends sooner" and bare.arms[1].says == ""
+    assert said.digest == bare.digest and said.arms[1].changes == {"raro.steps": 90}
+
+
+def test_the_lead_has_one_colour_and_nobody_elses_in_every_chart():
+    content, curves = committed("study-countdown-mini")
+    shown = page.shown(content, curves)
+    for panel in shown["progress"]:
+        keys = {key["label"]: (key["colour"], key["style"]) for key in panel["keys"]}
+        assert keys.pop("RARO") == ("accent", "solid strong") and "accent" not in {colour for colour, _ in keys.values()}
+        assert len(set(keys.values())) == len(keys), "colour and style together name an arm"
+        assert ">thousand rollout tokens</text>" in panel["chart"]
+    for chart in shown["accuracy"]:
+        assert chart.count("var(--accent)") and not [
+            hue for hue in page.HUES if f"stroke: var(--{hue})" in chart and hue != "ink"
+        ]
+    ticks = [re.findall(r">(\d+ %|0)</text>", chart) for chart in shown["accuracy"]]
+    assert ticks[0] == ticks[1]
+    scales = [re.findall(r">(\d+ %|0)</text>", panel["chart"]) for panel in shown["progress"]]
+    assert scales[0] == scales[1]
+
+
+def test_pages_are_drawn_again_from_their_tables(study, tmp_path, capsys):
+    _, output, _ = study
+    drawn = (output / "table.html").read_text()
+    (output / "table.html").unlink()
+    assert page.main([str(output / "table")]) == 0 and (output / "table.html").read_text() == drawn
+    assert page.main([]) == 2 and page.main([str(tmp_path / "none")]) == 2 and "none.json" in capsys.readouterr().err
+
+
+def test_a_picture_holds_the_pages_charts_and_nothing_else(tmp_path, capsys):
+    html = page.write(*committed("study-countdown-mini"), tmp_path / "t.html").read_text()
+    alone = picture.charts_alone(html)
+    assert alone.count("<figure>") == alone.count("<svg") == 4
+    assert alone.index("Accuracy on the test") < alone.index("On the way")
+    assert "<table" not in alone and "prefers-color-scheme" not in alone
+    assert picture.main([]) == 2 and "remedy" in capsys.readouterr().err
+    if picture.main([str(tmp_path / "t")]) == 0:  # where there is a browser
+        assert (tmp_path / "t.png").read_bytes()[1:4] == b"PNG"
 
 
 def test_tournaments_are_pooled_over_seeds(study, capsys):
@@ -254,7 +339,7 @@ def test_an_axis_is_drawn_for_each_budget_in_the_order_of_its_numbers(tmp_path):
         ("tokens", 2_000_000, [[52, "short, 2 M"], [104, "long, 2 M"]]),
     ]
     measured = {arm: {way: [0.3, 0.2, 0.4] for way in ("sampled", "greedy")} for _, arm in axes[0]["places"]}
-    panel = page._along(axes[0], measured)
+    (panel, _) = page._along({"axes": axes, "intervals": measured | {a: measured["short, 1 M"] for _, a in axes[1]["places"]}})
     assert panel["title"] == "Accuracy by tokens, 1 M rollout tokens" and panel["chart"].count("<svg") == 1
 
 
@@ -320,4 +405,4 @@ def test_four_numbers_by_one_command(tmp_path):
 
 def test_every_arm_of_a_page_has_a_colour_in_its_key():
     style = (Path(page.__file__).parents[1] / "report" / "style.css").read_text(encoding="utf-8")
-    assert all(f".c-{colour} {{" in style for colour in page.COLOURS)
+    assert all(f".c-{colour} {{" in style for colour in (page.LEAD, *page.HUES))

@@ -6,7 +6,6 @@ One file, nothing fetched when it is opened. It is made from whatever the run fo
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,7 +43,6 @@ def html(run: str | Path) -> str:
         "duration": duration,
         "count": lambda n: f"{n:,}",
         "short": charts.short,
-        "unbroken": _unbroken,
         "percent": percent,
         "embedded": embedded,
     }
@@ -267,11 +265,6 @@ def _brief(value: Any) -> str:
 
 
 # --------------------------------------------------------------------------------------------------------------------- words
-
-
-def _unbroken(text: str) -> str:
-    """The text with figures and their percent signs on one line."""
-    return re.sub(r"(?<=\d) %", "\u00a0%", text)
 
 
 def _when(time: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,8 +21,13 @@ def rendered(package: str, template: str, content: Mapping[str, Any], filters: M
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= dict(filters or {})
+    environment.filters |= {"unbroken": unbroken, **(filters or {})}
     return environment.get_template(template).render(content)
+
+
+def unbroken(text: str) -> str:
+    """The text with figures and their percent signs on one line."""
+    return re.sub(r"(?<=\d) %", "\u00a0%", text)
 
 
 def embedded(data: Any) -> str:

@@ -8,7 +8,7 @@ set: {resources.processes: 1}   changed for every arm
 arms:
   raro: {}
   rlvr: {method: rlvr}
-  other: {base.uri: /models/other, seeds: [0]}      an arm may name seeds of its own
+  other: {base.uri: /models/other, seeds: [0], says: another base}      an arm may name seeds of its own, and say what it is
 axes:                           accuracy is drawn against these numbers, each that of an arm
   "parameters, millions": {raro: 0.16, other: 0.8}
 """
@@ -20,13 +20,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..config import Config, load
 from ..errors import BadInput
+from ..settings.reading import read_yaml
 
 PREFIX = "study-"
 KEYS = {"config", "seeds", "budget", "budgets", "set", "arms", "axes"}
@@ -35,12 +35,13 @@ KEYS = {"config", "seeds", "budget", "budgets", "set", "arms", "axes"}
 @dataclass(frozen=True)
 class Arm:
     """One line of the table. changes: configuration keys and their values. seeds: its runs. budget: of those it is run for; 0:
-    the study names none."""
+    the study names none. says: what it is, for people; no part of the digest."""
 
     name: str
     changes: Mapping[str, Any]
     seeds: tuple[int, ...]
     budget: int = 0
+    says: str = ""
 
     @property
     def role(self) -> str:
@@ -103,16 +104,12 @@ def read(name: str) -> Study:
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise BadInput(f"study file '{path}' does not exist", f"packaged ones: {', '.join(packaged_studies())}")
-        text = path.read_text(encoding="utf-8")
+        file: Traversable = path
     elif name in packaged_studies():
-        text = (resources.files("raro.configs") / f"{PREFIX}{name}.yaml").read_text(encoding="utf-8")
+        file = resources.files("raro.configs") / f"{PREFIX}{name}.yaml"
     else:
         raise BadInput(f"unknown study '{name}'", f"a YAML file, or one of: {', '.join(packaged_studies())}")
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BadInput(f"study '{name}' is not valid YAML", str(error).splitlines()[0]) from None
-    return _study(name, data)
+    return _study(name, read_yaml(file, f"study '{name}'"))
 
 
 def _budgeted(name: str, budget: int) -> str:
@@ -132,8 +129,10 @@ def _study(name: str, data: Any) -> Study:
     arms = []
     for arm, changes in data["arms"].items():
         own = dict(changes or {})
-        told = common | {k: v for k, v in own.items() if k != "seeds"}, tuple(own.get("seeds", seeds))
-        arms += [Arm(_budgeted(arm, b), told[0] | {"raro.tokens": b}, told[1], b) for b in budgets] or [Arm(arm, *told)]
+        told, says = tuple(own.pop("seeds", seeds)), str(own.pop("says", ""))
+        changed = common | own
+        arms += [Arm(_budgeted(arm, b), changed | {"raro.tokens": b}, told, b, says) for b in budgets]
+        arms += [] if budgets else [Arm(arm, changed, told, says=says)]
     study = Study(name, data.get("config", "countdown-mini"), tuple(arms), data.get("budget"), data.get("axes") or {})
     _check_axes(study)
     if study.budget and study.budget not in data["arms"]:

@@ -71,6 +71,8 @@ def collect(study: Study, jobs: Sequence[Job]) -> dict[str, Any]:
         },
         "share_of_oracle": _shares(means, seeds, oracles),
         "spent": {arm.name: _spent([job for job in jobs if job.arm == arm]) for arm in study.arms},
+        "says": {arm.name: arm.says for arm in study.arms},
+        "problems": {name: min(map(len, found["greedy"])) for name, found in scores.items()},
         "critic_on_errors": {arm.name: [_critic(job) for job in jobs if job.arm == arm] for arm in study.arms},
         "training": {arm.name: [_training(job) for job in jobs if job.arm == arm] for arm in study.arms},
         "digests": _digests(jobs),
