@@ -473,6 +473,26 @@ def test_gc_says_first_what_it_would_delete_and_honours_aliases_and_holds(world,
     assert raro(world, "audit verify tiny@champion --policy", str(empty_policy(world))) == 0
 
 
+def test_what_any_log_beside_the_store_names_is_no_left_over(world):
+    """A log of an earlier MLflow that was moved aside has a version 1, too; the newer log's deletion is not of that one."""
+    shelf, before = world.shelf / "models", world.shelf / "audit" / "tiny-before"
+    before.mkdir()
+    earlier, only_held = shelf / ("aa" * 32), shelf / ("bb" * 32)
+    for folder in (earlier, only_held, shelf / "leftover"):
+        folder.mkdir()
+    registered = {"model": "tiny", "version": "1", "action": "registered", "body": {"source": str(earlier), "root": "aa" * 32}}
+    storage.write_json(before / "00000001.jsonl", registered)
+    storage.write_json(before / "00000002.jsonl", registered | {"version": "2", "action": "held", "body": {"root": "bb" * 32}})
+    gone = storage.read_json(before / "00000001.jsonl") | {"action": "deleted", "body": {"source": str(world.model)}}
+    storage.write_json(world.log / "00000099.jsonl", gone)
+    try:
+        assert set(retention.orphans(world.desk, 0)) == {str(shelf / "leftover")}
+        storage.write_json(before / "00000003.jsonl", registered | {"action": "deleted"})
+        assert set(retention.orphans(world.desk, 0)) == {str(shelf / "leftover"), str(earlier)}, "cut off while it was deleted"
+    finally:
+        shutil.rmtree(before)
+
+
 def empty_policy(world: World) -> Path:
     path = world.place / "open.yaml"
     path.write_text("signatures: optional\n")

@@ -142,12 +142,12 @@ def orphans(desk: Desk, older_than: int) -> dict[str, int]:
         named = {version.source.rstrip("/") for version in _every_version(desk)}
     if shelf.startswith("s3://"):
         records = s3_records.read(f"{shelf.removesuffix('models')}audit")
-        lines = [records[name].content for name in sorted(records)]
+        lines = [(name.rpartition("/")[0], records[name].content) for name in sorted(records)]
         there = s3.children(shelf)
     else:
-        lines = [path.read_bytes() for path in sorted(Path(shelf).parent.glob("audit/*/*.jsonl"))]
+        lines = [(path.parent.name, path.read_bytes()) for path in sorted(Path(shelf).parent.glob("audit/*/*.jsonl"))]
         there = {path.name: _weighed(path) for path in sorted(Path(shelf).glob("*"))}
-    named |= _registered(lines)
+    named |= _registered(lines, shelf)
     before = time.time() - older_than * DAY / 1000
     return {
         f"{shelf}/{name}": size
@@ -156,23 +156,25 @@ def orphans(desk: Desk, older_than: int) -> dict[str, int]:
     }
 
 
-def _registered(lines: Sequence[bytes]) -> set[str]:
-    """Where the logs, in their order, say that files lie: of every version registered and not deleted since. Raises GateRefused
-    for a line that is none of ours: what it protects is not known."""
-    found: dict[tuple[str, str], str] = {}
-    for line in lines:
+def _registered(lines: Sequence[tuple[str, bytes]], shelf: str) -> set[str]:
+    """Where the logs, (log, record) in their order, say that files lie: of every version that a log names and has not deleted
+    since. Raises GateRefused for a line that is none of ours: what it protects is not known."""
+    found: dict[tuple[str, str, str], set[str]] = {}
+    for place, line in lines:
         try:
             record = json.loads(line)
-            version, action = (record["model"], record["version"]), record["action"]
-            if action == "registered":
-                found[version] = record["body"]["source"].rstrip("/")
+            version, body = (place, record["model"], record["version"]), record["body"]
+            named = {str(body["source"]).rstrip("/")} if record["action"] == "registered" else set()
+            named |= {f"{shelf}/{body['root']}"} if "root" in body else set()
         except (ValueError, LookupError, TypeError, AttributeError):
             raise GateRefused(
                 "an audit log beside the store holds what is no record", "raro audit verify tells more; nothing is deleted"
             ) from None
-        if action == "deleted":
+        if record["action"] == "deleted":
             found.pop(version, None)
-    return set(found.values())
+        else:
+            found.setdefault(version, set()).update(named)
+    return set().union(*found.values())
 
 
 def cut_off(desk: Desk, older_than: int) -> list[tuple[str, str]]:
