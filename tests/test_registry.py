@@ -18,6 +18,8 @@ from raro import storage
 from raro.config import Config, Gate, parse
 from raro.errors import BadInput, GateRefused
 from raro.registry import bases, gates, log, models, provenance
+from raro.registry import desk as desk_module
+from raro.registry.audit import audited
 from raro.registry.desk import desk_of
 from raro.steps import preflight
 from raro.steps.harness import Step, claim
@@ -265,6 +267,42 @@ def test_a_folder_as_store_holds_the_weights_once(tiny, tmp_path):
     assert {path.name for path in (run / "mlartifacts").rglob("*") if path.is_file()} >= {"README.md", "manifest.json"}
     assert not list((run / "mlartifacts").rglob("*.safetensors"))
     assert models.champion(config, run).path == tmp_path / "shelf" / "models" / root
+
+
+def test_a_store_s_log_is_of_one_mlflow(tiny, tmp_path):
+    """Each MLflow counts from 1. By default each run has one: a second run's version 1 is not the first one's."""
+    config, shelf = configured(tiny, registry={"model": "tiny", "store": str(tmp_path / "shelf")}), tmp_path / "shelf"
+    first, second = tmp_path / "first", tmp_path / "second"
+    desk_module.check_log(config, first)
+    whole_run(config, first, tiny)
+    before = storage.manifest(shelf)
+    line = r"audit/tiny' is the audit log of another MLflow: 'sqlite:.*second/mlflow.db' knows no such model"
+    for run in (tmp_path / "fresh" / "second", second):  # before anything costly, and however late another was first
+        with pytest.raises(BadInput, match=line):
+            desk_module.check_log(config, run) if run != second else whole_run(config, run, tiny, scale=0.5)
+        assert storage.manifest(shelf) == before, "nothing was uploaded, and nothing entered"
+    with pytest.raises(BadInput, match=line):
+        desk_module.check_log(config, second)
+    with audited(desk_of(config, first), "champion") as made:
+        assert made.whole
+    shared = dataclasses.replace(config, tracking=dataclasses.replace(config.tracking, uri=server.sqlite(first)))
+    desk_module.check_log(shared, tmp_path / "third")
+    assert whole_run(shared, tmp_path / "third", tiny, scale=0.5)["version"] == "2"
+    with audited(desk_of(shared, tmp_path / "third"), "champion") as made:
+        assert (made.whole, made.number) == (True, "2")
+
+
+def test_a_log_that_two_mlflows_came_to_share_takes_no_second_version_of_a_number(tiny, tmp_path):
+    config = configured(tiny, registry={"model": "tiny", "store": str(tmp_path / "shelf")})
+    whole_run(config, tmp_path / "first", tiny)
+    own = desk_of(config, tmp_path / "first").registered().tags
+    claim(config, tmp_path / "second")
+    give_store(tmp_path / "second")
+    server.connect(server.sqlite(tmp_path / "second")).create_registered_model("tiny", own)
+    with pytest.raises(BadInput, match="the audit log of 'tiny' has another version 1 already"):
+        whole_run(config, tmp_path / "second", tiny, scale=0.5)
+    with audited(desk_of(config, tmp_path / "first"), "champion") as made:
+        assert made.whole
 
 
 # -------------------------------------------------------------------------------------------------------------------- finding

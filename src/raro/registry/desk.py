@@ -34,10 +34,10 @@ ROUNDS = 20
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """model: registered name. home: the run's folder where the store is that run's own. config: of the run, where known.
-    policy: whose keys count."""
+    """client: None where the store is not there yet. model: registered name. home: the run's folder where the store is that
+    run's own. config: of the run, where known. policy: whose keys count."""
 
-    client: MlflowClient
+    client: MlflowClient | None
     uri: str
     model: str
     home: Path
@@ -48,6 +48,8 @@ class Desk:
 
     def registered(self) -> RegisteredModel | None:
         """The registered model; None where there is none. Raises ServiceFailed."""
+        if self.client is None:
+            return None
         from mlflow.exceptions import MlflowException
 
         with server.speaking(self.uri):
@@ -105,11 +107,12 @@ class Desk:
 
     def begin(self, experiment: str) -> Place:
         """The log's place, made where there is none. The registered model's name is unique, and the one who makes it says
-        where its log lies."""
+        where its log lies. Raises BadInput where another MLflow's log lies there."""
         from mlflow.exceptions import MlflowException
 
         if place := self.place():
             return place
+        self.check_own()
         address = self.expected()
         with server.speaking(self.uri):
             if address == MLFLOW:
@@ -128,6 +131,19 @@ class Desk:
         if place is None:
             raise ServiceFailed(f"MLflow at '{server.shown(self.uri)}' does not keep '{self.model}'", "try again")
         return place
+
+    def check_own(self) -> None:
+        """Raises BadInput where this MLflow does not know the model, and the model's log has begun all the same. Each MLflow
+        counts versions from 1: what one log says of two of them would be true of neither."""
+        address = self.expected()
+        if address == MLFLOW or self.registered():
+            return
+        other = self._opened(address, 0)
+        if other.lines() and not self.registered():  # nor has it been told meanwhile
+            raise BadInput(
+                f"'{other.address}' is the audit log of another MLflow: '{server.shown(self.uri)}' knows no such model",
+                "name the MLflow that began it as tracking.uri, for all runs; or another registry.store or registry.model",
+            )
 
     def _log_run(self, experiment: str) -> str:
         """The id of a run that will hold the log's records; one that a try made which was cut off is still empty."""
@@ -206,6 +222,16 @@ def standing(records: Sequence[log.Record]) -> dict[str, str]:
     return found
 
 
+def check_log(config: Config, run: Path) -> None:
+    """For preflight: `check_own`, and ServiceFailed where MLflow must be asked and does not answer. It is not imported for a
+    store that is not there yet."""
+    uri = server.address(config, run)
+    fresh = server.local(uri) and not Path(uri.removeprefix("sqlite:///")).exists()
+    if fresh or config.registry.store:
+        client = None if fresh else server.connect(uri)
+        Desk(client, uri, config.registry.model, run, config, Policy()).check_own()
+
+
 def desk_of(config: Config, run: Path, policy: str = "") -> Desk:
     """The desk of a run's model. Raises BadInput where mlflow is missing or the policy is wrong."""
     uri = server.address(config, run)
@@ -216,6 +242,18 @@ def key_of(config: Config | None, given: str = "") -> Key | None:
     """The signing key that `given` refers to, else registry.signing_key, else $RARO_SIGNING_KEY; None where none does."""
     reference = given or (config.registry.signing_key if config else "") or os.environ.get(KEY_VARIABLE, "")
     return signing_key(reference) if reference else None
+
+
+def signer_of(config: Config) -> tuple[Policy, Key | None]:
+    """(policy, the pipeline's key or None). Raises BadInput where the policy requires a key and none is given, or does not let
+    the key sign what the pipeline signs."""
+    policy, key = policy_of(config), key_of(config)
+    if key is None and policy.required:
+        raise BadInput("the policy requires signatures, and registry.signing_key is empty", "name a key: docs/audit.md")
+    if key and policy.keys and (lacking := [role for role in ("model", "log") if not policy.holder(key.id, role)]):
+        line = f"registry.signing_key is {key.id[:12]}, which has no role '{lacking[0]}' in policy '{policy.source}'"
+        raise BadInput(line, "name the pipeline's key, or add this one to the policy with the roles model and log")
+    return policy, key
 
 
 def head_of(desk: Desk, records: Sequence[log.Record]) -> tuple[str, int]:

@@ -40,11 +40,10 @@ from . import bom, log, provenance, signature
 from .bases import base_digest
 from .call import spoken
 from .card import card
-from .desk import Desk, key_of, standing
+from .desk import Desk, signer_of, standing
 from .folder import inspect
 from .keys import Key
 from .models import ALIASES, checked, files
-from .policy import policy_of
 from .upload import Candidate, Progress, existing, signed_by, upload
 
 if TYPE_CHECKING:
@@ -71,12 +70,12 @@ def register(
     ServiceFailed where the registry fails.
     """
     candidate = Candidate(config, run, model, data, evaluation, decision, progress)
-    policy, key = policy_of(config), key_of(config)
-    if key is None and policy.required:
-        raise BadInput("the policy requires signatures, and registry.signing_key is empty", "name a key: docs/audit.md")
+    policy, key = signer_of(config)
     base = _base(config, run)
     with _alone(run):
         tracked = open_run(config, run)
+        desk = Desk(tracked.client, tracked.uri, config.registry.model, run, config, policy)
+        desk.check_own()
         with _dressed(candidate, tracked, base, key) as folder:
             listing = read_json(folder / MANIFEST)
             verify(folder, listing)
@@ -98,7 +97,6 @@ def register(
             inspect(back)
             if key and version.tags.get("raro.signed_by") == key.id:
                 signature.verify(back, read_json(back / MANIFEST), key.public)
-        desk = Desk(tracked.client, tracked.uri, config.registry.model, run, config, policy)
         _keep_evidence(tracked, run)
         records = _enter(desk, tracked, candidate, version, key)
     alias = next((alias for alias, number in standing(records).items() if number == str(version.version)), "")
@@ -197,7 +195,14 @@ def _enter(desk: Desk, tracked: Tracked, candidate: Candidate, version: ModelVer
     def once(action: str, body: Mapping[str, Any]) -> None:
         desk.append(lambda records: None if _has(records, action, number) else log.Draft(action, number, PIPELINE, body), key)
 
-    once("registered", facts)
+    def registered(records: Sequence[log.Record]) -> log.Draft | None:
+        found = [record.body for record in records if (record.action, record.version) == ("registered", number)]
+        if other := next((one for one in found if (one["root"], one["run_id"]) != (facts["root"], facts["run_id"])), None):
+            line = f"the audit log of '{desk.model}' has another version {number} already, of run {other['run_id'][:8]}"
+            raise BadInput(line, "two MLflows share it: name one as tracking.uri for all runs, or another registry.store")
+        return None if found else log.Draft("registered", number, PIPELINE, facts)
+
+    desk.append(registered, key)
     once("evaluated", judged(evaluation, decision))
     root = version.tags["raro.root"]
 

@@ -25,7 +25,7 @@ LARGEST = 64 * 2**20  # bytes of a signature that is read
 
 def sign(folder: Path, listing: Mapping[str, Any], key: Key) -> Path:
     """Writes model.sig. listing: the folder's manifest, verified, and written there already. Raises BadInput, ServiceFailed."""
-    _needed()
+    needed()
     from model_signing import signing
     from model_signing._signing import sign_ec_key
 
@@ -46,7 +46,7 @@ def sign(folder: Path, listing: Mapping[str, Any], key: Key) -> Path:
 
 def verify(folder: Path, listing: Mapping[str, Any], public: PublicKey) -> None:
     """Raises GateRefused unless model.sig is this key's, of exactly these files. listing: the folder's manifest, verified."""
-    _needed()
+    needed()
     from model_signing import verifying
 
     _sane(folder / SIGNATURE)
@@ -110,7 +110,8 @@ def _digests(listing: Mapping[str, Any]) -> Any:
     return Known()
 
 
-def _needed() -> None:
+def needed() -> None:
+    """Raises BadInput where what makes and checks signatures is not installed."""
     for module in ("model_signing", "OpenSSL"):
         if importlib.util.find_spec(module) is None:
             line = f"signatures of models need {module}, which is not installed"

@@ -40,11 +40,12 @@ def run(config: Config, run: Path) -> dict:
 
 
 def check(config: Config, run: Path) -> None:
-    """Everything that needs no large library and writes nothing. Raises BadInput, or ServiceFailed for what may pass."""
+    """Everything that can be known at once; nothing is left behind. MLflow is asked only where registry.store is set. Raises
+    BadInput, or ServiceFailed for what may pass."""
     from ..benchmarks import deepmath, judge
     from ..demonstrations import sources
     from ..demonstrations.shown import Shown
-    from ..registry import gate_rules
+    from ..registry import gate_rules, readiness
     from ..tracking import server
     from . import notice
 
@@ -60,6 +61,8 @@ def check(config: Config, run: Path) -> None:
     sources(config.demonstrations.source)
     Shown.of(config)
     server.check(config)
+    if server.installed():  # else nothing is registered
+        readiness.check(config, run)
     check_place(run)
 
 
