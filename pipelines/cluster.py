@@ -15,12 +15,11 @@ from typing import Any
 from kfp import kubernetes
 from kfp.dsl import PipelineTask
 
-from raro.pipelines.profile import AFFINITY, TOLERATION, Machine, Profile
+from raro.pipelines.profile import AFFINITY, CERTIFICATES, TOLERATION, Machine, Profile
 from raro.steps import TITLES
 from raro.steps.trainjob import VARIABLE as ORDER
 from raro.steps.trainjob import Order, queued
 
-CERTIFICATES = "/etc/raro/authority"
 TRUSTING = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "AWS_CA_BUNDLE")  # the variables that name who is trusted
 
 

@@ -31,19 +31,17 @@ def compile_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def compile(args: argparse.Namespace) -> int:
-    from raro.storage import writing
+    from raro.storage import write_atomic
 
     from .retraining import compile_to
 
+    if Path(args.output).is_dir():
+        raise BadInput(f"'{args.output}' is a folder", "name a file: --output retraining.yaml")
     profile = profiles.read(args.profile)
     reference = images.read(args.images).reference if args.release else images.unresolved
     with tempfile.TemporaryDirectory(prefix="raro-") as scratch:  # a refusal half-way leaves nothing behind
         text = compile_to(Path(scratch) / "pipeline.yaml", profile, reference, args.resources).read_text(encoding="utf-8")
-    with writing(args.output):
-        path = Path(args.output)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    print(path)
+    print(write_atomic(args.output, text))
     return 0
 
 

@@ -38,7 +38,7 @@ FIELDS = {  # name: lowest, highest, the names of its values
     "month": (1, 12, MONTHS),
     "day of week": (0, 6, DAYS),
 }
-HORIZON = 366 * 8  # days looked ahead: a 29 February comes within eight years, around 2100 too
+HORIZON = 366 * 17  # days looked ahead: three 29 Februaries come within them, around 2100 too
 PART = re.compile(r"(\*|\?|\w+)(?:-(\w+))?(?:/(\d+))?")
 
 

@@ -25,6 +25,7 @@ from pathlib import Path
 import yaml
 
 from raro.errors import BadInput, RaroError, ServiceFailed
+from raro.settings.reading import read_yaml
 from raro.steps.harness import explained
 from raro.storage import write_atomic
 
@@ -82,14 +83,14 @@ def read(path: str | Path = LOCK) -> Lock:
     path = Path(path)
     if not path.is_file():
         raise BadInput(f"the lock of the images '{path}' does not exist", "go to the checkout, or name it with --images")
+    body = read_yaml(path, f"the lock of the images '{path}'", "restore it from the repository")
     try:
-        body = yaml.safe_load(path.read_text(encoding="utf-8"))
         images = {
             name: Image(name=name, tag=entry["tag"], built=entry["from"] != "upstream", digest=entry["digest"])
             for name, entry in body["images"].items()
         }
         registry, mirror = body["registry"], body.get("mirror", NO_MIRROR)
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError):
         raise BadInput(f"'{path}' is not a lock of images", "restore it from the repository") from None
     for image in images.values():
         if image.digest != UNRESOLVED and not DIGEST.fullmatch(str(image.digest)):

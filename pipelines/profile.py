@@ -14,9 +14,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from raro.errors import BadInput
+from raro.settings.reading import read_yaml
 from raro.typed import built, doc
 
 QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?")
@@ -26,6 +25,7 @@ AFFINITY = re.compile(
     r"( +(?P<among>in|notin) +\((?P<values>[\w.-]+(, *[\w.-]+)*)\)| *(?P<than>[<>]) *(?P<number>\d+))?)"
 )
 DURATION = re.compile(r"\d+(s|m|h)")
+CERTIFICATES = "/etc/raro/authority"  # where the config map of `authority` is mounted
 COSTLY = ("warmstart", "train", "evaluate")  # the steps with a machine of their own; all others are light
 
 
@@ -92,12 +92,9 @@ def read(source: str) -> Profile:
         if source not in names():
             raise BadInput(f"profile '{source}' does not exist", f"give a YAML file, or one of: {', '.join(names())}")
         path = Path(str(resources.files("raro.pipelines") / "profiles" / f"{source}.yaml"))
+    data = read_yaml(path, f"profile '{source}'")
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError):
-        raise BadInput(f"profile '{source}' is not valid YAML", "mend the YAML") from None
-    try:
-        profile = built(Profile, data)
+        profile = built(Profile, data or {})
     except BadInput as error:
         raise BadInput(f"profile '{source}': {error.line}", error.remedy) from None
     for wrong, remedy in _faults(profile):

@@ -18,14 +18,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import yaml
-
 from raro.config import Config, load
 from raro.errors import BadInput
+from raro.settings.reading import read_yaml
 from raro.steps.harness import differences
 from raro.storage import canonical, digest_text
 from raro.typed import built, doc
@@ -81,8 +81,7 @@ class File:
 
     def next_times(self, cron: Cron, count: int = 3) -> list[str]:
         """When it comes next, by the cluster's clock."""
-        times = cron.after(datetime.now(self.zone))
-        return [f"{next(times):%a %d %b %Y %H:%M:%S}" for _ in range(count)]
+        return [f"{time:%a %d %b %Y %H:%M:%S}" for time in islice(cron.after(datetime.now(self.zone)), count)]
 
 
 def read(path: str | Path) -> File:
@@ -90,10 +89,10 @@ def read(path: str | Path) -> File:
     path = Path(path)
     if not path.is_file():
         raise BadInput(f"the schedules '{path}' do not exist", "name the file with --file")
+    body = read_yaml(path, f"'{path}'")
     try:
-        body = yaml.safe_load(path.read_text(encoding="utf-8"))
         entries = body.pop("schedules")
-    except (yaml.YAMLError, UnicodeDecodeError, AttributeError, KeyError, TypeError):
+    except (AttributeError, KeyError, TypeError):
         raise BadInput(f"'{path}' is not YAML with a list `schedules`", "see pipelines/schedule.yaml") from None
     if not isinstance(entries, list):
         raise BadInput(f"`schedules` in '{path}' is not a list", "begin each schedule with a dash")
@@ -102,7 +101,7 @@ def read(path: str | Path) -> File:
         raise BadInput(f"owner '{common.owner}' cannot be a name", "use lower case, digits and dashes")
     try:
         zone = ZoneInfo(common.timezone)
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: it names a folder of zones
         raise BadInput(f"timezone '{common.timezone}' is not known", "write for example Europe/Berlin") from None
     profile = profiles.read(common.profile)
     wanted = [_wanted(built(Entry, entry), profile) for entry in entries]

@@ -20,6 +20,7 @@ from raro import cli
 from raro.config import load, parse
 from raro.errors import BadInput, GateRefused, ServiceFailed
 from raro.pipelines import local
+from raro.registry.policy import policy_of
 from raro.report.stages import Stages
 from raro.steps import STEPS, TITLES, alone, harness, preflight, run_step
 from raro.steps.finish import outcomes
@@ -103,6 +104,10 @@ def test_the_game_needs_no_torch():
         (["run", "--set", "raro.steps=-1"], "'raro.steps' must be at least 1"),
         (["run", "--set", "rollout.engine=magic"], "must be one of slots, plain, vllm"),
         (["run", "--set", "raro"], "is not key=value"),
+        (["run", "--set", "name=2024-13-45"], "--set name: its value is not valid YAML"),
+        (["run", "--set", "name=0x_"], "--set name: its value is not valid YAML"),
+        (["run", "--set", f"seed={'1' * 5000}"], "--set seed: its value is not valid YAML"),
+        (["run", "--set", f"name={'[' * 1000}"], "--set name: its value is not valid YAML"),
         (["run", "nosuch"], "config 'nosuch' does not exist"),
         (["run", "no/such.yaml"], "'no/such.yaml' does not exist"),
         (["run", "--set", "base.uri=no/base"], "'no/base' does not exist"),
@@ -134,18 +139,64 @@ def test_bad_input_is_one_line_with_a_remedy_and_writes_nothing(arguments, said,
         ("tracking.uri=postgresql://mlflow@db/mlflow?password=hunter2", "tracking.uri holds a password"),
         ("judge.endpoint=http://user:hunter2@judge:8000/v1", "judge.endpoint holds a password"),
         ("judge.key=sk-hunter2", "judge.key is no reference"),
+        ("judge.endpoint=http://judge:8000/v1?auth=hunter2", "judge.endpoint holds a query"),
+        ("judge.endpoint=http://judge:8000/v1#hunter2", "judge.endpoint holds a query or a fragment"),
         ("base.uri=s3://key:hunter2@bucket/base", "base.uri holds a password"),
         ("demonstrations.source=s3://key:hunter2@bucket/rows", "demonstrations.source holds a password"),
         ("demonstrations.benchmarks=[s3://key:hunter2@bucket/rows]", "demonstrations.benchmarks[0] holds a password"),
         ("registry.store=s3://key:hunter2@bucket/store", "registry.store holds a password"),
         ("registry.signing_key=hunter2", "registry.signing_key is no reference"),
+        ("registry.signing_key=env:-----BEGIN PRIVATE KEY-----hunter2", "registry.signing_key is no reference"),
+        ("registry.signing_key='file:key.pem\n\nhunter2'", "registry.signing_key is no reference"),
+        ("registry.signing_key=exec:vault read -token=hunter2 key", "registry.signing_key is no reference"),
+        ("registry.signing_key=exec:vault read --auth-token hunter2 key", "registry.signing_key is no reference"),
+        ("registry.signing_key=exec:env VAULT_TOKEN=hunter2 vault", "registry.signing_key is no reference"),
+        ("registry.signing_key=exec:sign https://me:hunter2@kms/key", "registry.signing_key is no reference"),
         ("notify.webhook=https://hooks.example.org/hunter2", "notify.webhook is no reference"),
+        ("notify.webhook=env:https://hooks.example.org/hunter2", "notify.webhook is no reference"),
     ],
 )
 def test_a_secret_in_a_setting_is_refused_before_it_is_recorded(arguments, setting, said, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     told = refused(capsys, *arguments, "--set", setting)
     assert said in told and "ter2" not in told and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["env:RARO_KEY", "file:~/keys/pipeline.pem", "exec:kms --key-id=alias/raro --token-file /run/token", "exec:hook"],
+)
+def test_where_a_secret_stands_may_be_said(reference):
+    assert parse({"registry": {"signing_key": reference}}).registry.signing_key == reference
+
+
+WRONG = [b"name: 2024-13-45", b"a: " + b"[" * 1000, b"a: \xff", b"!!timestamp x", b"a: !!int ''"]
+
+
+@pytest.mark.parametrize("content", WRONG)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "{file}"],
+        ["study", "{file}"],
+        ["compile", "--profile", "{file}", "--output", "p.yaml"],
+        ["compile", "--release", "--images", "{file}", "--output", "p.yaml"],
+        ["schedule", "apply", "--file", "{file}"],
+    ],
+    ids=" ".join,
+)
+def test_yaml_that_cannot_be_read_is_told_in_a_line(arguments, content, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wrong.yaml").write_bytes(content)
+    said = refused(capsys, *(word.format(file="wrong.yaml") for word in arguments))
+    assert "'wrong.yaml' is not " in said and [path.name for path in tmp_path.iterdir()] == ["wrong.yaml"]
+
+
+@pytest.mark.parametrize("content", WRONG)
+def test_a_policy_that_cannot_be_read_is_told_in_a_line(content, tmp_path):
+    (tmp_path / "policy.yaml").write_bytes(content)
+    with pytest.raises(BadInput, match="policy.yaml' is not "):
+        policy_of(None, str(tmp_path / "policy.yaml"))
 
 
 def test_an_account_without_its_password_is_an_address(tmp_path):
@@ -273,6 +324,10 @@ def test_compiling(tmp_path, capsys):
     assert "raro-retraining" in (tmp_path / "p.yaml").read_text()
     assert capsys.readouterr().out == f"{tmp_path / 'p.yaml'}\n"
     assert "a file stands where a folder should" in refused(capsys, "compile", "--output", str(tmp_path / "p.yaml" / "q.yaml"))
+    for folder in (str(tmp_path), "."):
+        assert f"'{folder}' is a folder" in refused(capsys, "compile", "--output", folder)
+    assert "no such file or directory" in refused(capsys, "compile", "--output", "/proc/nowhere/p.yaml")
+    assert [path.name for path in tmp_path.iterdir()] == ["p.yaml"]
 
 
 # ------------------------------------------------------------------------------------------------------------- the harness

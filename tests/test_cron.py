@@ -57,6 +57,11 @@ def test_what_is_refused(text, line, remedy):
     assert remedy in refusal.value.remedy
 
 
+def test_leap_days_come_three_times_around_a_year_that_is_no_leap_year():
+    times = parse("0 0 2 29 2 *").after(datetime(2096, 2, 29, 12))
+    assert [time.year for time in islice(times, 3)] == [2104, 2108, 2112]
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     minute=st.sampled_from(["0", "*/7", "3,50", "10-12"]),

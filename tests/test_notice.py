@@ -166,9 +166,11 @@ def test_only_failures_where_only_they_are_wanted(tmp_path, monkeypatch):
     ("reference", "value", "line"),
     [
         ("https://hooks.example.org/secret", "", "notify.webhook is no reference"),
-        ("env:TEAM_HOOK", "", "notify.webhook: 'env:TEAM_HOOK' is empty"),
-        ("file:/nowhere/hook", "", "notify.webhook: the file '/nowhere/hook' cannot be read"),
-        ("env:TEAM_HOOK", f"mailto:{SECRET}", "what stands in 'env:TEAM_HOOK' is no address"),
+        ("env:TEAM_HOOK", "", "notify.webhook: its variable is empty"),
+        ("file:/nowhere/hook", "", "notify.webhook: its file cannot be read"),
+        ("env:TEAM_HOOK", f"mailto:{SECRET}", "the webhook's variable holds no address"),
+        ("env:TEAM_HOOK", f"http://[{SECRET}", "the webhook's variable holds no address"),
+        ("env:TEAM_HOOK", f"http://host:{SECRET}/", "the webhook's variable holds no address"),
     ],
 )
 def test_a_webhook_that_cannot_be_is_refused_by_preflight(tmp_path, monkeypatch, reference, value, line):

@@ -16,14 +16,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from .errors import BadInput
 from .settings import recorded
 from .settings.data import Base, Demonstrations, PersonalAction, PersonalKind, Privacy, Prompts, Reader, ShowText
 from .settings.judging import Evaluation, Gate, Judge
 from .settings.methods import MethodName
 from .settings.operations import Notify, Registry, Resources, Tracking
+from .settings.reading import parsed_yaml, read_yaml
 from .settings.training import GuardAction, GuardName, Guards, Probes, Raro, Rollout, Warmstart
 from .typed import built, doc
 
@@ -125,25 +124,14 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Config:
 
     Raises BadInput naming the key, the value and the remedy.
     """
-    path = Path(source)
+    path, packaged = Path(source), None
     if not path.exists() and path.name == str(source) and not path.suffix:
         packaged = resources.files("raro.configs") / f"{source}.yaml"
         if not packaged.is_file():
             raise BadInput(f"config '{source}' does not exist", f"give a YAML file, or one of: {', '.join(packaged_names())}")
-        text = packaged.read_text(encoding="utf-8")
     elif not path.is_file():
         raise BadInput(f"config file '{path}' does not exist", "check the path")
-    else:
-        try:
-            text = path.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            raise BadInput(f"config file '{path}' is not UTF-8 text", "give a YAML file") from None
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark else ""
-        raise BadInput(f"config '{source}' is not valid YAML{where}", "mend the YAML") from None
+    data = read_yaml(packaged or path, f"config '{source}'")
     if data is None:
         data = {}
     if not isinstance(data, dict):
@@ -230,10 +218,7 @@ def _override(data: dict, text: str) -> None:
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise BadInput(f"--set '{text}' is not key=value", "write for example --set raro.steps=100")
-    try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise BadInput(f"--set {key}: the value '{value}' is not valid YAML", "quote it") from None
+    parsed = parsed_yaml(value, f"--set {key}: its value", f"write a text in quotes: --set '{key}=\"...\"'")
     *sections, last = key.split(".")
     for section in sections:
         data = data.setdefault(section, {})

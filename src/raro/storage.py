@@ -104,13 +104,14 @@ def writing(path: str | Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ServiceFailed(
-                f"no space left on the disk to write '{path}'", "free some disk space and start again"
-            ) from error
+            line = f"no space left on the disk to write '{path}'"
+            raise ServiceFailed(line, "free some disk space and start again") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise BadInput(f"cannot write '{path}': {error.strerror}", "choose a place you may write to") from error
         if error.errno in (errno.EEXIST, errno.ENOTDIR):
             raise BadInput(f"cannot write '{path}': a file stands where a folder should", "choose another place") from error
+        if error.errno == errno.EISDIR or error.errno == errno.ENOENT and not Path(path).parent.is_dir():
+            raise BadInput(f"cannot write '{path}': {error.strerror.lower()}", "choose another place") from error
         raise
 
 

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from ..config import Config
 from ..errors import BadInput
+from ..settings.reading import read_yaml
 from .keys import PublicKey
 
 VARIABLE = "RARO_POLICY"
@@ -72,12 +71,7 @@ def policy_of(config: Config | None, given: str = "") -> Policy:
 
 def read(path: Path) -> Policy:
     """Raises BadInput naming the file and what is wrong in it."""
-    try:
-        data = yaml.safe_load(path.expanduser().read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInput(f"policy '{path}' cannot be read: {error.strerror}", "check registry.policy or --policy") from None
-    except (yaml.YAMLError, UnicodeDecodeError):
-        raise BadInput(f"policy '{path}' is not valid YAML", "docs/audit.md shows one") from None
+    data = read_yaml(path.expanduser(), f"policy '{path}'", "check registry.policy or --policy; docs/audit.md shows one")
     if not isinstance(data, dict) or (unknown := set(data) - KNOWN):
         what = f"unknown key '{sorted(map(str, unknown))[0]}'" if isinstance(data, dict) else "no mapping"
         raise BadInput(f"policy '{path}': {what}", f"it may hold {', '.join(sorted(KNOWN))}")

@@ -13,13 +13,16 @@ from ..errors import BadInput
 
 ADDRESS = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 PASSWORD = re.compile(r"(passw\w*|pwd|secret|signature|token|key)\s*=", re.IGNORECASE)  # in an address's query
+NAME = "[A-Za-z_][A-Za-z0-9_]*"  # of an environment variable
+# A secret that a command is given: --token X, -password=X, TOKEN=X, ://X@.
+GIVEN = r"(?i:(passw\w*|pwd|secret|token|api[_-]?key)\s*=|(?<!\S)-[\w-]*(passw\w*|pwd|secret|token|api[_-]?key)\s|://[^/\s]+@)"
 REFERENCES = {
-    "notify.webhook": (re.compile(r"(env|file):."), "write env:NAME or file:PATH: the address is a secret"),
+    "notify.webhook": (re.compile(rf"env:{NAME}|file:.+"), "write env:NAME or file:PATH: the address is a secret"),
     "registry.signing_key": (
-        re.compile(r"(env|file|exec):."),
-        "write file:PATH, env:NAME or exec:COMMAND: it is a secret",
+        re.compile(rf"env:{NAME}|file:.+|exec:(?!.*{GIVEN}).+"),
+        "write file:PATH, env:NAME, or exec:COMMAND without a password or token in it: it is a secret",
     ),
-    "judge.key": (re.compile(r"[A-Za-z_]\w*$"), "name the environment variable that holds the key"),
+    "judge.key": (re.compile(NAME), "name the environment variable that holds the key"),
 }
 REMEDIES = {
     "tracking.uri": "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or PGPASSWORD, take it from a secret",
@@ -38,7 +41,7 @@ def check(value: Any, key: str = "") -> None:
             check(one, f"{key}[{i}]")
     elif isinstance(value, str) and value:
         form, remedy = REFERENCES.get(key, (None, ""))
-        if form and not form.match(value):
+        if form and not form.fullmatch(value):
             raise BadInput(f"{key} is no reference", remedy)
         if ADDRESS.match(value) and not key.startswith("prompts."):
             _check_address(value.strip(), key)
@@ -50,6 +53,8 @@ def _check_address(text: str, key: str) -> None:
         _ = parts.port  # raises where it is no number: half a password, perhaps
     except ValueError:
         raise BadInput(f"{key} is no address", "write SCHEME://HOST:PORT/..., without a password") from None
+    if key == "judge.endpoint" and (parts.query or parts.fragment):
+        raise BadInput("judge.endpoint holds a query or a fragment, and would be recorded with it", REMEDIES[key])
     named = "@" in parts.netloc and (parts.password is not None or parts.scheme in ("http", "https"))
     if named or PASSWORD.search(unquote(parts.query)):
         remedy = REMEDIES.get(key, "leave it out: credentials are taken from the environment, which a secret fills")

@@ -18,12 +18,13 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from ..config import Config, ShowText
 from ..errors import BadInput
+from ..settings.reading import host_of
 
 VARIABLE = "RARO_WEBHOOK"
+KINDS = {"env": "variable", "file": "file"}
 SECONDS, BACKOFF = 10.0, 2.0  # for one request; before the second
 KNOWN = ("BadInput", "GateRefused", "ServiceFailed", "RaroError", "Lost", "KeyboardInterrupt")  # whose words are ours
 MARKS = {"succeeded": ":white_check_mark:", "nothing-new": ":zzz:", "interrupted": ":double_vertical_bar:", "failed": ":x:"}
@@ -36,12 +37,13 @@ def address(config: Config) -> str:
     try:
         found = os.environ.get(rest, "") if scheme == "env" else Path(rest).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
-        raise BadInput(f"notify.webhook: the file '{rest}' cannot be read", "check the path and who may read it") from None
+        raise BadInput("notify.webhook: its file cannot be read", "check the path and who may read it") from None
     found = found.strip()
     if reference and not found:
-        raise BadInput(f"notify.webhook: '{reference}' is empty", "put the webhook's address there, or leave the key empty")
-    if found and (urlsplit(found).scheme not in ("http", "https") or not urlsplit(found).hostname):
-        raise BadInput(f"what stands in '{scheme}:{rest}' is no address", "put https://... there")
+        line = f"notify.webhook: its {KINDS[scheme]} is empty"
+        raise BadInput(line, "put the webhook's address there, or leave the key empty")
+    if found and not host_of(found):
+        raise BadInput(f"the webhook's {KINDS[scheme]} holds no address", "put https://... there")
     return found
 
 
@@ -105,7 +107,7 @@ def tell(config: Config, run: Path, summary: Mapping[str, Any]) -> str | None:
             _, why = _post(url, body)
     except Exception as error:  # whatever an address of somebody else's can do: the run has ended as it has
         why = type(error).__name__
-    return f"nobody was told how the run ended: the webhook at '{urlsplit(url).hostname}' {why}" if why else None
+    return f"nobody was told how the run ended: the webhook at '{host_of(url)}' {why}" if why else None
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
