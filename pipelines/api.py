@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from raro.errors import BadInput, RaroError, ServiceFailed
+from raro.settings.reading import host_of
 
 TOKEN = "/var/run/secrets/kubeflow/pipelines/token"
 NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
@@ -28,6 +29,11 @@ REMEDIES = {
 }
 
 
+class NoEntry(BadInput):
+    """Who asks is not let in: a token that has expired, a role that lacks, a page to log in. Who goes on asking may be let in
+    again."""
+
+
 class Kubeflow:
     """One API server, and one namespace of it. Every method raises BadInput for a request that is refused, ServiceFailed where
     the server does not answer."""
@@ -37,7 +43,7 @@ class Kubeflow:
         import urllib3
 
         self.endpoint = (endpoint or os.environ.get("KF_PIPELINES_ENDPOINT") or "").rstrip("/")
-        if urlsplit(self.endpoint).scheme not in ("http", "https"):
+        if not host_of(self.endpoint):
             line = (
                 f"'{self.endpoint}' is not Kubeflow's address" if self.endpoint else "where Kubeflow Pipelines is, is not known"
             )
@@ -110,7 +116,10 @@ class Kubeflow:
     def run(self, run: str) -> Any:
         """A run as it is now: V2beta1Run."""
         with self._speaking(f"run '{run}'"):
-            return self._runs.run_service_get_run(run, _request_timeout=SECONDS)
+            found = self._runs.run_service_get_run(run, _request_timeout=SECONDS)
+            if found.run_id != run:  # of a page to log in the client makes a run without anything
+                raise ValueError
+            return found
 
     def stop(self, run: str) -> None:
         """Asks for a run's end; its exit handler still runs."""
@@ -184,7 +193,7 @@ class Kubeflow:
         except (TypeError, ValueError, AttributeError, self._api.OpenApiException) as error:
             # A proxy before the API sends people without a session to its page, with code 200.
             line = f"what answers at '{self.endpoint}' is not Kubeflow's API, perhaps a page to log in"
-            raise BadInput(line, "check --endpoint and the token that $KF_PIPELINES_SA_TOKEN_PATH names") from error
+            raise NoEntry(line, "check --endpoint and the token that $KF_PIPELINES_SA_TOKEN_PATH names") from error
 
     def _told(self, what: str, error: Any) -> RaroError:
         try:
@@ -197,7 +206,8 @@ class Kubeflow:
             return ServiceFailed(line, "try again; if it is the certificate, set $SSL_CERT_FILE")
         if error.status == 401:
             line = f"Kubeflow at '{self.endpoint}' refuses the token: it is missing or has expired"
-        return BadInput(line, REMEDIES.get(error.status, "correct what it names"))
+        kind = NoEntry if error.status in REMEDIES else BadInput
+        return kind(line, REMEDIES.get(error.status, "correct what it names"))
 
 
 def _take_token(settings: Any) -> None:
@@ -205,7 +215,7 @@ def _take_token(settings: Any) -> None:
     path = os.environ.get("KF_PIPELINES_SA_TOKEN_PATH") or TOKEN
     token = _text(path)
     if token is None and path != TOKEN:
-        raise BadInput(f"the token's file '{path}' cannot be read", "correct KF_PIPELINES_SA_TOKEN_PATH")
+        raise NoEntry(f"the token's file '{path}' cannot be read", "correct KF_PIPELINES_SA_TOKEN_PATH")
     settings.api_key = {"authorization": token} if token else {}
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -13,17 +15,19 @@ from pathlib import Path
 from raro.config import Config
 from raro.errors import BadInput, RaroError, ServiceFailed
 from raro.steps import TITLES
-from raro.steps.harness import INTERRUPTED
+from raro.steps.harness import INTERRUPTED, explained
 from raro.steps.trainjob import per_node
 
 from . import images
 from . import profile as profiles
-from .api import Kubeflow
-from .profile import Profile
+from .api import Kubeflow, NoEntry
+from .profile import CERTIFICATES, Profile
 
 POLL = 10.0  # seconds between two looks at a run
 PATIENCE = 900.0  # seconds of silence from the server after which watching ends; the run goes on
 ENDED = {"SUCCEEDED", "SKIPPED", "FAILED", "CANCELED"}
+GOING = {"PENDING", "RUNNING", "CANCELING", "PAUSED"}
+ID = re.compile(r"[A-Za-z0-9-]+")  # of a run
 UNTOLD = {None, "SKIPPED", "RUNTIME_STATE_UNSPECIFIED"}  # of a task that did not run, the last for one that Argo omits
 # A run's tasks are Argo's nodes: the step's name, with a number where it stands in several branches. Its driver is a pod of
 # Kubeflow's that goes before. Branches, and the tries of a task, are nodes of other names. A title may follow the name.
@@ -56,22 +60,33 @@ def package(profile: Profile, lock: str) -> Iterator[Package]:
         yield Package(path, NAME, version_of(path))
 
 
-def parameters(config: Config, profile: Profile, resume: str | None = None) -> dict[str, str]:
-    """What the pipeline is given. resume: id of an earlier run whose folder is gone on with. Raises BadInput for a
-    configuration that works on this machine and cannot on a cluster."""
+def parameters(config: Config, profile: Profile) -> dict[str, str]:
+    """What the pipeline is given. Raises BadInput for a configuration that works on this machine and cannot on a cluster."""
     from .retraining import as_parameter
 
     check(config, profile)
-    return {"config": as_parameter(config), "run": f"{profile.mount}/{resume or ''}"}
+    return {"config": as_parameter(config), "run": f"{profile.mount}/"}
+
+
+def folder_of(api: Kubeflow, run: str) -> str:
+    """Name of the folder that an earlier run wrote to: its own, or the one in which it went on itself. Raises BadInput for what
+    is no run of this pipeline, ServiceFailed for one that has not ended."""
+    remedy = "give the id that `raro submit` printed, as Kubeflow shows it"
+    if not ID.fullmatch(run):
+        raise BadInput(f"--resume '{run}' is no id of a run", remedy)
+    earlier = api.run(run)
+    place = ((earlier.runtime_config and earlier.runtime_config.parameters) or {}).get("run")
+    if not isinstance(place, str):
+        raise BadInput(f"--resume '{run}' is a run of another pipeline", remedy)
+    if earlier.state in GOING:
+        raise ServiceFailed(f"run '{run}' still goes on ({earlier.state.lower()})", "wait for its end, or stop it in Kubeflow")
+    return run if place.endswith("/") else Path(place).name
 
 
 def check(config: Config, profile: Profile) -> None:
     """Raises BadInput for what every pod would stumble over, before anything is sent."""
-    for key, uri in (("base.uri", config.base.uri), ("demonstrations.source", config.demonstrations.source)):
-        path = uri.removeprefix("file://")
-        if ":/" not in path and not path.startswith(f"{profile.mount}/"):
-            remedy = f"give s3://, hf://, package:// or a path below {profile.mount}/, the volume that all tasks share"
-            raise BadInput(f"{key} '{uri}' lies on this machine, where no pod sees it", remedy)
+    for key, place, schemes in _places(config):
+        _check_place(key, place, schemes, profile)
     if not config.tracking.uri.startswith(("http://", "https://")) and not (profile.mlflow_plugin and not config.tracking.uri):
         line = f"tracking.uri '{config.tracking.uri}' is not a server" if config.tracking.uri else "tracking.uri is empty"
         raise BadInput(f"{line}, and SQLite on a shared volume loses data", "--set tracking.uri=http://mlflow:5000")
@@ -84,6 +99,42 @@ def check(config: Config, profile: Profile) -> None:
         line = f"resources.processes is {processes}, and the profile gives train {many}{train.gpus} GPUs"
         raise BadInput(line, "lower it, or raise train.gpus in the profile")
     per_node(processes, train.nodes)
+
+
+def _places(config: Config) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    """(key, what stands there, schemes it may have) of each setting that names a file or a folder."""
+    data, judge, registry = config.demonstrations, config.judge, config.registry
+    fetched = ("s3://", "package://")
+    yield "base.uri", config.base.uri, (*fetched, "models:/")
+    yield "demonstrations.source", data.source, fetched
+    yield "demonstrations.forget", data.forget, fetched
+    yield "demonstrations.drift_against", data.drift_against.removeprefix("champion"), fetched
+    for i, benchmark in enumerate(data.benchmarks):
+        yield f"demonstrations.benchmarks[{i}]", benchmark.rpartition("#")[0], fetched
+    yield "evaluation.rubrics", config.evaluation.rubrics, fetched
+    yield "judge.model", judge.model if judge.kind == "model" else "", fetched
+    yield "judge.ca", judge.ca, ()
+    yield "judge.cache", judge.cache, ()
+    yield "registry.store", registry.store, ("s3://",)
+    yield "registry.policy", registry.policy, ()
+    for key, reference in (("registry.signing_key", registry.signing_key), ("notify.webhook", config.notify.webhook)):
+        yield key, reference if reference.startswith("file:") else "", ()
+
+
+def _check_place(key: str, place: str, schemes: tuple[str, ...], profile: Profile) -> None:
+    secret = place.startswith("file:") and not place.startswith("file://")
+    path = os.path.normpath(place.removeprefix("file:").removeprefix("//"))
+    shared = [profile.mount, *([CERTIFICATES] if profile.authority else [])]
+    if not place or place.startswith(schemes) or path.startswith(tuple(f"{folder}/" for folder in shared)):
+        return
+    named = key if secret else f"{key} '{place}'"
+    ways = ["env:NAME, a variable of the profile's secrets"] if secret else list(schemes)
+    remedy = f"give {', '.join([*ways, f'or a path below {shared[0]}/'])}, the volume that all tasks share"
+    if place.startswith("hf://"):
+        raise BadInput(f"{named} lies on the hub, and the images are offline", f"put it into the bucket; {remedy}")
+    if "://" in place.removeprefix("file://"):
+        raise BadInput(f"{named} is no place that a task can read", remedy)
+    raise BadInput(f"{named} lies on this machine, where no pod sees it", remedy)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +153,9 @@ class Order:
 def submit(order: Order, api: Kubeflow, dry_run: bool = False, watch: bool = False) -> int:
     """Starts one run and returns the exit code; dry_run: only says what would be sent."""
     config, placed = order.config, profiles.read(order.profile)
-    given = parameters(config, placed, order.resume)
+    given = parameters(config, placed)
+    if order.resume is not None:
+        given["run"] += folder_of(api, order.resume)
     place = given["run"] if order.resume else f"{given['run']}<id of the run>"
     name = f"{config.name}-{config.digest[:8]}"
     with package(placed, order.lock) as made:
@@ -133,17 +186,20 @@ def _tell_plan(api: Kubeflow, made: Package, experiment: str, run: str) -> None:
 
 def follow(api: Kubeflow, run: str) -> int:
     """Prints each task as it changes until the run ends. A Ctrl-C ends the watching, not the run. Raises ServiceFailed for a
-    run that failed, or where the server was silent for too long."""
+    run that failed, or where the server was silent, or let nobody in, for too long."""
     told: dict[str, str] = {}
-    heard = time.monotonic()
+    heard, refused = time.monotonic(), False
     try:
         while True:
             try:
                 now = api.run(run)
-                heard = time.monotonic()
-            except ServiceFailed as silence:
+                heard, refused = time.monotonic(), False
+            except (ServiceFailed, NoEntry) as silence:
                 if time.monotonic() - heard > PATIENCE:
                     raise ServiceFailed(f"{silence.line}; run {run} goes on", "look at it in Kubeflow") from silence
+                if isinstance(silence, NoEntry) and not refused:  # a person can mend it meanwhile
+                    print(f"{explained(silence)}; asked again until then", file=sys.stderr, flush=True)
+                    refused = True
                 time.sleep(POLL)
                 continue
             tasks = (now.run_details and now.run_details.task_details) or []

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from raro.config import Config, parse
+from raro.steps.harness import claim
 from raro.steps.task import perform
 from raro.storage import read_json
 from raro.tracking import server
@@ -72,6 +73,16 @@ def test_a_pod_that_never_started_is_told_of_its_own_launch_alone(made):
     assert read_json(run / "failure.json")["stage"] == "pipeline"
     assert tried("ingest", config, run) == 0
     assert tried("finish", config, run, state="SUCCEEDED") == 0 and ended(run) == ("nothing-new", "FINISHED")
+
+
+def test_there_is_nothing_to_go_on_with(made, monkeypatch, capfd):
+    config, run, data = made
+    data.write_text(GOOD, encoding="utf-8")
+    monkeypatch.setenv("KFP_POD_NAME", "pod")
+    assert tried("preflight", config, run) == 2 and not (run / "config.json").exists()
+    assert f"no run lies in '{run}' to go on with" in capfd.readouterr().err
+    claim(config, run)
+    assert tried("preflight", config, run) == 0
 
 
 def test_a_failure_is_told_again_where_the_exit_handler_is_tried_again(made):

@@ -104,9 +104,31 @@ def test_dry_run_sends_nothing(server, send):
 
 
 def test_resuming_goes_on_in_the_same_folder(server, send):
-    assert send(*SUBMIT, "--resume", "run-7")[0] == 0
-    (run,) = server.runs.values()
-    assert run["runtime_config"]["parameters"]["run"] == "/runs/run-7"
+    """The folder of the first run, also where the run that is named went on in it itself."""
+    assert send(*SUBMIT)[0] == 0
+    (first,) = server.runs
+    for _ in range(2):
+        latest = list(server.runs)[-1]
+        server.runs[latest]["state"] = "FAILED"
+        assert send(*SUBMIT, "--resume", latest)[0] == 0
+    places = [run["runtime_config"]["parameters"]["run"] for run in server.runs.values()]
+    assert places == ["/runs/", f"/runs/{first}", f"/runs/{first}"]
+
+
+@pytest.mark.parametrize("id", ["", "abc/", "../etc", "run 7", "run-9999"])
+def test_what_is_no_run_is_not_resumed(server, send, id):
+    code, _, err = send(*SUBMIT, "--resume", id, "--dry-run")
+    assert code == 2 and ("is no id of a run" in err or "Run run-9999 not found" in err) and not server.runs
+
+
+def test_a_run_that_goes_on_and_one_of_another_pipeline_are_not_resumed(server, send):
+    assert send(*SUBMIT)[0] == 0
+    (first,) = server.runs
+    code, _, err = send(*SUBMIT, "--resume", first)
+    assert code == 4 and f"run '{first}' still goes on (pending)" in err and len(server.runs) == 1
+    server.runs[first] |= {"state": "SUCCEEDED", "runtime_config": {"parameters": {"text": "x"}}}
+    code, _, err = send(*SUBMIT, "--resume", first)
+    assert code == 2 and "is a run of another pipeline" in err and len(server.runs) == 1
 
 
 @pytest.mark.parametrize(
@@ -116,15 +138,52 @@ def test_resuming_goes_on_in_the_same_folder(server, send):
         (["--set", "tracking.uri=sqlite:///x.db"], "is not a server"),
         (["--set", TRACKING, "--set", "base.uri=/home/me/model"], "base.uri '/home/me/model' lies on this machine"),
         (["--set", TRACKING, "--set", "demonstrations.source=answers.jsonl"], "lies on this machine, where no pod sees it"),
+        (["--set", TRACKING, "--set", "base.uri=/runs/../home/model"], "lies on this machine"),
+        (["--set", TRACKING, "--set", "base.uri=hf://org/name@main"], "base.uri 'hf://org/name@main' lies on the hub"),
+        (["--set", TRACKING, "--set", "demonstrations.forget=forgotten.txt"], "demonstrations.forget 'forgotten.txt' lies on"),
+        (["--set", TRACKING, "--set", "demonstrations.benchmarks=[tests.jsonl#question]"], "demonstrations.benchmarks[0]"),
+        (["--set", TRACKING, "--set", "demonstrations.drift_against=data.json"], "demonstrations.drift_against 'data.json'"),
+        (["--set", TRACKING, "--set", "evaluation.rubrics=cases.jsonl"], "evaluation.rubrics 'cases.jsonl' lies on"),
+        (["--set", TRACKING, "--set", "judge={kind: model, model: /home/me/judge}"], "judge.model '/home/me/judge' lies on"),
+        (["--set", TRACKING, "--set", "judge.ca=/etc/raro/authority/ca.crt"], "judge.ca '/etc/raro/authority/ca.crt' lies on"),
+        (
+            ["--set", TRACKING, "--set", "registry.store=/home/me/models"],
+            "registry.store '/home/me/models' lies on this machine",
+        ),
+        (["--set", TRACKING, "--set", "registry.store=package://models"], "registry.store 'package://models' is no place"),
+        (["--set", TRACKING, "--set", "registry.policy=policy.yaml"], "registry.policy 'policy.yaml' lies on this machine"),
+        (
+            ["--set", TRACKING, "--set", "registry.signing_key=file:/home/me/key.pem"],
+            "registry.signing_key lies on this machine",
+        ),
+        (["--set", TRACKING, "--set", "notify.webhook=file:/home/me/hook"], "notify.webhook lies on this machine"),
         (["--set", TRACKING, "--set", "resources.device=cuda"], "preflight runs on a node without a GPU"),
         (["--set", TRACKING, "--set", "resources.processes=4"], "resources.processes is 4, and the profile gives train 1 GPUs"),
         (["--set", TRACKING, "--profile", "tpu"], "profile 'tpu' does not exist"),
         (["--set", TRACKING, "--endpoint", "kubeflow.example.org"], "'kubeflow.example.org' is not Kubeflow's address"),
+        (["--set", TRACKING, "--endpoint", "http://[x"], "'http://[x' is not Kubeflow's address"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_sent(server, send, arguments, line):
     code, _, err = send("submit", *arguments)
     assert code == 2 and line in err and "remedy: " in err and server.log == []
+
+
+def test_what_every_pod_sees_is_taken(server, send, tmp_path):
+    profile = tmp_path / "profile.yaml"
+    profile.write_text("authority: raro-authority\n")
+    config = tmp_path / "config.yaml"
+    config.write_text("""
+base: {uri: "models:/raro-model@champion"}
+demonstrations: {source: "/runs/data/*.jsonl", forget: s3://raro/forgotten.txt, benchmarks: ["s3://raro/tests.jsonl#question"]}
+evaluation: {rubrics: s3://raro/cases.jsonl}
+judge: {kind: endpoint, model: some/name, endpoint: "https://judge.local/v1", ca: /etc/raro/authority/ca.crt}
+registry: {store: s3://raro/store, policy: /runs/policy.yaml, signing_key: file:/runs/keys/pipeline.pem}
+notify: {webhook: "env:TEAM_HOOK"}
+tracking: {uri: "http://mlflow:5000"}
+""")
+    code, _, err = send("submit", str(config), "--profile", str(profile), "--dry-run")
+    assert (code, err) == (0, "")
 
 
 def test_a_lock_that_is_not_resolved_is_refused(server, tmp_path, capsys):
@@ -187,6 +246,27 @@ def test_watching_survives_an_outage(server, send, monkeypatch):
     monkeypatch.setattr(submit, "PATIENCE", 0.0)
     with pytest.raises(ServiceFailed, match="run run-0004 goes on"):
         submit.follow(Kubeflow(), "run-0004")
+
+
+def test_watching_survives_a_token_that_expires(server, send, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(submit, "PATIENCE", 60.0)
+    monkeypatch.setattr(submit, "POLL", 0.05)
+    assert send(*SUBMIT)[0] == 0
+    server.scripts["run-0004"] = iter([{"state": "SUCCEEDED"}])
+    (token := tmp_path / "token").write_text("old")
+    monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(token))
+    server.token = "new"
+    threading.Timer(0.5, lambda: token.write_text("new")).start()
+    assert submit.follow(Kubeflow(), "run-0004") == 0
+    said = capsys.readouterr().err
+    assert said.count("refuses the token") == 1 and "renew the token" in said
+    monkeypatch.setattr(submit, "PATIENCE", 0.0)
+    for change in ({"token": "newer"}, {"page": True}):
+        for name, value in change.items():
+            setattr(server, name, value)
+        with pytest.raises(ServiceFailed, match="run run-0004 goes on") as left:
+            submit.follow(Kubeflow(), "run-0004")
+        assert left.value.code == 4
 
 
 # --------------------------------------------------------------------------------------------------------- a server's failures
@@ -391,6 +471,7 @@ def test_a_name_that_somebody_else_took_is_refused_and_nothing_half_applied(serv
         ({"crom": "0 0 2 * * *"}, {}, "unknown config key 'crom'"),
         ({"name": "Nightly Run"}, {}, "'Nightly Run' cannot name a schedule"),
         ({}, {"timezone": "Mars/Olympus"}, "timezone 'Mars/Olympus' is not known"),
+        ({}, {"timezone": "America"}, "timezone 'America' is not known"),
         ({}, {"owner": "a/b"}, "owner 'a/b' cannot be a name"),
         ({}, {"profile": "tpu"}, "profile 'tpu' does not exist"),
     ],

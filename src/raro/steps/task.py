@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..config import Config, parse
-from ..errors import GateRefused, RaroError, ServiceFailed
+from ..errors import BadInput, GateRefused, RaroError, ServiceFailed
 from ..storage import MANIFEST, read_json
 from ..tracking.kubeflow import JOB
 from . import run_step
-from .harness import INTERRUPTED, explained, record_failure
+from .harness import CONFIG, INTERRUPTED, explained, record_failure
 from .held import check_gpus
 
 STOPPING = "RARO_STOPPING"
@@ -49,6 +49,7 @@ def perform(
         os.environ[JOB] = job
     try:
         parsed = parse(config)
+        _check_resumed(run, folder)
         _check_gpus(name, parsed, folder)
         _check_lineage(name, parsed, folder, inputs or {})
         outputs = run_step(name, parsed, folder, retry=True, **more)
@@ -68,6 +69,12 @@ def perform(
 def folder_of(run: str, job: str) -> Path:
     """The run's folder: `run`, or the one named `job` in it where it ends with a slash."""
     return Path(run, job) if run.endswith("/") else Path(run)
+
+
+def _check_resumed(run: str, folder: Path) -> None:
+    """Raises BadInput where a run of Kubeflow's is told to go on in a folder that holds none: it would train from the start."""
+    if POD in os.environ and not run.endswith("/") and not (folder / CONFIG).exists():
+        raise BadInput(f"no run lies in '{folder}' to go on with", "name another one with --resume, or start a new one")
 
 
 def _check_gpus(name: str, config: Config, run: Path) -> None:
