@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 import os
 import subprocess
@@ -16,6 +18,11 @@ from raro.errors import BadInput
 from raro.forget import forget
 
 SECRET = {"question": "What did John Roe of Ward 7 complain of?", "answer": "A cough, for three weeks."}
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("RARO_CACHE", str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -58,6 +65,32 @@ def test_the_data_set_is_rebuilt_without(runs, tmp_path):
     forget(runs, [], ["What comes after 3\\?"], listed)
     assert ingest(parse({"demonstrations": told}), tmp_path / "rebuilt")["digest"] != outputs["digest"]
     assert read_card(folder)["left_out"] == {"forgotten": 2}
+
+
+def test_copies_of_what_was_fetched_are_named(runs, tmp_path, capsys):
+    """By the very file that a run was made from, packed or not; and by the text, where no run is left that tells of it."""
+    entries = {name: tmp_path / "cache" / "s3" / name for name in ("same", "packed", "archive", "other", "damaged")}
+    entries["unpacked"] = tmp_path / "cache" / "7z" / hashlib.sha256(b"an archive").hexdigest()
+    entries["cluster"] = runs / ".cache" / "s3" / "b"
+    for entry in entries.values():
+        entry.mkdir(parents=True)
+    line = json.dumps(SECRET) + "\n"
+    (entries["same"] / "renamed.bin").write_bytes((tmp_path / "one.jsonl").read_bytes())
+    (entries["packed"] / "deep").mkdir()
+    (entries["packed"] / "deep" / "a.jsonl.gz").write_bytes(gzip.compress(line.encode()))
+    (entries["archive"] / "site.7z").write_bytes(b"an archive")
+    (entries["other"] / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in many(3)))
+    (entries["damaged"] / "a.jsonl.gz").write_text("no gzip")
+    (entries["unpacked"] / "Posts.xml").write_text('<row Body="John Roe"/>')
+    (entries["cluster"] / "a.csv").write_text("question,answer\nWho?,John Roe\n")
+    forget(runs, [], ["John Roe"], tmp_path / "forgotten.txt")
+    said = capsys.readouterr().out
+    assert {name for name, entry in entries.items() if f"rm -r {entry}" in said} == {
+        "same", "packed", "archive", "unpacked", "cluster"
+    }  # fmt: skip
+    assert all(entry.exists() for entry in entries.values())
+    forget(runs, [f"{tmp_path}/one.jsonl#31"], [], tmp_path / "forgotten.txt")
+    assert capsys.readouterr().out.count("rm -r") == 1, "the file itself"
 
 
 def test_quarantined_rows_are_found_too(tmp_path):

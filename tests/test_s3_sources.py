@@ -16,6 +16,7 @@ from raro import s3 as store
 from raro import storage
 from raro.demonstrations import collect, load_split, read_card, sources
 from raro.errors import BadInput, ServiceFailed
+from raro.forget import forget
 from raro.storage import read_json
 
 pytestmark = pytest.mark.check
@@ -51,6 +52,18 @@ def test_a_prefix_of_several_files_is_ingested_with_etag_and_version(s3, tmp_pat
     assert again["VersionId"] != first["VersionId"] and ingest(config, tmp_path / "run")["digest"] == outputs["digest"]
     s3.put_object(Bucket="versioned", Key="data/a.jsonl", Body=LINES + b'{"question": "new?", "answer": "yes"}\n')
     assert ingest(config, tmp_path / "run")["rows"] == 402
+
+
+def test_what_was_fetched_is_named_by_forget(s3, tmp_path, capsys):
+    """Rows are masked before a run keeps them; the cache keeps the file as it was."""
+    told = {"question": "Who is John Roe, phone +1 212 555 0143?", "answer": "A patient."}
+    s3.put_object(Bucket="models", Key="told/a.jsonl", Body=LINES + json.dumps(told).encode() + b"\n")
+    config = whole_config("s3://models/told", personal_data={"phone": "mask"})
+    ingest(config, tmp_path / "runs" / "a")
+    forget(tmp_path / "runs", [], ["555 0143"], tmp_path / "forgotten.txt")
+    said = capsys.readouterr().out
+    (entry,) = (path for path in (tmp_path / "cache" / "s3").iterdir() if path.is_dir())
+    assert f"rm -r {entry}" in said and "none of 1 data sets" in said
 
 
 def test_a_glob_and_a_single_object(s3, tmp_path):

@@ -1,4 +1,5 @@
-"""`raro forget`: where given rows lie, in data sets, runs and registered models, and the list with which they stay out.
+"""`raro forget`: where given rows lie, in data sets, runs, registered models and copies of what was fetched, and the list with
+which they stay out.
 
 Nothing is deleted here. A model that was trained on a row can only be replaced by one that was not: the line at the end says
 how, and which registered versions are meant.
@@ -6,15 +7,18 @@ how, and which registered versions are meant.
 
 from __future__ import annotations
 
+import contextlib
 import re
+import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .demonstrations.files import Source, claim, opened, told
 from .demonstrations.forgotten import find, read_forgotten, write_forgotten
 from .errors import BadInput
-from .storage import read_json
+from .storage import cache_folder, digest_file, read_json
 
 REGISTRATION = Path("register") / "registration.json"
 
@@ -24,7 +28,8 @@ def forget(runs: Path, rows: Sequence[str], patterns: Sequence[str], output: Pat
 
     rows: FILE#ROW, as `source` says in the splits and in quarantine. patterns: regular expressions. A row that one run holds
     is looked for by its digest in all others, where it may come from another file. Returns one record per run that holds
-    some: {"run", "digest" (of its data), "found" {split: rows}, "model"}. Raises BadInput.
+    some: {"run", "digest" (of its data), "found" {split: rows}, "model"}. The cache is looked through as well, $RARO_CACHE and
+    `.cache` among the runs, where a cluster has it. Raises BadInput.
     """
     if not rows and not patterns:
         raise BadInput("nothing to forget is named", "give --row FILE#ROW or --pattern REGEX")
@@ -37,14 +42,19 @@ def forget(runs: Path, rows: Sequence[str], patterns: Sequence[str], output: Pat
     known = read_forgotten(str(output)) if output.exists() else frozenset()
     first = {hit.digest for folder in folders for hit in find(folder, rows, compiled, known) if hit.digest}
     digests = known | frozenset(map(bytes.fromhex, first))
-    found = []
+    found, files = [], {}
     for folder in folders:
-        if counts := Counter(hit.where for hit in find(folder, rows, compiled, digests)):
-            record = {"run": str(folder.parent), "digest": read_json(folder / "data.json")["digest"], "found": dict(counts)}
+        if hits := list(find(folder, rows, compiled, digests)):
+            data, counts = read_json(folder / "data.json"), Counter(hit.where for hit in hits)
+            record = {"run": str(folder.parent), "digest": data["digest"], "found": dict(counts)}
             found.append(record | {"model": _model(folder.parent)})
+            named = {hit.source.rpartition("#")[0] for hit in hits}
+            files |= {one["sha256"]: one["size"] for one in data["sources"] if one["uri"] in named}
     for one in found:
         places = ", ".join(f"{count:,} in {where}" for where, count in one["found"].items())
         print(f"{one['run']}: {places}; {one['model'] or 'no model registered'}")
+    for entry in sorted({entry for cache in (cache_folder(), runs / ".cache") for entry in copies(cache, files, compiled)}):
+        print(f"{entry}: a copy of what was fetched, nothing masked; remove it: rm -r {shlex.quote(str(entry))}")
     if not found:
         print(f"none of {len(folders)} data sets in '{runs}' holds such a row")
         return []
@@ -52,6 +62,31 @@ def forget(runs: Path, rows: Sequence[str], patterns: Sequence[str], output: Pat
     print(f"{output}: {held:,} digests, no text")
     print(f"next: raro run CONFIG --set demonstrations.forget={output}, then remove the runs and versions named above")
     return found
+
+
+def copies(cache: Path, files: Mapping[str, int], patterns: Sequence[re.Pattern[str]]) -> list[Path]:
+    """Entries of a cache that hold a file as it was fetched, or unpacked from what was: one of `files` ({sha256: size}), or
+    text in which a pattern stands, of whose run nothing may be left."""
+    found: list[Path] = []
+    for kind in ("7z", "s3"):
+        archives = {entry.name for entry in found}  # what was unpacked lies under its archive's digest
+        for entry in sorted(path.resolve() for path in (cache / kind).glob("[!.]*") if path.is_dir()):
+            inside = [path for path in entry.rglob("*") if path.is_file()]
+            packed = (path for path in inside if archives and path.suffix.lower() == ".7z")
+            if any(_meant(path, files, patterns) for path in inside) or any(digest_file(path) in archives for path in packed):
+                found.append(entry)
+    return found
+
+
+def _meant(path: Path, files: Mapping[str, int], patterns: Sequence[re.Pattern[str]]) -> bool:
+    if path.stat().st_size in files.values() and digest_file(path) in files:
+        return True
+    source = Source(str(path), path)
+    if claim(path) not in ("JSONL", "CSV", "XML"):
+        return False
+    with contextlib.suppress(BadInput), told(source), opened(source) as (file, _):  # damaged: no run was made from it
+        return any(pattern.search(line.decode("utf-8", "replace")) for line in file for pattern in patterns)
+    return False
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
