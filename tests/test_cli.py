@@ -101,6 +101,7 @@ def test_the_game_needs_no_torch():
         (["run", "--set", "raro.stpes=3"], "did you mean 'raro.steps'?"),
         (["run", "--set", "raro.steps=many"], "'raro.steps' must be a whole number, not 'many'"),
         (["run", "--set", "raro.steps=2.5"], "'raro.steps' must be a whole number"),
+        (["run", "--set", f"raro.learning_rate={'9' * 400}"], "'raro.learning_rate' must be between 0 and 1"),
         (["run", "--set", "raro.steps=-1"], "'raro.steps' must be at least 1"),
         (["run", "--set", "rollout.engine=magic"], "must be one of slots, plain, vllm"),
         (["run", "--set", "raro"], "is not key=value"),

@@ -78,7 +78,7 @@ def _coerce(value: Any, kind: Any, metadata: Mapping[str, Any], path: str) -> An
     if kind is int and isinstance(value, float) and value.is_integer():
         value = int(value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+        value = float(value) if abs(value) < 1e300 else float("inf")  # a whole number may be too large for one
     if type(value) is not kind or value != value:
         raise BadInput(f"config key '{path}' must be {wanted}, not {_shown(value)}", "correct the value")
     low, high = metadata.get("low"), metadata.get("high")
