@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from audited import World, new_key, new_policy, whole_run
+from audited import DATA, World, new_key, new_policy, whole_run
 
 from raro import storage
 from raro.config import parse
@@ -26,6 +26,7 @@ from raro.registry.keys import PublicKey, encoded, signing_key
 from raro.registry.places import Folder, Parameters
 from raro.registry.policy import Policy, read
 from raro.registry.promotion import promote, rollback
+from raro.steps.harness import Step, claim
 
 
 def breaks(world: World, at: str = "champion", anchor: str = "") -> list[str]:
@@ -689,6 +690,22 @@ def test_a_policy_that_requires_signatures_refuses_to_register_without_a_key(wor
     for low in (0.05, -0.2):  # one that would be registered, one that would be rejected
         with pytest.raises(BadInput, match="registry.signing_key is empty"):
             whole_run(config, world.place / "runs" / f"no-key-{low}", world.place / "base", 0.9, low)
+
+
+def test_a_version_trained_under_a_policy_that_was_mended_since_is_whole(world, tmp_path):
+    """The evidence holds the settings that it was registered by; the training's manifest, those that it was made by."""
+    import dataclasses
+
+    wrong = dataclasses.replace(world.config, registry=dataclasses.replace(world.config.registry, policy="nowhere.yaml"))
+    claim(wrong, tmp_path / "run")
+    with Step("ingest", wrong, tmp_path / "run") as step:
+        storage.write_json(step.folder / "data.json", DATA)
+    made = whole_run(world.config, tmp_path / "run", world.place / "base", 0.125)
+    digests = [storage.read_json(tmp_path / "run" / name / "manifest.json")["config_digest"] for name in ("ingest", "register")]
+    assert digests == [wrong.digest, world.config.digest]
+    with audited(world.desk, made["version"]) as found:
+        assert found.breaks == []
+        assert found.found["config"]["registry"]["policy"] == str(world.policy)
 
 
 def test_a_rejected_candidate_is_in_the_log_once_and_nowhere_else(world, capsys):

@@ -377,6 +377,28 @@ def test_a_run_goes_on_with_other_memory_until_it_is_decided(config, tmp_path):
         make("ingest", config, tmp_path)
 
 
+def test_a_run_goes_on_with_a_mended_registry_until_it_is_decided(config, tmp_path):
+    """Where a result goes changes nothing that is trained: it is recorded, and nothing is done again."""
+    plain = json.loads(config.canonical())
+    make("train", config, tmp_path)
+    told = {
+        "registry": {"policy": "p.yaml", "store": "s3://b", "approvals": 2},
+        "tracking": {"uri": "http://x"},
+        "notify": {"when": "failure"},
+    }
+    mended = parse({**plain, **{section: plain[section] | settings for section, settings in told.items()}})
+    assert mended.identity == config.identity and mended.digest != config.digest
+    assert make("train", mended, tmp_path).skipped and read_json(tmp_path / "config.json") == json.loads(mended.canonical())
+    (note,) = [e for e in events.read(tmp_path)[0] if e["kind"] == "note"]
+    assert 'registry.policy: "", now "p.yaml"' in note["text"] and "rounding" not in note["text"]
+    other = parse({**plain, "registry": plain["registry"] | {"model": "other"}})
+    with pytest.raises(BadInput, match="holds another run .registry.model: "):
+        make("train", other, tmp_path)
+    make("decide", mended, tmp_path)
+    with pytest.raises(BadInput, match="holds another run .*registry.policy: .*p.yaml"):
+        make("register", config, tmp_path)
+
+
 def test_a_changed_input_makes_the_later_steps_stale(config, tmp_path):
     make("ingest", config, tmp_path, given=lambda: {"sources": "1"})
     make("warmstart", config, tmp_path, reads="ingest")

@@ -37,6 +37,7 @@ __all__ = [
     "Guards",
     "Judge",
     "Notify",
+    "OPERATIONS",
     "PACE",
     "PersonalAction",
     "PersonalKind",
@@ -67,6 +68,14 @@ PACE: Mapping[str, tuple[type, tuple[str, ...]]] = {
 """Settings that change how fast a run computes, or in how much memory, and what comes of it in its rounding alone: a run that
 ran out of memory goes on with others. `resources.processes` and `sharding` are none of them: by these a cluster deals out
 machines; nor is the engine or the dtype, which change what is sampled."""
+OPERATIONS: Mapping[str, tuple[type, tuple[str, ...]]] = {
+    "registry": (Registry, tuple(field.name for field in dataclasses.fields(Registry) if field.name != "model")),
+    "tracking": (Tracking, tuple(field.name for field in dataclasses.fields(Tracking))),
+    "notify": (Notify, tuple(field.name for field in dataclasses.fields(Notify))),
+}
+"""Settings of where a result goes and who is told, which change nothing that is trained: a run whose policy or store was wrong
+goes on with others. `registry.model` is none of them: it names the champion that a candidate is measured against. Where
+another server has another base or champion, the steps that read it run again."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,8 +114,8 @@ class Config:
 
     @property
     def identity(self) -> str:
-        """What a run's folder, its finished steps and its checkpoints are known by: the digest with the settings of PACE at
-        their defaults. What is recorded as evidence, or cached, goes by `digest`."""
+        """What a run's folder, its finished steps and its checkpoints are known by: the digest with the settings of PACE and
+        OPERATIONS at their defaults. What is recorded as evidence, or cached, goes by `digest`."""
         return built(Config, unpaced(dataclasses.asdict(self))).digest
 
     @property
@@ -147,8 +156,9 @@ def overridden(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]
 
 
 def unpaced(data: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration as plain data with the settings of PACE at their defaults."""
-    plain = {section: {key: getattr(kind(), key) for key in keys} for section, (kind, keys) in PACE.items()}
+    """A configuration as plain data with the settings of PACE and OPERATIONS at their defaults."""
+    free = {**PACE, **OPERATIONS}
+    plain = {section: {key: getattr(kind(), key) for key in keys} for section, (kind, keys) in free.items()}
     return {section: value | plain[section] if section in plain else value for section, value in data.items()}
 
 

@@ -28,7 +28,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ..config import PACE, Config, unpaced
+from ..config import OPERATIONS, PACE, Config, unpaced
 from ..errors import BadInput, GateRefused, RaroError, ServiceFailed
 from ..storage import MANIFEST, manifest, publish_folder, read_json, verify, write_atomic, write_json, writing
 from ..tracking.events import Events
@@ -165,13 +165,14 @@ class Step:
 
 
 def claim(config: Config, run: Path, stage: str = "preflight") -> None:
-    """Makes `run` this configuration's folder. Where settings of `config.PACE` alone have changed, it goes on with them:
-    config.json holds them from now on, and an event of `stage` says so; not once it is decided about the candidate, to whose
-    evidence config.json belongs. Raises BadInput where it already is another's, or holds something else."""
+    """Makes `run` this configuration's folder. Where settings of `config.PACE` and `config.OPERATIONS` alone have changed, it
+    goes on with them: config.json holds them from now on, and an event of `stage` says so; not once it is decided about the
+    candidate, to whose evidence config.json belongs. Raises BadInput where it already is another's, or holds something else."""
     path = run / CONFIG
     if path.exists():
         before, now = read_json(path), json.loads(config.canonical())
-        if not isinstance(before, dict) or not all(isinstance(before.get(section, {}), dict) for section in PACE):
+        sections = before if isinstance(before, dict) else {"": before}
+        if not all(isinstance(sections.get(name, {}), dict) for name in ("", *PACE, *OPERATIONS)):
             raise BadInput(f"'{path}' holds no configuration", "choose another --output, or put the run's own back")
         changed = differences(before, now)
         decided = (run / "decide" / MANIFEST).exists()
@@ -180,8 +181,9 @@ def claim(config: Config, run: Path, stage: str = "preflight") -> None:
             raise BadInput(line, "choose another --output, or the same configuration")
         if changed:
             write_atomic(path, config.canonical() + "\n")
-            text = f"goes on with other settings ({_listed(changed)}): from here on the same but for rounding"
-            Events(run, stage).note(text, "warning")
+            text = f"goes on with other settings ({'; '.join(changed)})"
+            rounds = any(line.partition(".")[0] in PACE for line in changed)
+            Events(run, stage).note(text + ": from here on the same but for rounding" * rounds, "warning")
         return
     with writing(run):
         if run.exists() and any(not entry.name.startswith(".") for entry in run.iterdir()):
