@@ -114,7 +114,7 @@ def test_the_first_screen_tells_what_came_out():
     assert sentence.startswith("RARO solves 50.3 % sampled (")
     assert sentence.endswith("): 91 % of the gain of the oracle (RLVR, which is paid by the exact checker); base 16.0 %.")
     assert shown["reasons"] == [
-        "RARO is surely above SFT (+19.9), RL-Logit (+6.0), rationalization (+25.8) and DPO (+32.6)",
+        "RARO is surely above SFT (+19.9), RL-Logit (+6.0), rationalization-of-8 (+25.8) and DPO (+32.6)",
         "RARO is surely below RLVR (-3.4)",
         "No sure difference between RARO and similarity (+0.6)",
     ]
