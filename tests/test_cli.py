@@ -242,6 +242,8 @@ def test_places_that_are_taken(capsys, tmp_path, monkeypatch):
     for text in ("[]", "3", '{"resources": []}'):
         (tmp_path / "other" / "config.json").write_text(text)
         assert "config.json' holds no configuration" in refused(capsys, "run", "countdown-mini", "--output", "other")
+    (tmp_path / "other" / "config.json").write_text("[]")
+    assert "is a mapping, not a list" in refused(capsys, "run", "--output", "other", "--set", "seed=3")
 
 
 def test_too_little_disk_is_told_before_anything_is_written(capsys, tmp_path, monkeypatch):

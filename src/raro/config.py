@@ -150,6 +150,8 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Config:
 
 def overridden(data: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """The mapping itself, changed by `section.key=value` overrides. Raises BadInput."""
+    if not isinstance(data, dict):
+        raise BadInput(f"a configuration is a mapping, not a {type(data).__name__}", "put the run's own config.json back")
     for override in overrides:
         _override(data, override)
     return data

@@ -68,7 +68,7 @@ def _fill(client: BaseClient, uri: str, objects: list[dict[str, Any]], temporary
             versions[item["name"]] = _fetch(client, uri, parts(uri)[0], item, temporary)
             digests[temporary / item["name"]] = hashing.submit(digest_file, temporary / item["name"])
     found, own = manifest(temporary, digest=lambda path: digests[path].result()), temporary / MANIFEST
-    if own.exists() and "root" in (inside := read_json(own)):
+    if own.exists() and isinstance(inside := read_json(own), dict) and {"root", "files"} <= set(inside):
         verify(temporary, inside, read=found)
     write_json(seal, found | {"objects": versions})
     publish_folder(temporary, entry, flush=False)  # what a power cut leaves of it is seen at the next use
