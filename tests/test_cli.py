@@ -391,7 +391,7 @@ def test_a_run_goes_on_with_a_mended_registry_until_it_is_decided(config, tmp_pa
     mended = parse({**plain, **{section: plain[section] | settings for section, settings in told.items()}})
     assert mended.identity == config.identity and mended.digest != config.digest
     assert make("train", mended, tmp_path).skipped and read_json(tmp_path / "config.json") == json.loads(mended.canonical())
-    (note,) = [e for e in events.read(tmp_path)[0] if e["kind"] == "note"]
+    (note,) = [e for e in events.read(tmp_path)[0] if e["kind"] == "note" and "other settings" in e["text"]]
     assert 'registry.policy: "", now "p.yaml"' in note["text"] and "rounding" not in note["text"]
     other = parse({**plain, "registry": plain["registry"] | {"model": "other"}})
     with pytest.raises(BadInput, match="holds another run .registry.model: "):
