@@ -112,7 +112,10 @@ def _killed() -> ServiceFailed:
 
 
 def _begin(settings: Demonstrations, show_text: ShowText, forgotten: frozenset[bytes]) -> None:
+    """A worker's first words. It leaves the group: what stops all of a run is for this process's parent to act on, and a worker
+    that dies of it while it hands over a result leaves half of one, for the rest of which the parent would wait for ever."""
     global _examiner
+    os.setpgid(0, 0)
     keep_freed(*KEPT)
     _examiner = Examiner(settings, show_text, forgotten)
     threading.Thread(target=_end_with_parent, daemon=True).start()
