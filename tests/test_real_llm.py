@@ -27,7 +27,7 @@ SETTINGS = {
     "warmstart.critic_share": 0.5, "warmstart.learning_rate": 5e-4,
     "raro.steps": 2, "raro.questions": 2, "raro.rollouts": 3, "raro.verdicts": 4, "raro.pairs": 6, "raro.learning_rate": 1e-5,
     "raro.kl_pol": 0.0, "raro.kl_crit": 0.0, "rollout.policy_tokens": 32, "rollout.critic_tokens": 32,
-    "evaluation.max_items": 3, "evaluation.track_items": 1, "evaluation.bootstrap": 100, "resources.batch_tokens": 2048,
+    "evaluation.max_items": 6, "evaluation.track_items": 1, "evaluation.bootstrap": 100, "resources.batch_tokens": 2048,
     "gate.min_gain": -1, "gate.hold_gain": -1, "gate.min_items": 1, "gate.level": 1, "gate.min_readable": 0,
     "resources.threads": 2,
     "evaluation.general": "never", "probes.health_every": 0, "probes.gradients_every": 0,
