@@ -159,12 +159,12 @@ def publish_folder(temporary: str | Path, final: str | Path, flush: bool = True)
     temporary, final, replaced = Path(temporary), Path(final), []
     with writing(final):
         for path in [*temporary.rglob("*"), temporary] if flush else ():
-            _flush(path)
+            to_disk(path)
         while not _moved(temporary, final):
             replaced.append(beside(final, "old"))
             with contextlib.suppress(FileNotFoundError):  # another process replaces it, too
                 os.rename(final, replaced[-1])
-        _flush(final.parent)
+        to_disk(final.parent)
         for old in replaced:
             shutil.rmtree(old, ignore_errors=True)
     return final
@@ -182,7 +182,8 @@ def _moved(folder: Path, target: Path) -> bool:
     return True
 
 
-def _flush(path: Path) -> None:
+def to_disk(path: Path) -> None:
+    """Waits until what a file or folder holds is on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

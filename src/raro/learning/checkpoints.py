@@ -13,7 +13,6 @@ written is the same however many they are.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from torch import Tensor
 
 from ..errors import BadInput
 from ..rollout.weights import gathered, part, put
-from ..storage import publish_folder
+from ..storage import publish_folder, to_disk
 
 OLD = ".old"
 """What the name of a checkpoint that is being replaced ends in."""
@@ -102,8 +101,7 @@ def save_weights(folder: Path, step: int, model: torch.nn.Module, writes: bool =
     partial = folder / f".weights-{step:06d}.partial"
     folder.mkdir(parents=True, exist_ok=True)
     save_file(weights, partial)
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
+    to_disk(partial)
     partial.rename(folder / f"weights-{step:06d}.safetensors")
 
 
@@ -142,7 +140,7 @@ def newest(folder: Path, identity: Mapping[str, str], warn: Callable[[str], None
     found = existing(folder)
     least = step_of(found[-1]) if found else 0
     for path in sorted(folder.glob("step-*")):
-        if (path / "state.json").exists() and not _is_whole(path) and step_of(path) >= least:
+        if step_of(path) >= least and path not in found and (path / "state.json").exists() and not _is_whole(path):
             warn(f"checkpoint '{path.name}' cannot be read, and is passed over")
     if not found:
         return None

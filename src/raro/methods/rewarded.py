@@ -22,8 +22,12 @@ class Rewarded(Method):
         """Q questions, K answers each, their rewards, one update."""
         self.begin()
         answers = self.answer(self.draw(step), step)
-        told = iter(self.rewards([a for a in answers if a.text is not None]))
-        earned = [None if self.filtered(a) else 0.0 if a.text is None else next(told) for a in answers]
+        earned = self.earned(answers)
         samples = self.policy_samples(answers, earned)
         streams = {"policy": self.stream("policy", 1.0, self.config.raro.kl_pol)}
         return policy_figures(answers, earned, samples) | self.update(samples, streams, step), []
+
+    def earned(self, answers: Sequence[Answer]) -> list[float | None]:
+        """What each answer earns: its reward, 0 where it is malformed, None where it is filtered."""
+        told = iter(self.rewards([a for a in answers if a.text is not None]))
+        return [None if self.filtered(a) else 0.0 if a.text is None else next(told) for a in answers]

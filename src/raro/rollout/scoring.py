@@ -60,9 +60,10 @@ def _from_hidden(head: torch.nn.Module, hidden: Tensor, target_ids: Tensor, temp
 def outgrown(model: torch.nn.Module, sequences: Sequences) -> int | None:
     """The model's attention window in tokens where one of these sequences is longer, else None. Where several share a row their
     mask stands in the window's place, and a long one would see too much."""
-    window = window_of(model)
+    if (window := window_of(model)) is None:
+        return None
     longest = max((len(prompt) + len(completion) for prompt, completion in sequences), default=0)
-    return window if window is not None and longest > window else None
+    return window if longest > window else None
 
 
 @torch.no_grad()

@@ -87,9 +87,8 @@ class Step:
                 claim(self.config, self.run, self.name)
             holding.enter_context(at_work(self.run, self.name))
             claim(self.config, self.run, self.name)
-            if self.name != "finish" or failure_of(
-                self.run, self.name
-            ):  # of an earlier try or launch; finish tells the others'
+            # Of an earlier try or launch; finish tells the others'.
+            if self.name != "finish" or failure_of(self.run, self.name):
                 (self.run / FAILURE).unlink(missing_ok=True)
             self.events = Events(self.run, self.name)
             self._held = holding.pop_all()
@@ -171,8 +170,8 @@ def claim(config: Config, run: Path, stage: str = "preflight") -> None:
     path = run / CONFIG
     if path.exists():
         before, now = read_json(path), json.loads(config.canonical())
-        sections = before if isinstance(before, dict) else {"": before}
-        if not all(isinstance(sections.get(name, {}), dict) for name in ("", *PACE, *OPERATIONS)):
+        free = (*PACE, *OPERATIONS)
+        if not isinstance(before, dict) or not all(isinstance(before.get(section, {}), dict) for section in free):
             raise BadInput(f"'{path}' holds no configuration", "choose another --output, or put the run's own back")
         changed = differences(before, now)
         decided = (run / "decide" / MANIFEST).exists()

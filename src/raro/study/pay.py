@@ -64,8 +64,7 @@ def told(run: Path, settings: Sequence[str] = (), step: int | None = None, items
 def paid(game: Method, answers: Sequence[Answer], step: int) -> list[float | None]:
     """What the method pays each answer, as in a step of training in which its critic is asked about every one."""
     if isinstance(game, Rewarded):
-        earned = iter(game.rewards([a for a in answers if a.text is not None]))
-        return [0.0 if a.text is None else next(earned) for a in answers]
+        return game.earned(answers)
     if not isinstance(game, Raro):
         raise BadInput("this method pays no answer", "measure RARO or a method with a reward")
     asked = [pair for pair in game.pair(answers, step) if pair.rollout_id >= 0]
