@@ -3,8 +3,9 @@ pickled.
 
 A checkpoint is a folder `step-NNNNNN`, written under another name, flushed to the disk and renamed when whole, so that a killed
 run or a lost node leaves either a whole checkpoint or none. One that is written again stands aside until the new one is there,
-and counts where that never came. One that cannot be read all the same is passed over for the one before. The digests that a
-checkpoint belongs to (config, data, base) lie inside and are compared on resume.
+and counts where that never came. One that cannot be read all the same, or whose bytes are others than were written, is passed
+over for the one before. The digests that a checkpoint belongs to (config, data, base) and those of its own files lie inside and
+are compared on resume.
 
 Where several processes train, all of them save, since one may hold only a part of a weight, and the first one writes; what is
 written is the same however many they are.
@@ -13,6 +14,7 @@ written is the same however many they are.
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -27,7 +29,7 @@ from torch import Tensor
 
 from ..errors import BadInput
 from ..rollout.weights import gathered, part, put
-from ..storage import publish_folder, to_disk
+from ..storage import digest_file, publish_folder, to_disk
 
 OLD = ".old"
 """What the name of a checkpoint that is being replaced ends in."""
@@ -71,7 +73,8 @@ def save(
         _write(partial, name, *one, writes)
     if not writes:
         return final
-    body = {"step": step, "identity": dict(identity), "state": dict(state)}
+    files = {file.name: digest_file(file) for file in sorted(partial.glob("*.safetensors"))}
+    body = {"step": step, "identity": dict(identity), "files": files, "state": dict(state)}
     (partial / "state.json").write_text(json.dumps(body), encoding="utf-8")
     if final.exists():
         shutil.rmtree(final.with_suffix(OLD), ignore_errors=True)
@@ -134,24 +137,39 @@ def step_of(path: Path) -> int:
     return int(path.stem.removeprefix("step-"))
 
 
-def newest(folder: Path, identity: Mapping[str, str], warn: Callable[[str], None] = lambda line: None) -> Checkpoint | None:
-    """The newest whole checkpoint, or None. warn: is told of each newer one that cannot be read. Raises BadInput where it
-    belongs to another config, data set or base."""
-    found = existing(folder)
-    least = step_of(found[-1]) if found else 0
-    for path in sorted(folder.glob("step-*")):
-        if step_of(path) >= least and path not in found and (path / "state.json").exists() and not _is_whole(path):
-            warn(f"checkpoint '{path.name}' cannot be read, and is passed over")
-    if not found:
-        return None
-    body = json.loads((found[-1] / "state.json").read_text(encoding="utf-8"))
-    different = [name for name, value in identity.items() if body["identity"].get(name) != value]
-    if different:
-        raise BadInput(
-            f"checkpoint '{found[-1]}' belongs to another {' and '.join(different)}",
-            "use another output folder, or delete the checkpoints to start afresh",
-        )
-    return Checkpoint(body["step"], found[-1], body["state"], body["identity"])
+def newest(
+    folder: Path,
+    identity: Mapping[str, str],
+    warn: Callable[[str], None] = lambda line: None,
+    before: float = math.inf,
+) -> Checkpoint | None:
+    """The newest sound checkpoint from before a step, or None. warn: is told of each newer one that is not sound. Raises
+    BadInput where it belongs to another config, data set or base."""
+    whole = existing(folder)
+    for path in sorted(folder.glob("step-*"), key=step_of, reverse=True):
+        if step_of(path) >= before or not (path / "state.json").exists():
+            continue
+        if path not in whole:
+            if path.suffix != OLD:
+                warn(f"checkpoint '{path.name}' cannot be read, and is passed over")
+            continue
+        body = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        different = [name for name, value in identity.items() if body["identity"].get(name) != value]
+        if different:
+            raise BadInput(
+                f"checkpoint '{path}' belongs to another {' and '.join(different)}",
+                "use another output folder, or delete the checkpoints to start afresh",
+            )
+        # an earlier version's checkpoint names no files
+        changed = [name for name, digest in body.get("files", {}).items() if not _is(path / name, digest)]
+        if not changed:
+            return Checkpoint(body["step"], path, body["state"], body["identity"])
+        warn(f"checkpoint '{path.name}' is not what was written ({', '.join(changed)}), and is passed over")
+    return None
+
+
+def _is(file: Path, digest: str) -> bool:
+    return file.is_file() and digest_file(file) == digest
 
 
 def _weights(model: torch.nn.Module) -> Iterator[tuple[str, Tensor]]:

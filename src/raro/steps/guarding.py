@@ -141,14 +141,17 @@ class Guarding:
         return since - 1 if self.settings.window == 1 else since
 
     def _good(self, since: int) -> checkpoints.Checkpoint | None:
+        """The newest checkpoint from before that step; what is newer than it is deleted."""
         self.together()
-        kept = checkpoints.existing(self.folder)
-        good = [path for path in kept if checkpoints.step_of(path) < since]
-        if good and self.events:
-            for path in kept[len(good) :]:
-                checkpoints.remove(path)
+        note = (lambda line: self.events.note(line, "warning")) if self.events else (lambda line: None)
+        found = checkpoints.newest(self.folder, self.identity, note, since)
+        self.together()  # all have found it
+        if found and self.events:
+            for path in checkpoints.existing(self.folder):
+                if checkpoints.step_of(path) > found.step:
+                    checkpoints.remove(path)
             for step, path in checkpoints.snapshots(self.folder):
-                if step > checkpoints.step_of(good[-1]):
+                if step > found.step:
                     path.unlink()
         self.together()
-        return checkpoints.newest(self.folder, self.identity) if good else None
+        return found
