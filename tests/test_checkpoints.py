@@ -103,24 +103,50 @@ def test_what_is_renamed_is_on_the_disk(blank, tmp_path, monkeypatch):
     assert {path.name for path in tmp_path.iterdir()} == {"step-000001", "weights-000001.safetensors"}
 
 
-@pytest.mark.parametrize("name", ["weights.safetensors", "optimiser.safetensors"])
-@pytest.mark.parametrize("harm", ["changed", "lost"])
-def test_a_checkpoint_with_other_bytes_than_were_written_is_passed_over(blank, tmp_path, name, harm):
-    """Its header can be read, and no library would notice: training would go on from other weights, and none would know."""
+def changed(file: Path) -> None:
+    """One bit of it, where no header tells."""
+    content = bytearray(file.read_bytes())
+    content[content.index(b"9, 10") if file.suffix == ".json" else -len(content) // 4] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(("name", "harm"), [
+    *((name, changed) for name in ("weights.safetensors", "optimiser.safetensors", "state.json")),
+    ("optimiser.safetensors", Path.unlink),
+])  # fmt: skip
+def test_a_checkpoint_that_is_not_what_was_written_is_passed_over(blank, tmp_path, name, harm):
+    """Its header can be read, and no library would notice: training would go on from something else, and none would know. It
+    takes no place from those that are written then, either."""
     ours, told = learner(blank), []
     ours.update(samples("a"), {"a": Stream()}, on_policy, 1e-3)
+    parts = ours.model, ours.optimiser, {"x": list(range(99))}, {}
     for step in (1, 2, 4):
-        checkpoints.save(tmp_path, step, ours.model, ours.optimiser, {}, {}, keep=3)
-    file = tmp_path / "step-000004" / name
-    if harm == "lost":
-        file.unlink()
-    else:
-        content = bytearray(file.read_bytes())
-        content[-len(content) // 4] ^= 1
-        file.write_bytes(content)
+        checkpoints.save(tmp_path, step, *parts, keep=3)
+    harm(tmp_path / "step-000004" / name)
     found = checkpoints.newest(tmp_path, {}, told.append)
-    assert found.step == 2 and len(told) == 1 and "step-000004" in told[0] and "is passed over" in told[0]
+    assert (found.step, told) == (2, [f"checkpoint 'step-000004' is not what was written ({name}), and is passed over"])
     assert checkpoints.newest(tmp_path, {}, told.append, before=2).step == 1 and len(told) == 1
+    checkpoints.save(tmp_path, 3, *parts, keep=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000003"]
+
+
+def test_one_that_stood_aside_counts_where_its_successor_is_not_what_was_written(blank, tmp_path):
+    ours = learner(blank)
+    for step in (1, 2):
+        checkpoints.save(tmp_path, step, ours.model, ours.optimiser, {}, {}, keep=2)
+    shutil.copytree(tmp_path / "step-000002", tmp_path / "step-000002.old")
+    changed(tmp_path / "step-000002" / "weights.safetensors")
+    assert checkpoints.newest(tmp_path, {}).folder.name == "step-000002.old"
+
+
+def test_what_somebody_keeps_beside_checkpoints_is_left_alone(blank, tmp_path):
+    ours = learner(blank)
+    checkpoints.save(tmp_path, 1, ours.model, ours.optimiser, {}, {}, keep=1)
+    shutil.copytree(tmp_path / "step-000001", tmp_path / "step-000001-copy")
+    (tmp_path / "step-000001.tar.gz").write_bytes(b"")
+    checkpoints.save(tmp_path, 2, ours.model, ours.optimiser, {}, {}, keep=1)
+    assert checkpoints.newest(tmp_path, {}).step == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"step-000002", "step-000001-copy", "step-000001.tar.gz"}
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "optimiser.safetensors", "state.json"])

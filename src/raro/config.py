@@ -70,11 +70,12 @@ ran out of memory goes on with others. `resources.processes` and `sharding` are 
 machines; nor is the engine or the dtype, which change what is sampled."""
 OPERATIONS: Mapping[str, tuple[type, tuple[str, ...]]] = {
     "registry": (Registry, tuple(field.name for field in dataclasses.fields(Registry) if field.name != "model")),
-    "tracking": (Tracking, tuple(field.name for field in dataclasses.fields(Tracking))),
+    "tracking": (Tracking, tuple(field.name for field in dataclasses.fields(Tracking) if field.name != "experiment")),
     "notify": (Notify, tuple(field.name for field in dataclasses.fields(Notify))),
 }
 """Settings of where a result goes and who is told, which change nothing that is trained: a run whose policy or store was wrong
-goes on with others. `registry.model` is none of them: it names the champion that a candidate is measured against. Where
+goes on with others. `registry.model` is none of them: it names the champion that a candidate is measured against; nor is
+`tracking.experiment`: the run lies in that one by then. Where
 another server has another base or champion, the steps that read it run again."""
 
 
@@ -114,8 +115,8 @@ class Config:
 
     @property
     def identity(self) -> str:
-        """What a run's folder, its finished steps and its checkpoints are known by: the digest with the settings of PACE and
-        OPERATIONS at their defaults. What is recorded as evidence, or cached, goes by `digest`."""
+        """What a run's finished steps and its checkpoints are known by: the digest with the settings of PACE and OPERATIONS at
+        their defaults. What is recorded as evidence, or cached, and a new folder's name go by `digest`."""
         return built(Config, unpaced(dataclasses.asdict(self))).digest
 
     @property

@@ -4,7 +4,7 @@ pickled.
 A checkpoint is a folder `step-NNNNNN`, written under another name, flushed to the disk and renamed when whole, so that a killed
 run or a lost node leaves either a whole checkpoint or none. One that is written again stands aside until the new one is there,
 and counts where that never came. One that cannot be read all the same, or whose bytes are others than were written, is passed
-over for the one before. The digests that a checkpoint belongs to (config, data, base) and those of its own files lie inside and
+over for the one before. The digests that a checkpoint belongs to (config, data, base) and those of what it holds lie inside and
 are compared on resume.
 
 Where several processes train, all of them save, since one may hold only a part of a weight, and the first one writes; what is
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -29,8 +30,10 @@ from torch import Tensor
 
 from ..errors import BadInput
 from ..rollout.weights import gathered, part, put
-from ..storage import digest_file, publish_folder, to_disk
+from ..storage import digest_file, digest_text, publish_folder, to_disk
 
+STATE = "state.json"
+NAME = re.compile(r"step-\d{6,}(\.old)?")
 OLD = ".old"
 """What the name of a checkpoint that is being replaced ends in."""
 Part = tuple[torch.nn.Module, torch.optim.Optimizer | None]
@@ -75,24 +78,24 @@ def save(
         return final
     files = {file.name: digest_file(file) for file in sorted(partial.glob("*.safetensors"))}
     body = {"step": step, "identity": dict(identity), "files": files, "state": dict(state)}
-    (partial / "state.json").write_text(json.dumps(body), encoding="utf-8")
+    (partial / STATE).write_text(json.dumps(body | {"digest": digest_text(json.dumps(body))}), encoding="utf-8")
     if final.exists():
         shutil.rmtree(final.with_suffix(OLD), ignore_errors=True)
         final.rename(final.with_suffix(OLD))
     publish_folder(partial, final)
-    whole = existing(folder)
+    whole = [path for path in existing(folder) if step_of(path) <= step]  # newer ones are of steps that are made again
     kept = set(whole[-keep:])
     for first in doubted:
         good = sum(step_of(path) < first for path in whole)
         kept.update(whole[max(0, good - 1) : good + 1])
-    for path in sorted(set(folder.glob("step-*")) - kept):
+    for path in sorted(set(_named(folder)) - kept):
         remove(path)
     return final
 
 
 def remove(checkpoint: Path) -> None:
     """Deletes it: killed half-way, it is no longer taken for whole."""
-    (checkpoint / "state.json").unlink(missing_ok=True)
+    (checkpoint / STATE).unlink(missing_ok=True)
     shutil.rmtree(checkpoint)
 
 
@@ -116,14 +119,19 @@ def snapshots(folder: Path) -> list[tuple[int, Path]]:
 def existing(folder: Path) -> list[Path]:
     """Whole checkpoints under `folder`, oldest first; one that was being replaced only where its successor is missing, or not
     whole."""
-    whole = {path for path in folder.glob("step-*") if _is_whole(path)}
+    whole = {path for path in _named(folder) if _is_whole(path)}
     return sorted(path for path in whole if path.suffix != OLD or path.with_suffix("") not in whole)
+
+
+def _named(folder: Path) -> list[Path]:
+    """The folders under `folder` that are called as a checkpoint is: somebody's copy of one is not ours to read or delete."""
+    return [path for path in folder.glob("step-*") if NAME.fullmatch(path.name) and path.is_dir()]
 
 
 def _is_whole(checkpoint: Path) -> bool:
     """Whether what it should hold can be read: a disk may lose a file's end, or all but its name."""
     try:
-        json.loads((checkpoint / "state.json").read_text(encoding="utf-8"))
+        json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
         for file in {checkpoint / "weights.safetensors", *checkpoint.glob("*.safetensors")}:
             with safe_open(file, "pt"):  # reads the header alone, and compares the file's size with it
                 pass
@@ -145,27 +153,32 @@ def newest(
 ) -> Checkpoint | None:
     """The newest sound checkpoint from before a step, or None. warn: is told of each newer one that is not sound. Raises
     BadInput where it belongs to another config, data set or base."""
-    whole = existing(folder)
-    for path in sorted(folder.glob("step-*"), key=step_of, reverse=True):
-        if step_of(path) >= before or not (path / "state.json").exists():
+    for path in sorted(_named(folder), key=lambda path: (step_of(path), path.suffix != OLD), reverse=True):
+        if step_of(path) >= before or not (path / STATE).exists():
             continue
-        if path not in whole:
-            if path.suffix != OLD:
-                warn(f"checkpoint '{path.name}' cannot be read, and is passed over")
+        if not _is_whole(path):
+            warn(f"checkpoint '{path.name}' cannot be read, and is passed over")
             continue
-        body = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        body = json.loads((path / STATE).read_text(encoding="utf-8"))
+        if changed := _changed(path, body):
+            warn(f"checkpoint '{path.name}' is not what was written ({', '.join(changed)}), and is passed over")
+            continue
         different = [name for name, value in identity.items() if body["identity"].get(name) != value]
         if different:
             raise BadInput(
                 f"checkpoint '{path}' belongs to another {' and '.join(different)}",
                 "use another output folder, or delete the checkpoints to start afresh",
             )
-        # an earlier version's checkpoint names no files
-        changed = [name for name, digest in body.get("files", {}).items() if not _is(path / name, digest)]
-        if not changed:
-            return Checkpoint(body["step"], path, body["state"], body["identity"])
-        warn(f"checkpoint '{path.name}' is not what was written ({', '.join(changed)}), and is passed over")
+        return Checkpoint(body["step"], path, body["state"], body["identity"])
     return None
+
+
+def _changed(checkpoint: Path, body: dict[str, Any]) -> list[str]:
+    """Names of its files that are others than were written. An earlier version's checkpoint holds no digests."""
+    rest = {key: value for key, value in body.items() if key != "digest"}
+    files = body.get("files", {}).items()
+    told = [STATE] if "digest" in body and body["digest"] != digest_text(json.dumps(rest)) else []
+    return told + [name for name, digest in files if not _is(checkpoint / name, digest)]
 
 
 def _is(file: Path, digest: str) -> bool:
