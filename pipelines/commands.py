@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import tempfile
 from pathlib import Path
 
@@ -31,8 +33,6 @@ def compile_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def compile(args: argparse.Namespace) -> int:
-    from raro.storage import write_atomic
-
     from .retraining import compile_to
 
     if Path(args.output).is_dir():
@@ -41,8 +41,25 @@ def compile(args: argparse.Namespace) -> int:
     reference = images.read(args.images).reference if args.release else images.unresolved
     with tempfile.TemporaryDirectory(prefix="raro-") as scratch:  # a refusal half-way leaves nothing behind
         text = compile_to(Path(scratch) / "pipeline.yaml", profile, reference, args.resources).read_text(encoding="utf-8")
-    print(write_atomic(args.output, text))
+    _write(args.output, text)
     return 0
+
+
+def _write(output: str, text: str) -> None:
+    """Writes a file whole or not at all, where a link leads, and says so. What is no file (a pipe, a device) is written into,
+    and nothing said, since it may be what is printed to; a reader that stops early has what it wants. Raises BadInput,
+    ServiceFailed."""
+    from raro.storage import write_atomic, writing
+
+    try:
+        if os.path.exists(output) and not os.path.isfile(output):
+            with writing(output), contextlib.suppress(BrokenPipeError):
+                Path(output).write_text(text, encoding="utf-8")
+        else:
+            write_atomic(os.path.realpath(output), text)
+            print(Path(output))
+    except OSError as error:  # a socket, a descriptor that is not open
+        raise BadInput(f"cannot write '{output}': {error.strerror}", "choose another place") from error
 
 
 def _server_arguments(parser: argparse.ArgumentParser) -> None:

@@ -19,12 +19,13 @@ import pytest
 from raro import cli
 from raro.config import load, parse
 from raro.errors import BadInput, GateRefused, ServiceFailed
-from raro.pipelines import local
+from raro.pipelines import commands, local
 from raro.registry.policy import policy_of
 from raro.report.stages import Stages
 from raro.steps import STEPS, TITLES, alone, harness, preflight, run_step
+from raro.steps.claim import claim
 from raro.steps.finish import outcomes
-from raro.steps.harness import Step, claim, finished
+from raro.steps.harness import Step, finished
 from raro.storage import fetch, read_json
 from raro.tracking import events
 
@@ -331,6 +332,21 @@ def test_compiling(tmp_path, capsys):
         assert f"'{folder}' is a folder" in refused(capsys, "compile", "--output", folder)
     assert "no such file or directory" in refused(capsys, "compile", "--output", "/proc/nowhere/p.yaml")
     assert [path.name for path in tmp_path.iterdir()] == ["p.yaml"]
+
+
+def test_compiling_into_a_link_or_a_pipe_leaves_it_what_it_is(tmp_path, capsys):
+    file, link, pipe = (tmp_path / name for name in ("p.yaml", "link.yaml", "pipe"))
+    file.touch()
+    link.symlink_to(file)
+    assert cli.main(["compile", "--output", str(link)]) == 0
+    assert link.is_symlink() and "raro-retraining" in file.read_text() and capsys.readouterr().out == f"{link}\n"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["head", "-1", str(pipe)], stdout=subprocess.PIPE, text=True) as reader:
+        assert cli.main(["compile", "--output", str(pipe)]) == 0
+        assert reader.stdout.read() == file.read_text().splitlines(keepends=True)[0]
+    assert pipe.is_fifo() and capsys.readouterr().out == ""
+    with pytest.raises(BadInput, match="cannot write '/dev/fd/99': No such file or directory"):
+        commands._write("/dev/fd/99", "")
 
 
 # ------------------------------------------------------------------------------------------------------------- the harness
