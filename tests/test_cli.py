@@ -165,8 +165,56 @@ def test_a_secret_in_a_setting_is_refused_before_it_is_recorded(arguments, setti
 
 
 @pytest.mark.parametrize(
+    "command",
+    [
+        "p11sign pkcs11:object=signing?pin-value=hunter2",
+        "p11sign pkcs11:token=raro;pin-value=hunter2",
+        "pkcs11-tool --login --pin hunter2",
+        "pkcs11-tool --so-pin='hunter2'",
+        "sign.sh -passin pass:hunter2",
+        "sign.sh -passin  'pass:hunter2'",
+        "jarsigner -storepass hunter2",
+        "openssl-hook --passphrase hunter2",
+        "curl-hook -H 'Authorization: Bearer hunter2'",
+        "curl-hook --header=X-Vault-Token:\\ hunter2",
+        "curl-hook -u ada:hunter2",
+        "curl-hook -uada:hunter2",
+        "curl-hook --user=ada:hunter2",
+        "sh -c 'cd /run;TOKEN=hunter2 sign pkcs11:token=raro'",
+        "env AWS_SECRET_ACCESS_KEY=hunter2 aws kms sign",
+    ],
+)
+def test_a_signing_command_that_holds_a_secret_is_refused(command):
+    with pytest.raises(BadInput, match="registry.signing_key is no reference") as told:
+        parse({"registry": {"signing_key": f"exec:{command}"}})
+    assert "hunter2" not in str(told.value)
+
+
+@pytest.mark.parametrize(
     "reference",
-    ["env:RARO_KEY", "file:~/keys/pipeline.pem", "exec:kms --key-id=alias/raro --token-file /run/token", "exec:hook"],
+    [
+        "env:RARO_KEY",
+        "file:~/keys/pipeline.pem",
+        "exec:hook",
+        "exec:kms --key-id=alias/raro --token-file /run/token",
+        "exec:/usr/bin/hsm-sign pkcs11:token=raro;object=signing",
+        "exec:/usr/bin/hsm-sign 'pkcs11:object=signing;token=raro?pin-source=file:/run/secrets/pin'",
+        "exec:pkcs11-tool --login --token-label raro --pin env:PIN",
+        "exec:openssl pkeyutl -sign -inkey key.pem -passin file:/run/secrets/x",
+        "exec:openssl pkeyutl -sign -inkey key.pem -passin env:NAME",
+        "exec:jarsigner -storepass:env NAME",
+        "exec:aws kms sign --key-id arn:aws:kms:eu-west-1:1234:key/my-key --profile raro",
+        "exec:aws secretsmanager get-secret-value --secret-id arn:aws:secretsmanager:eu-west-1:1234:secret:raro-a1",
+        "exec:vault kv get -field=password secret/raro",
+        "exec:vault write transit/sign/my-key:3 -address=https://vault:8200",
+        "exec:op read op://raro/signing/password",
+        "exec:az keyvault key sign --vault-name raro --name signing",
+        "exec:az account get-access-token --query accessToken",
+        "exec:kubectl get secret raro-key -o jsonpath={.data.token}",
+        "exec:sops exec-env secrets.yaml sign",
+        "exec:env PASSWORD_FILE=/run/secrets/x sign",
+        "exec:podman run -u 65532:65532 hook -u https://kms:8443",
+    ],
 )
 def test_where_a_secret_stands_may_be_said(reference):
     assert parse({"registry": {"signing_key": reference}}).registry.signing_key == reference

@@ -14,13 +14,20 @@ from ..errors import BadInput
 ADDRESS = re.compile(r"\s*[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 PASSWORD = re.compile(r"(passw\w*|pwd|secret|signature|token|key)\s*=", re.IGNORECASE)  # in an address's query
 NAME = "[A-Za-z_][A-Za-z0-9_]*"  # of an environment variable
-# A secret that a command is given: --token X, -password=X, TOKEN=X, ://X@.
-GIVEN = r"(?i:(passw\w*|pwd|secret|token|api[_-]?key)\s*=|(?<!\S)-[\w-]*(passw\w*|pwd|secret|token|api[_-]?key)\s|://[^/\s]+@)"
+SECRET = r"(pass(w[a-z]*|phrase|in|out)?|pwd|pin(-value)?|secret|token|(api|access|account)[_-]?key)"
+ELSEWHERE = r"(?!\s*((env|file|fd):|stdin\b))"
+# A secret that a command is given: TOKEN=X, --token X, -passin pass:X, Authorization: X, X-Token: X, -u NAME:X, ://X@.
+GIVEN = re.compile(
+    rf"{SECRET}\s*={ELSEWHERE}|(?<!\S)-[\w-]*{SECRET}\s{ELSEWHERE}|\bpass:|\bauthorization:|-(token|key):\s"
+    r"|(?<!\S)(-u|--(proxy-)?user[\s=])\s*(?!\d+:\d+(?!\S))[^\s:=/]+:(?!//)|://[^/\s]+@",
+    re.IGNORECASE,
+)
+SLOT = re.compile(r"(pkcs11:([^\s?;=]+=[^\s?;]*;)*)token=")  # RFC 7512: there it names a slot
 REFERENCES = {
     "notify.webhook": (re.compile(rf"env:{NAME}|file:.+"), "write env:NAME or file:PATH: the address is a secret"),
     "registry.signing_key": (
-        re.compile(rf"env:{NAME}|file:.+|exec:(?!.*{GIVEN}).+"),
-        "write file:PATH, env:NAME, or exec:COMMAND without a password or token in it: it is a secret",
+        re.compile(rf"env:{NAME}|file:.+|exec:.+"),
+        "write file:PATH, env:NAME, or exec:COMMAND without a password, PIN or token in it: it is a secret",
     ),
     "judge.key": (re.compile(NAME), "name the environment variable that holds the key"),
 }
@@ -41,10 +48,15 @@ def check(value: Any, key: str = "") -> None:
             check(one, f"{key}[{i}]")
     elif isinstance(value, str) and value:
         form, remedy = REFERENCES.get(key, (None, ""))
-        if form and not form.fullmatch(value):
+        if form and (not form.fullmatch(value) or value.startswith("exec:") and _given(value)):
             raise BadInput(f"{key} is no reference", remedy)
         if ADDRESS.match(value) and not key.startswith("prompts."):
             _check_address(value.strip(), key)
+
+
+def _given(command: str) -> bool:
+    """Whether a command holds a secret, and not just where one stands."""
+    return GIVEN.search(SLOT.sub(r"\1slot=", re.sub(r"[\"'\\]", "", command))) is not None
 
 
 def _check_address(text: str, key: str) -> None:
