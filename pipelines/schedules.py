@@ -26,7 +26,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from raro.config import Config, load
 from raro.errors import BadInput
 from raro.settings.reading import read_yaml
-from raro.steps.harness import differences
+from raro.steps.claim import differences
 from raro.storage import canonical, digest_text
 from raro.typed import built, doc
 

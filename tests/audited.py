@@ -14,7 +14,8 @@ from raro import storage
 from raro.config import Config, parse
 from raro.registry.desk import Desk, desk_of, key_of
 from raro.registry.promotion import promote
-from raro.steps.harness import Step, claim
+from raro.steps.claim import claim
+from raro.steps.harness import Step
 
 NAMES = ("pipeline", "Ada", "Grace", "Mallory")
 DATA = {"digest": "cd" * 32, "rows": 100, "kept": 99, "splits": {"train": 80, "test": 19}, "sources": [{"uri": "a.jsonl"}]}

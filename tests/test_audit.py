@@ -26,7 +26,8 @@ from raro.registry.keys import PublicKey, encoded, signing_key
 from raro.registry.places import Folder, Parameters
 from raro.registry.policy import Policy, read
 from raro.registry.promotion import promote, rollback
-from raro.steps.harness import Step, claim
+from raro.steps.claim import claim
+from raro.steps.harness import Step
 
 
 def breaks(world: World, at: str = "champion", anchor: str = "") -> list[str]:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from audited import scored
 from servers import give_store
-from test_evidence import made
+from test_evidence import SMALL, made
 
 from raro.config import Config, load
-from raro.errors import GateRefused
+from raro.errors import BadInput, GateRefused
 from raro.registry.models import champion
 from raro.rollout.models import open_model, save_model
 from raro.steps import decide, evaluate, incumbent, ingest, register
@@ -108,6 +108,18 @@ def test_files_that_are_not_the_registered_ones_end_the_evaluation(kept, damage,
     failure = read_json(run / "failure.json")
     assert (failure["stage"], failure["code"], failure["permanent"]) == ("evaluate", 3, True)
     assert "champion" in failure["remedy"] and not (run / "evaluate").exists()
+
+
+def test_an_evaluation_beside_one_mlflow_s_champion_decides_nothing_beside_another_s(kept, tmp_path):
+    """By single steps: the pipeline evaluates again by itself."""
+    config, run = made(tmp_path, f"tracking.uri=sqlite:///{tmp_path / 'empty.db'}", "gate.min_items=10"), tmp_path
+    with Step("evaluate", config, run, given=lambda: incumbent.given(incumbent.found(config, run), config, run)) as step:
+        step.input("train")
+        write_json(step.folder / "evaluation.json", scored())
+    other = load("countdown-mini", [*SMALL, "gate.min_items=10", f"tracking.uri={kept[0].tracking.uri}"])
+    with pytest.raises(BadInput, match=r"beside the champion of another tracking\.uri"):
+        decide.run(other, run)
+    assert decide.run(config, run)["decision"] == "promote"
 
 
 def test_they_are_missed_before_the_training(kept, tmp_path):

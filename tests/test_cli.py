@@ -438,13 +438,14 @@ def test_a_run_goes_on_with_other_memory_until_it_is_decided(config, tmp_path):
     more = parse({**json.loads(config.canonical()), "resources": {**asdict(config.resources), "processes": 4}})
     with pytest.raises(BadInput, match="resources.processes: .* now 4"):
         make("ingest", more, tmp_path)
-    make("decide", less, tmp_path)
+    make("register", less, tmp_path)
     with pytest.raises(BadInput, match="resources.batch_tokens: 64, now"):
         make("ingest", config, tmp_path)
 
 
-def test_a_run_goes_on_with_a_mended_registry_until_it_is_decided(config, tmp_path):
-    """Where a result goes changes nothing that is trained: it is recorded, and nothing is done again."""
+def test_a_run_goes_on_with_a_mended_registry_until_it_is_registered(config, tmp_path):
+    """Where a result goes changes nothing that is trained: it is recorded, and nothing is done again but the decision, whose
+    evidence holds it. What a registration is refused for can be mended."""
     plain = json.loads(config.canonical())
     make("train", config, tmp_path)
     told = {
@@ -460,9 +461,13 @@ def test_a_run_goes_on_with_a_mended_registry_until_it_is_decided(config, tmp_pa
     other = parse({**plain, "registry": plain["registry"] | {"model": "other"}})
     with pytest.raises(BadInput, match="holds another run .registry.model: "):
         make("train", other, tmp_path)
+    make("decide", config, tmp_path)
+    assert make("train", mended, tmp_path).skipped and not (tmp_path / "decide").exists()
     make("decide", mended, tmp_path)
+    make("register", mended, tmp_path)
     with pytest.raises(BadInput, match="holds another run .*registry.policy: .*p.yaml"):
         make("register", config, tmp_path)
+    assert (tmp_path / "decide").exists()
 
 
 def test_a_changed_input_makes_the_later_steps_stale(config, tmp_path):

@@ -695,6 +695,17 @@ def test_nothing_new_is_the_champion_s_own_data_configuration_and_base(tmp_path)
     with pytest.raises(GateRefused, match="drifted from that of the champion, version 1: .*vocabulary"):
         ingest(first, tmp_path / "runs" / "3")
     assert not (tmp_path / "runs" / "3" / "ingest").exists()
+    # Another MLflow has another champion, or none: what was said beside one is not true beside the other.
+    elsewhere = config.parse(told | {"tracking": {"uri": f"sqlite:///{tmp_path / 'elsewhere.db'}"}})
+    fourth = tmp_path / "runs" / "4"
+    assert ingest(elsewhere, fourth)["verdict"] == "proceed"
+    for _ in range(2):
+        with pytest.raises(GateRefused, match="drifted from that of the champion, version 1: .*vocabulary"):
+            ingest(first, fourth)
+    assert ingest(elsewhere, fourth)["verdict"] == "proceed"
+    write_jsonl(path, many(80))
+    assert ingest(first, tmp_path / "runs" / "5")["verdict"] == "nothing-new"
+    assert ingest(elsewhere, tmp_path / "runs" / "5")["verdict"] == "proceed"
     write_jsonl(path, many(81))
     assert _nothing_new(champion(first, again), first, same["digest"], again)
     assert not _nothing_new(champion(first, again), config.parse(told | {"seed": 1}), same["digest"], again)

@@ -15,7 +15,8 @@ from servers import free_port
 from raro.config import parse
 from raro.errors import BadInput, GateRefused, ServiceFailed
 from raro.steps import STEPS, notice
-from raro.steps.harness import claim, record_failure
+from raro.steps.claim import claim
+from raro.steps.harness import record_failure
 from raro.storage import read_json
 from raro.tracking import events
 

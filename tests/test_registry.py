@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -16,13 +17,14 @@ from servers import free_port, give_store, mlflow_server, s3_server
 
 from raro import storage
 from raro.config import Config, Gate, parse
-from raro.errors import BadInput, GateRefused
+from raro.errors import BadInput, GateRefused, ServiceFailed
 from raro.registry import bases, gates, log, models, provenance
 from raro.registry import desk as desk_module
 from raro.registry.audit import audited
 from raro.registry.desk import desk_of
 from raro.steps import preflight
-from raro.steps.harness import Step, claim
+from raro.steps.claim import claim
+from raro.steps.harness import Step
 from raro.tracking import server
 
 # ---------------------------------------------------------------------------------------------------------------------- gate
@@ -276,11 +278,14 @@ def test_a_store_s_log_is_of_one_mlflow(tiny, tmp_path):
     desk_module.check_log(config, first)
     whole_run(config, first, tiny)
     before = storage.manifest(shelf)
-    line = r"audit/tiny' is the audit log of another MLflow: 'sqlite:.*second/mlflow.db' knows no such model"
+    line = r"audit/tiny' is the audit log of another MLflow: 'sqlite:.*second/mlflow.db' knows no log of this model"
     for run in (tmp_path / "fresh" / "second", second):  # before anything costly, and however late another was first
         with pytest.raises(BadInput, match=line):
             desk_module.check_log(config, run) if run != second else whole_run(config, run, tiny, scale=0.5)
         assert storage.manifest(shelf) == before, "nothing was uploaded, and nothing entered"
+    with pytest.raises(BadInput, match=line):
+        desk_module.check_log(config, second)
+    server.connect(server.sqlite(second)).create_registered_model("tiny")  # by hand: it has the name, and no log
     with pytest.raises(BadInput, match=line):
         desk_module.check_log(config, second)
     with audited(desk_of(config, first), "champion") as made:
@@ -290,6 +295,18 @@ def test_a_store_s_log_is_of_one_mlflow(tiny, tmp_path):
     assert whole_run(shared, tmp_path / "third", tiny, scale=0.5)["version"] == "2"
     with audited(desk_of(shared, tmp_path / "third"), "champion") as made:
         assert (made.whole, made.number) == (True, "2")
+
+
+@pytest.mark.parametrize("on_outage", ["continue", "stop"])
+def test_an_outage_before_the_training_leaves_the_question_to_registration(tiny, tmp_path, monkeypatch, on_outage):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    registry, tracking = (
+        {"model": "tiny", "store": str(tmp_path / "shelf")},
+        {"uri": "http://127.0.0.1:9", "on_outage": on_outage},
+    )
+    stops = pytest.raises(ServiceFailed) if on_outage == "stop" else contextlib.nullcontext()
+    with stops:
+        desk_module.check_log(configured(tiny, registry=registry, tracking=tracking), tmp_path / "run")
 
 
 def test_a_log_that_two_mlflows_came_to_share_takes_no_second_version_of_a_number(tiny, tmp_path):

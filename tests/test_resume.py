@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from raro.config import Config, parse
-from raro.steps.harness import claim
+from raro.steps.claim import claim
 from raro.steps.task import perform
 from raro.storage import read_json
 from raro.tracking import server

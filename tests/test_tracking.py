@@ -20,7 +20,7 @@ from raro.config import Config, load, parse
 from raro.errors import BadInput, ServiceFailed
 from raro.registry.bases import base_digest
 from raro.steps import run_step
-from raro.steps.harness import claim
+from raro.steps.claim import claim
 from raro.steps.task import perform
 from raro.storage import read_json, write_json
 from raro.study import table as study

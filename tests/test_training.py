@@ -19,7 +19,7 @@ from raro.config import load
 from raro.errors import BadInput, RaroError
 from raro.learning import checkpoints
 from raro.steps import preflight, run_step
-from raro.steps.harness import claim
+from raro.steps.claim import claim
 from raro.steps.train import surroundings
 from raro.storage import read_json
 from raro.tracking import events

@@ -26,7 +26,7 @@ from raro.errors import BadInput, ServiceFailed
 from raro.pipelines import profile
 from raro.pipelines.submit import check
 from raro.steps import trainjob
-from raro.steps.harness import claim
+from raro.steps.claim import claim
 from raro.storage import read_json
 from raro.tracking import events
 

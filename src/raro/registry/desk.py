@@ -133,17 +133,22 @@ class Desk:
         return place
 
     def check_own(self) -> None:
-        """Raises BadInput where this MLflow does not know the model, and the model's log has begun all the same. Each MLflow
+        """Raises BadInput where this MLflow knows no log of the model, and the model's log has begun all the same. Each MLflow
         counts versions from 1: what one log says of two of them would be true of neither."""
         address = self.expected()
-        if address == MLFLOW or self.registered():
+        if address == MLFLOW or self._knows_a_log():
             return
         other = self._opened(address, 0)
-        if other.lines() and not self.registered():  # nor has it been told meanwhile
+        if other.lines() and not self._knows_a_log():  # nor has it been told meanwhile
             raise BadInput(
-                f"'{other.address}' is the audit log of another MLflow: '{server.shown(self.uri)}' knows no such model",
+                f"'{other.address}' is the audit log of another MLflow: '{server.shown(self.uri)}' knows no log of this model",
                 "name the MLflow that began it as tracking.uri, for all runs; or another registry.store or registry.model",
             )
+
+    def _knows_a_log(self) -> bool:
+        """Whether the registered model says where its log lies. It does before the log's first record is written."""
+        found = self.registered()
+        return bool(found and LOG in found.tags)
 
     def _log_run(self, experiment: str) -> str:
         """The id of a run that will hold the log's records; one that a try made which was cut off is still empty."""
@@ -223,13 +228,17 @@ def standing(records: Sequence[log.Record]) -> dict[str, str]:
 
 
 def check_log(config: Config, run: Path) -> None:
-    """For preflight: `check_own`, and ServiceFailed where MLflow must be asked and does not answer. It is not imported for a
-    store that is not there yet."""
+    """For preflight: `check_own`. Where MLflow is away and a run goes on in an outage (tracking.on_outage), registration asks
+    again; else raises ServiceFailed. It is not imported for a store that is not there yet."""
     uri = server.address(config, run)
     fresh = server.local(uri) and not Path(uri.removeprefix("sqlite:///")).exists()
     if fresh or config.registry.store:
         client = None if fresh else server.connect(uri)
-        Desk(client, uri, config.registry.model, run, config, Policy()).check_own()
+        try:
+            Desk(client, uri, config.registry.model, run, config, Policy()).check_own()
+        except ServiceFailed:
+            if config.tracking.on_outage == "stop":
+                raise
 
 
 def desk_of(config: Config, run: Path, policy: str = "") -> Desk:

@@ -38,12 +38,13 @@ def check(config: Config, run: Path) -> None:
     if store.startswith("s3://"):
         _check_bucket(store, config.registry.lock_days)
     elif store:
-        _check_folder(Path(store.removeprefix("file://")))
+        for name in ("audit", "models"):
+            _check_folder(Path(store.removeprefix("file://")), name)
     check_log(config, run)
 
 
-def _check_folder(store: Path) -> None:
-    place = next(folder for folder in [store, *store.absolute().parents] if folder.exists())
+def _check_folder(store: Path, name: str) -> None:
+    place = next(folder for folder in [store / name, *(store / name).absolute().parents] if folder.exists())
     named, remedy = f"registry.store '{store}'", "name a folder that may be written to, on a file system with hard links"
     if not place.is_dir():
         raise BadInput(f"{named} cannot be a folder: '{place}' is a file", remedy)

@@ -7,6 +7,7 @@ from pathlib import Path
 from ..config import Config
 from ..registry import gates
 from ..storage import read_json, write_json
+from . import incumbent
 from .harness import Step
 
 EVALUATION = "evaluation.json"
@@ -18,6 +19,7 @@ def run(config: Config, run: Path) -> dict:
         if step.skipped:
             return step.outputs
         evaluation = read_json(step.input("evaluate") / EVALUATION)
+        incumbent.check_asked(config, run)
         decision, reasons, evidence = gates.decide(evaluation, config.gate, _asked(config))
         write_json(step.folder / "decision.json", {"decision": decision, "reasons": reasons, "evidence": evidence})
         write_json(run / EVALUATION, {**evaluation, "decision": decision})

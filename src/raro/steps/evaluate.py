@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def run(config: Config, run: Path) -> dict:
     """From the models of the run (and the champion, where there is one) to STEP/evaluation.json and STEP/items.jsonl."""
     champion = cache(lambda: incumbent.found(config, run))  # asked within the step: what is wrong with it is the step's failure
-    with Step("evaluate", config, run, given=lambda: incumbent.given(champion(), run)) as step:
+    with Step("evaluate", config, run, given=lambda: incumbent.given(champion(), config, run)) as step:
         if step.skipped:
             return step.outputs
         from ..benchmarks.strata import labels

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import shutil
 import time
@@ -28,33 +27,45 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ..config import OPERATIONS, PACE, Config, unpaced
+from ..config import Config
 from ..errors import BadInput, GateRefused, RaroError, ServiceFailed
-from ..storage import MANIFEST, manifest, publish_folder, read_json, verify, write_atomic, write_json, writing
+from ..storage import MANIFEST, manifest, publish_folder, read_json, verify, write_json, writing
 from ..tracking.events import Events
 from ..tracking.runs import sync
 from .alone import at_work
+from .claim import CONFIG, claim
 from .held import held
 from .stopping import interruptible
 
-CONFIG, FAILURE = "config.json", "failure.json"
+FAILURE = "failure.json"
 INTERRUPTED = 130
 Given = Callable[[], Mapping[str, str]]
+Stands = Callable[[Mapping[str, Any]], bool]
 
 
 class Step:
     """One step of one run, as a context manager.
 
-    given: called for what the step reads besides its inputs, {name: digest}: a change makes it run again. always: never skip.
+    given: called for what the step reads besides its inputs, {name: digest}: a change makes it run again. stands: whether what
+    finished before with these outputs still counts. always: never skip.
 
     Attributes: folder (write here), events, outputs (small plain values, for the manifest), skipped (True: it finished before
     under an equal configuration and its inputs still stand; the outputs are read, nothing is left to do). What the body raises
     is raised, after RUN/failure.json is written.
     """
 
-    def __init__(self, name: str, config: Config, run: str | Path, *, given: Given | None = None, always: bool = False):
+    def __init__(
+        self,
+        name: str,
+        config: Config,
+        run: str | Path,
+        *,
+        given: Given | None = None,
+        stands: Stands = lambda outputs: True,
+        always: bool = False,
+    ):
         self.name, self.config, self.run = name, config, Path(run)
-        self.given, self.always = given, always
+        self.given, self.stands, self.always = given, stands, always
         self.folder = self.run / f".{name}.partial"
         self.outputs: dict[str, Any] = {}
         self.skipped = False
@@ -113,7 +124,7 @@ class Step:
 
     def _done_before(self) -> dict[str, Any] | None:
         found = finished(self.run, self.name, self.config.identity)
-        if found is None or found["given"] != self._given:
+        if found is None or found["given"] != self._given or not self.stands(found["outputs"]):
             return None
         try:
             verify(self.run / self.name, found)
@@ -161,45 +172,6 @@ class Step:
 
 
 # ------------------------------------------------------------------------------------------------------- a run and its parts
-
-
-def claim(config: Config, run: Path, stage: str = "preflight") -> None:
-    """Makes `run` this configuration's folder. Where settings of `config.PACE` and `config.OPERATIONS` alone have changed, it
-    goes on with them: config.json holds them from now on, and an event of `stage` says so; not once it is decided about the
-    candidate, to whose evidence config.json belongs. Raises BadInput where it already is another's, or holds something else."""
-    path = run / CONFIG
-    if path.exists():
-        before, now = read_json(path), json.loads(config.canonical())
-        free = (*PACE, *OPERATIONS)
-        if not isinstance(before, dict) or not all(isinstance(before.get(section, {}), dict) for section in free):
-            raise BadInput(f"'{path}' holds no configuration", "choose another --output, or put the run's own back")
-        changed = differences(before, now)
-        decided = (run / "decide" / MANIFEST).exists()
-        if different := changed if decided else differences(unpaced(before), unpaced(now)):
-            line = f"output folder '{run}' holds another run ({_listed(different)})"
-            raise BadInput(line, "choose another --output, or the same configuration")
-        if changed:
-            write_atomic(path, config.canonical() + "\n")
-            text = f"goes on with other settings ({'; '.join(changed)})"
-            rounds = any(line.partition(".")[0] in PACE for line in changed)
-            Events(run, stage).note(text + ": from here on the same but for rounding" * rounds, "warning")
-        return
-    with writing(run):
-        if run.exists() and any(not entry.name.startswith(".") for entry in run.iterdir()):
-            raise BadInput(f"output folder '{run}' is not empty and holds no run", "choose another --output")
-    write_atomic(path, config.canonical() + "\n")
-
-
-def _listed(different: list[str]) -> str:
-    return "; ".join(different[:3]) + (f"; and {len(different) - 3} more" if len(different) > 3 else "")
-
-
-def differences(old: Any, new: Any, path: str = "") -> list[str]:
-    """`key: old, now new` for each leaf in which two configurations differ."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        keys = [*new, *(key for key in old if key not in new)]
-        return [line for key in keys for line in differences(old.get(key), new.get(key), f"{path}.{key}" if path else key)]
-    return [] if old == new else [f"{path}: {json.dumps(old)}, now {json.dumps(new)}"]
 
 
 def finished(run: Path, name: str, identity: str) -> dict[str, Any] | None:

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config import Config
-from ..errors import GateRefused, RaroError, ServiceFailed
+from ..errors import BadInput, GateRefused, RaroError, ServiceFailed
 from ..storage import MANIFEST, first_line, read_json
 from ..tracking import server
 
 if TYPE_CHECKING:
     from ..registry.models import Champion
     from ..rollout.models import Speaker
+
+
+ASKED = "tracking.uri"
 
 
 def found(config: Config, run: Path) -> Champion | None:
@@ -31,12 +34,19 @@ def found(config: Config, run: Path) -> Champion | None:
     return None if own else standing
 
 
-def given(previous: Champion | None, run: Path) -> dict[str, str]:
-    """Another champion makes the step run again, but not the run's own candidate having become it."""
+def given(previous: Champion | None, config: Config, run: Path) -> dict[str, str]:
+    """Another champion makes the step run again, or another MLflow's, but not the run's own candidate having become it."""
     before = run / "evaluate" / MANIFEST
     if previous is None and before.exists() and (run / "register" / MANIFEST).exists():
         return read_json(before)["given"]
-    return {"champion": previous.root if previous else ""}
+    return {"champion": previous.root if previous else "", ASKED: config.tracking.uri}
+
+
+def check_asked(config: Config, run: Path) -> None:
+    """Raises BadInput where the candidate was evaluated beside the champion of another MLflow, if any."""
+    if read_json(run / "evaluate" / MANIFEST)["given"].get(ASKED, config.tracking.uri) != config.tracking.uri:
+        line = "the candidate was evaluated beside the champion of another tracking.uri"
+        raise BadInput(line, f"evaluate it again: raro step evaluate --output {run}, with this configuration")
 
 
 def opened(folder: Path, config: Config) -> Speaker:

@@ -9,6 +9,7 @@ RUN/quarantine.jsonl tells which rows and why.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,9 @@ def run(config: Config, run: Path) -> dict[str, Any]:
     `proceed`, or `nothing-new` where the champion was made from the same data, settings and base, or an earlier run with them
     was held or rejected."""
     settings = config.demonstrations
-    with Step("ingest", config, run, given=lambda: _given(config)) as step:
+    with Step("ingest", config, run, given=lambda: _given(config), stands=lambda outputs: _stands(config, outputs)) as step:
         if step.skipped:
+            _ask_again(config, run, step)
             return step.outputs
         events = step.events
         found = data.sources(settings.source)
@@ -73,6 +75,7 @@ def run(config: Config, run: Path) -> dict[str, Any]:
             step.outputs["settled"] = earlier
         step.outputs |= {
             "verdict": "nothing-new" if nothing or earlier else "proceed",
+            "tracking_uri": config.tracking.uri,
             "digest": content["digest"],
             **content["splits"],
             "rows": card.rows,
@@ -101,6 +104,20 @@ def _given(config: Config) -> dict[str, str]:
     for written, _, files in benchmark_sources(settings):
         given[written] = data.source_digest(files)
     return given
+
+
+def _stands(config: Config, outputs: Mapping[str, Any]) -> bool:
+    """That there is nothing new was said of one MLflow's champion, and not of another's."""
+    return outputs["verdict"] == "proceed" or outputs.get("tracking_uri") == config.tracking.uri
+
+
+def _ask_again(config: Config, run: Path, step: Step) -> None:
+    """The gate again, of data that stands, where it was another MLflow that was asked for the champion. What was trained on the
+    data stands too. Raises GateRefused."""
+    if step.outputs.get("tracking_uri", config.tracking.uri) != config.tracking.uri:
+        champion, _ = _champion(config, run, step.events)
+        if stop := _drifted(read_json(run / "ingest" / FILE), config, run, champion):
+            raise stop
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -18,7 +18,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from ..errors import BadInput, RaroError
-from ..steps.harness import CONFIG, FAILURE, claim
+from ..steps.claim import claim
+from ..steps.harness import CONFIG, FAILURE
 from ..storage import read_json
 from ..tracking import events
 from .plan import Arm, Study
