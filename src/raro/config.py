@@ -75,8 +75,8 @@ OPERATIONS: Mapping[str, tuple[type, tuple[str, ...]]] = {
 }
 """Settings of where a result goes and who is told, which change nothing that is trained: a run whose policy or store was wrong
 goes on with others. `registry.model` is none of them: it names the champion that a candidate is measured against; nor is
-`tracking.experiment`: the run lies in that one by then. Where
-another server has another base or champion, the steps that read it run again."""
+`tracking.experiment`: the run lies in that one by then. Where another server has another base, the steps that read it run
+again; where it has another champion, ingest asks its gate again, and the candidate is evaluated again."""
 
 
 @dataclass(frozen=True, kw_only=True)
