@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -15,7 +16,7 @@ from test_demonstrations import gather, ingest, many, whole_config, write_jsonl
 from raro.config import parse
 from raro.demonstrations import load_split, read_card
 from raro.errors import BadInput
-from raro.forget import forget
+from raro.forget import copies, forget
 
 SECRET = {"question": "What did John Roe of Ward 7 complain of?", "answer": "A cough, for three weeks."}
 
@@ -91,6 +92,36 @@ def test_copies_of_what_was_fetched_are_named(runs, tmp_path, capsys):
     assert all(entry.exists() for entry in entries.values())
     forget(runs, [f"{tmp_path}/one.jsonl#31"], [], tmp_path / "forgotten.txt")
     assert capsys.readouterr().out.count("rm -r") == 1, "the file itself"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.jsonl", json.dumps({"question": "Who?", "answer": "M\u00fcller,\nJohn"})),
+        ("a.jsonl", json.dumps({"deep": [{"said": ['M\u00fcller,\n"John"']}]})),
+        ("squad.json", json.dumps({"data": [{"title": "M\u00fcller,\nJohn"}]}, indent=1)),
+        ("a.jsonl", '{"cut off": "M\\u00fcller,\\nJohn'),
+        ("a.jsonl.gz", gzip.compress(json.dumps({"question": "M\u00fcller,\nJohn"}).encode())),
+        ("a.csv", 'question;answer\nWho?;"M\u00fcller,\n""John"""\n'),
+        ("Posts.xml", '<posts>\n<row Id="1" Body="M&#252;ller,&#xA;John"/>\n</posts>'),
+        ("Posts.xml", '<posts>\n<row Body="&lt;p&gt;M&amp;uuml;ller,&lt;br&gt;&#xA;&lt;b&gt;John"/>\n</posts>'),
+    ],
+)
+def test_copies_are_searched_as_a_reader_reads_them(tmp_path, name, content):
+    entry = tmp_path / "cache" / "s3" / "one"
+    entry.mkdir(parents=True)
+    (entry / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    for pattern, found in ((r'M\u00fcller,\s+"?John', [entry]), ("M\u00fcller, Ada", [])):
+        assert copies(tmp_path / "cache", {}, [re.compile(pattern)]) == found
+
+
+def test_an_overlong_line_is_searched_in_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr("raro.forget.LONGEST_LINE", 100)
+    monkeypatch.setattr("raro.forget.OVERLAP", 40)
+    (tmp_path / "s3" / "one").mkdir(parents=True)
+    for before in range(80, 110):
+        (tmp_path / "s3" / "one" / "a.jsonl").write_text(json.dumps(["x" * before, "M\u00fcller", "x" * 200]))
+        assert copies(tmp_path, {}, [re.compile("M\u00fcller")])
 
 
 def test_quarantined_rows_are_found_too(tmp_path):

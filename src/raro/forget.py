@@ -8,19 +8,26 @@ how, and which registered versions are meant.
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 from .demonstrations.files import Source, claim, opened, told
 from .demonstrations.forgotten import find, read_forgotten, write_forgotten
+from .demonstrations.readers import LONGEST_LINE, read_csv
 from .errors import BadInput
 from .storage import cache_folder, digest_file, read_json
 
 REGISTRATION = Path("register") / "registration.json"
+OVERLAP = 2**16  # bytes that two pieces of an overlong line have in common
+STRING = re.compile(r'[^"\\]*(?:\\.[^"\\]*)*')  # of JSON, or what stands between two
+DECODER = json.JSONDecoder(strict=False)
+TAG = re.compile(r"<[^>]*>")
 
 
 def forget(runs: Path, rows: Sequence[str], patterns: Sequence[str], output: Path) -> list[dict[str, Any]]:
@@ -82,11 +89,32 @@ def _meant(path: Path, files: Mapping[str, int], patterns: Sequence[re.Pattern[s
     if path.stat().st_size in files.values() and digest_file(path) in files:
         return True
     source = Source(str(path), path)
-    if claim(path) not in ("JSONL", "CSV", "XML"):
-        return False
-    with contextlib.suppress(BadInput), told(source), opened(source) as (file, _):  # damaged: no run was made from it
-        return any(pattern.search(line.decode("utf-8", "replace")) for line in file for pattern in patterns)
+    with contextlib.suppress(BadInput), told(source):  # damaged: no run was made from it
+        return any(pattern.search(text) for text in _texts(source) for pattern in patterns)
     return False
+
+
+def _texts(source: Source) -> Iterator[str]:
+    """A file of JSONL, CSV or XML, line by line, as it stands there and as a reader understands it: each string without its
+    escapes, each cell, text without entities and marks. A line that no reader takes for its length comes in pieces."""
+    kind, tail = claim(source.path), b""
+    if kind not in ("JSONL", "CSV", "XML"):
+        return
+    with opened(source) as (file, _):
+        while piece := file.readline(LONGEST_LINE):
+            text = (tail + piece).decode("utf-8", "replace")
+            tail = b"" if piece.endswith(b"\n") else piece[-OVERLAP:]
+            yield text
+            if kind == "JSONL":  # by its strings alone: it may be one document over many lines, or a piece
+                for string in STRING.finditer(text):
+                    with contextlib.suppress(ValueError):  # an escape that is none
+                        yield DECODER.decode(f'"{string[0]}"')
+            elif kind == "XML":
+                yield (plain := unescape(text))
+                yield unescape(TAG.sub("", plain))  # an attribute that holds HTML
+    if kind == "CSV":
+        for row in read_csv(source, ()):
+            yield from (row.values or {}).values()
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
