@@ -121,6 +121,11 @@ class Kubeflow:
                 raise ValueError
             return found
 
+    def runs(self) -> Iterator[Any]:
+        """All runs of the namespace, the newest first, read page by page: V2beta1Run."""
+        list_runs = self._runs.run_service_list_runs
+        return self._all(list_runs, "runs", namespace=self.namespace or "", sort_by="created_at desc")
+
     def stop(self, run: str) -> None:
         """Asks for a run's end; its exit handler still runs."""
         with self._speaking(f"run '{run}'"):

@@ -70,17 +70,34 @@ def parameters(config: Config, profile: Profile) -> dict[str, str]:
 
 def folder_of(api: Kubeflow, run: str) -> str:
     """Name of the folder that an earlier run wrote to: its own, or the one in which it went on itself. Raises BadInput for what
-    is no run of this pipeline, ServiceFailed for one that has not ended."""
+    is no run of this pipeline, ServiceFailed where that run, or another in the same folder, has not ended."""
     remedy = "give the id that `raro submit` printed, as Kubeflow shows it"
     if not ID.fullmatch(run):
         raise BadInput(f"--resume '{run}' is no id of a run", remedy)
     earlier = api.run(run)
-    place = ((earlier.runtime_config and earlier.runtime_config.parameters) or {}).get("run")
-    if not isinstance(place, str):
+    if not (folder := _folder(earlier)):
         raise BadInput(f"--resume '{run}' is a run of another pipeline", remedy)
-    if earlier.state in GOING:
-        raise ServiceFailed(f"run '{run}' still goes on ({earlier.state.lower()})", "wait for its end, or stop it in Kubeflow")
-    return run if place.endswith("/") else Path(place).name
+    _has_ended(earlier)
+    for later in api.runs():  # until the folder's first run
+        if _folder(later) == folder:
+            _has_ended(later)
+        if later.run_id == folder:
+            break
+    return folder
+
+
+def _folder(run: object) -> str:
+    """Name of the folder that a run writes to; empty where it is of another pipeline."""
+    place = ((run.runtime_config and run.runtime_config.parameters) or {}).get("run")
+    if not isinstance(place, str):
+        return ""
+    return run.run_id if place.endswith("/") else Path(place).name
+
+
+def _has_ended(run: object) -> None:
+    if run.state in GOING:
+        line = f"run '{run.run_id}' still goes on ({run.state.lower()})"
+        raise ServiceFailed(line, "wait for its end, or stop it in Kubeflow")
 
 
 def check(config: Config, profile: Profile) -> None:
@@ -110,7 +127,7 @@ def _places(config: Config) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     yield "demonstrations.forget", data.forget, fetched
     yield "demonstrations.drift_against", data.drift_against.removeprefix("champion"), fetched
     for i, benchmark in enumerate(data.benchmarks):
-        yield f"demonstrations.benchmarks[{i}]", benchmark.rpartition("#")[0], fetched
+        yield f"demonstrations.benchmarks[{i}]", benchmark.rpartition("#")[0] or benchmark, fetched
     yield "evaluation.rubrics", config.evaluation.rubrics, fetched
     yield "judge.model", judge.model if judge.kind == "model" else "", fetched
     yield "judge.ca", judge.ca, ()
@@ -129,7 +146,8 @@ def _check_place(key: str, place: str, schemes: tuple[str, ...], profile: Profil
         return
     named = key if secret else f"{key} '{place}'"
     ways = ["env:NAME, a variable of the profile's secrets"] if secret else list(schemes)
-    remedy = f"give {', '.join([*ways, f'or a path below {shared[0]}/'])}, the volume that all tasks share"
+    ways.append(f"{'or ' if ways else ''}a path below {shared[0]}/")
+    remedy = f"give {', '.join(ways)}, the volume that all tasks share"
     if place.startswith("hf://"):
         raise BadInput(f"{named} lies on the hub, and the images are offline", f"put it into the bucket; {remedy}")
     if "://" in place.removeprefix("file://"):

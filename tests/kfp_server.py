@@ -107,6 +107,11 @@ class Server:
         given = self._checked(_read("V2beta1Run", body))
         return self._keep(self.runs, "run_id", {**given, "state": "PENDING"})
 
+    def list_runs(self, parts, query, body, kind):
+        order, _, way = query.get("sort_by", "").partition(" ")
+        known = sorted(self.runs.values(), key=lambda run: run[order or "run_id"], reverse=way == "desc")
+        return _page("runs", known, query)
+
     def get_run(self, parts, query, body, kind):
         if parts[0] not in self.runs:
             raise Refusal(404, f"Run {parts[0]} not found")
@@ -164,6 +169,7 @@ ROUTES: list[tuple[str, str, Callable]] = [
     ("GET", r"/experiments", Server.list_experiments),
     ("POST", r"/experiments", Server.create_experiment),
     ("POST", r"/runs", Server.create_run),
+    ("GET", r"/runs", Server.list_runs),
     ("GET", r"/runs/([^/]+)", Server.get_run),
     ("GET", r"/recurringruns", Server.list_jobs),
     ("POST", r"/recurringruns", Server.create_job),

@@ -115,6 +115,25 @@ def test_resuming_goes_on_in_the_same_folder(server, send):
     assert places == ["/runs/", f"/runs/{first}", f"/runs/{first}"]
 
 
+def test_no_second_run_goes_on_in_a_folder(server, send):
+    """Whichever of the folder's runs is named; what others do in theirs is nobody's business."""
+    assert send(*SUBMIT)[0] == 0
+    (first,) = server.runs
+    server.runs[first]["state"] = "FAILED"
+    assert send(*SUBMIT, "--resume", first)[0] == 0
+    second = list(server.runs)[-1]
+    for _ in range(3):
+        assert send(*SUBMIT)[0] == 0
+    code, _, err = send(*SUBMIT, "--resume", first)
+    assert code == 4 and f"run '{second}' still goes on (pending)" in err and len(server.runs) == 5
+    server.runs[second]["state"] = "FAILED"
+    server.runs[first]["state"] = "RUNNING"  # by Kubeflow's Retry
+    code, _, err = send(*SUBMIT, "--resume", second)
+    assert code == 4 and f"run '{first}' still goes on (running)" in err and len(server.runs) == 5
+    server.runs[first]["state"] = "FAILED"
+    assert send(*SUBMIT, "--resume", first)[0] == 0
+
+
 @pytest.mark.parametrize("id", ["", "abc/", "../etc", "run 7", "run-9999"])
 def test_what_is_no_run_is_not_resumed(server, send, id):
     code, _, err = send(*SUBMIT, "--resume", id, "--dry-run")
@@ -142,6 +161,7 @@ def test_a_run_that_goes_on_and_one_of_another_pipeline_are_not_resumed(server, 
         (["--set", TRACKING, "--set", "base.uri=hf://org/name@main"], "base.uri 'hf://org/name@main' lies on the hub"),
         (["--set", TRACKING, "--set", "demonstrations.forget=forgotten.txt"], "demonstrations.forget 'forgotten.txt' lies on"),
         (["--set", TRACKING, "--set", "demonstrations.benchmarks=[tests.jsonl#question]"], "demonstrations.benchmarks[0]"),
+        (["--set", TRACKING, "--set", "demonstrations.benchmarks=[bench.jsonl]"], "benchmarks[0] 'bench.jsonl' lies on this"),
         (["--set", TRACKING, "--set", "demonstrations.drift_against=data.json"], "demonstrations.drift_against 'data.json'"),
         (["--set", TRACKING, "--set", "evaluation.rubrics=cases.jsonl"], "evaluation.rubrics 'cases.jsonl' lies on"),
         (["--set", TRACKING, "--set", "judge={kind: model, model: /home/me/judge}"], "judge.model '/home/me/judge' lies on"),
@@ -152,6 +172,8 @@ def test_a_run_that_goes_on_and_one_of_another_pipeline_are_not_resumed(server, 
         ),
         (["--set", TRACKING, "--set", "registry.store=package://models"], "registry.store 'package://models' is no place"),
         (["--set", TRACKING, "--set", "registry.policy=policy.yaml"], "registry.policy 'policy.yaml' lies on this machine"),
+        (["--set", TRACKING, "--set", "registry.policy=policy.yaml"], "remedy: give a path below /runs/, the volume"),
+        (["--set", TRACKING, "--set", "registry.store=models"], "remedy: give s3://, or a path below /runs/, the volume"),
         (
             ["--set", TRACKING, "--set", "registry.signing_key=file:/home/me/key.pem"],
             "registry.signing_key lies on this machine",
