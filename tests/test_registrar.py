@@ -102,6 +102,7 @@ def test_no_run_and_no_model_is_said_in_a_line(tmp_path, capsys, monkeypatch):
     ("arguments", "named"),
     [
         (["tiny@champion", "--tracking-uri", "sqlite:///typo.db"], "no store 'typo.db'"),
+        (["tiny@champion", "--tracking-uri", "sqlite:///typo.db?timeout=20"], "no store 'typo.db'"),
         (["tiny@champion", "--tracking-uri", "sqlite:typo.db"], "'sqlite:typo.db' is no address"),
         (["tiny@champion", "--tracking-uri", "nonsense"], "'nonsense' is not a tracking server"),
         (["tiny@champion", "--tracking-uri", "http://"], "'http://' is no address"),
@@ -121,6 +122,12 @@ def test_what_is_read_only_makes_no_store(tmp_path, monkeypatch, capsys, argumen
     said = capsys.readouterr().err
     assert named in said and "remedy: " in said and said.count("\n") == 2
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_an_address_may_say_how_its_store_is_opened(world, capsys):
+    store = f"{world.config.tracking.uri}?timeout=20"
+    assert main(["audit", "verify", "tiny@champion", "--tracking-uri", store, "--policy", str(world.policy)]) == 0
+    assert "whole: every link holds" in capsys.readouterr().out
 
 
 def test_show_tells_the_story_and_draws_the_page(world, capsys, tmp_path):

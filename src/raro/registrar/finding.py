@@ -65,7 +65,7 @@ def _check(address: str) -> None:
 
 def _check_store(address: str) -> None:
     """Raises BadInput where a SQLite store is not there: MLflow would make an empty one."""
-    if server.local(address) and not (path := Path(address.removeprefix("sqlite:///"))).is_file():
+    if server.local(address) and not (path := server.file_of(address)).is_file():
         raise BadInput(f"there is no store '{path}': nothing was registered there", "check --tracking-uri, or --run")
 
 

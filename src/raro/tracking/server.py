@@ -59,6 +59,11 @@ def local(uri: str) -> bool:
     return uri.startswith("sqlite:")
 
 
+def file_of(uri: str) -> Path:
+    """The file of a `local` address; what stands behind a `?` says how it is opened."""
+    return Path(uri.removeprefix("sqlite:///").partition("?")[0])
+
+
 def shown(uri: str) -> str:
     """The address without a password in it."""
     return re.sub(r"//[^/\s]*@", "//...@", uri)
