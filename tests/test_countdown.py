@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raro.benchmarks.countdown import Problem, attempts, correct, evaluate, problems, read_question, solve
-from raro.benchmarks.held_out import token_f1
 from raro.benchmarks.statistics import mean_interval, paired_difference
 
 PROBLEM = Problem((3, 5, 12), 96)
@@ -91,13 +90,6 @@ def test_the_mini_splits_share_no_numbers_and_are_solved():
     rows = demonstrations(splits)
     assert all(correct(read_question(row["question"]), row["answer"]) for row in rows)
     assert len({row["question"] for row in rows}) == len(rows)
-
-
-def test_likeness_to_the_expert():
-    assert token_f1("the Cat sat", "The cat sat") == 1
-    assert token_f1("dog", "cat") == 0
-    assert token_f1("a b", "b c") == pytest.approx(0.5)
-    assert token_f1("+", "-") == 0 and token_f1("+", "+") == 1
 
 
 def test_intervals_cover_and_pairing_narrows():

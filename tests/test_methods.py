@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from raro.benchmarks.countdown import attempts
-from raro.benchmarks.held_out import SYMBOL, rouge_l, token_f1
+from raro.benchmarks.held_out import likeness
 from raro.config import load
 from raro.errors import BadInput
 from raro.learning.losses import cross_entropy
@@ -95,9 +95,6 @@ def test_similarity_pays_for_the_expert_s_words_in_their_order(speaker):
     method = made("similarity", speaker)
     same, turned, other = method.rewards([answered(method, 0, "x", t) for t in ("( 1 + 3 ) + 4", "( 4 + 3 ) + 1", "9 * 9")])
     assert same == 1 > turned > other
-    assert token_f1("( 4 + 3 ) + 1", "( 1 + 3 ) + 4", SYMBOL) == 1 > rouge_l("( 4 + 3 ) + 1", "( 1 + 3 ) + 4", SYMBOL)
-    assert rouge_l("the cat sat", "the cat sat down") == pytest.approx(6 / 7)
-    assert rouge_l("", "") == 1 and rouge_l("a", "") == 0
 
 
 def test_rl_logit_pays_for_thoughts_that_make_the_expert_s_answer_likely(speaker):
@@ -266,7 +263,7 @@ def test_the_method_of_the_docs_learns(speaker):
     assert math.isfinite(brief.step(0)[0]["policy/reward"])
 
 
-def likeness(task: Task) -> tuple[float, float, float]:
+def likeness_of(task: Task) -> tuple[float, float, float]:
     """Over 400 test problems, drawn with seed 0: right answers, how many different sets of signs they have, and the share of
     wrong attempts that are less like the expert's answer than a right one is on average."""
     rng = random.Random(0)
@@ -275,9 +272,8 @@ def likeness(task: Task) -> tuple[float, float, float]:
         found = attempts(problem.numbers)
         right = [a for a in found if a.value == problem.target]
         expert = rng.choice(right).answer
-        alike = lambda a, e=expert: (token_f1(a.answer, e, SYMBOL) + rouge_l(a.answer, e, SYMBOL)) / 2  # noqa: E731
-        mean = sum(map(alike, right)) / len(right)
-        wrong = [alike(a) for a in found if a.value != problem.target]
+        mean = sum(likeness(a.answer, expert) for a in right) / len(right)
+        wrong = [likeness(a.answer, expert) for a in found if a.value != problem.target]
         signs = {tuple(sorted(a.operators)) for a in right}
         told.append((len(right), len(signs), sum(value < mean for value in wrong) / len(wrong)))
     return tuple(sum(column) / len(told) for column in zip(*told, strict=True))
@@ -286,13 +282,13 @@ def likeness(task: Task) -> tuple[float, float, float]:
 def test_likeness_to_the_expert_nearly_verifies_in_the_miniature():
     """Why the similarity rival is strong there (docs/mini-base.md): a problem's right answers share their signs, so
     a right answer is more like the expert's than nearly every wrong attempt is."""
-    answers, signs, below = likeness(THREE)
+    answers, signs, below = likeness_of(THREE)
     assert answers == pytest.approx(2.5, abs=0.05) and signs == pytest.approx(1.04, abs=0.01)
     assert below == pytest.approx(0.96, abs=0.01)
 
 
 def test_likeness_to_the_expert_says_less_where_a_question_has_several_right_answers():
     """The same with smaller numbers than those of `--task several`, of which there are too many for a test."""
-    answers, signs, below = likeness(dataclasses.replace(SEVERAL, largest=8))
+    answers, signs, below = likeness_of(dataclasses.replace(SEVERAL, largest=8))
     assert answers == pytest.approx(14.3, abs=0.1) and signs == pytest.approx(2.2, abs=0.05)
     assert below == pytest.approx(0.82, abs=0.01)

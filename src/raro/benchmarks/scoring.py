@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from ..config import Config
 from ..records import Demonstration
 from . import choices, countdown, deepmath, diagnosis, spelling
-from .held_out import token_f1
+from .held_out import likeness
 
 Scorer = Callable[[Demonstration, str], float]
 Saying = Callable[[Demonstration, str], str]
@@ -19,16 +19,11 @@ def countdown_score(item: Demonstration, answer: str) -> float:
     return float(problem is not None and countdown.correct(problem, answer))
 
 
-def likeness(item: Demonstration, answer: str) -> float:
-    """How like the expert's answer it is, word for word, 0 to 1."""
-    return token_f1(answer, item.answer)
-
-
 SCORERS: dict[str, Scorer] = {
     "countdown": countdown_score,
     "deepmath": lambda item, answer: float(deepmath.correct(item.answer, answer)),
     "diagnosis": lambda item, answer: float(diagnosis.matches(answer, item.answer)),
-    "held_out": likeness,
+    "held_out": lambda item, answer: likeness(answer, item.answer),
 }
 """By benchmark."""
 SAYINGS: dict[str, Callable[[str], str]] = {

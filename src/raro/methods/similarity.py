@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..benchmarks.held_out import SYMBOL, rouge_l, token_f1
+from ..benchmarks.held_out import likeness
 from .method import Answer
 from .rewarded import Rewarded
 
@@ -17,7 +17,4 @@ class Similarity(Rewarded):
 
     def rewards(self, answers: Sequence[Answer]) -> list[float]:
         experts = [self.demonstrations[a.item].answer for a in answers]
-        return [
-            (token_f1(a.text, expert, SYMBOL) + rouge_l(a.text, expert, SYMBOL)) / 2
-            for a, expert in zip(answers, experts, strict=True)
-        ]
+        return [likeness(a.text, expert) for a, expert in zip(answers, experts, strict=True)]

@@ -31,7 +31,7 @@ MEASURES = {
         "share of test problems whose answer names the expert's diagnosis and no other; a lower bound",
     ),
     "choice": ("accuracy", "share of test problems whose free answer says the expert's choice and no other; a lower bound"),
-    "held_out": ("likeness", "likeness of the answer to the expert's, word for word (F1)"),
+    "held_out": ("likeness", "likeness of the answer to the expert's: words and signs (F1), and their order (ROUGE-L)"),
 }
 
 
