@@ -15,6 +15,7 @@ from typing import Any
 from ..config import Demonstrations
 from ..errors import BadInput
 from .files import SQUAD, Source, check, claim, format_of, opened, printable, told
+from .lettered import lettered
 from .readers import READERS, Refusal, missing
 from .shapes import READINGS
 
@@ -75,6 +76,8 @@ def guessed(settings: Demonstrations, files: Sequence[Source], fixed: Iterable[s
         if len(found) > 1:
             line = f"'{source.uri}' can be read in {len(found)} ways: {'; or '.join(map(described, found))}"
             raise BadInput(line, _choose(found))
+        if reader == "columns" and found and (error := lettered(source.uri, found[0], rows)):
+            raise error
         if found:
             return found[0]
     listed = ", ".join(printable(name, 40) for name in look.names[:12]) or "none"

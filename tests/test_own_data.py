@@ -1,0 +1,43 @@
+"""Data as people bring it at first: spreadsheets, folders of several things, other encodings: read, or told in a line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from test_cli import refused
+from test_demonstrations import write_csv
+from test_init import BASE, init
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "answers", "kind"),
+    [
+        ("A B C D", "ABCD", "letters"),
+        ("option_a option_b option_c option_d", ["a", "(b)", "C.", "option_d"], "letters"),
+        ("option1 option2", "12", "numbers"),
+        ("opa opb opc opd", "0123", "numbers"),
+    ],
+)
+def test_answers_that_only_name_columns_are_refused(names, answers, kind, tmp_path, capsys):
+    names = names.split()
+    rows = [
+        {"question": f"Which of {i}?", **{name: f"text {name} {i}" for name in names}, "answer": answers[i % len(answers)]}
+        for i in range(40)
+    ]
+    write_csv(tmp_path / "mc.csv", rows)
+    for chosen in ([], ["--question", "question", "--answer", "answer"]):
+        said = refused(capsys, "init", "--demonstrations", "mc.csv", "--base", BASE, *chosen)
+        assert f"the answers of 'mc.csv' are {kind} that name its columns {', '.join(names)}" in said
+        assert "one column as a list" in said
+    shown = "{question} " + " ".join(f"{name}: {{{name}}}" for name in names)
+    assert init("mc.csv", "--set", f"demonstrations.template={json.dumps(shown)}") == 0  # whoever is asked sees the choices
+    Path("own.yaml").unlink()
+    write_csv(tmp_path / "mc.csv", [row | {"answer": row[names[i % 2]]} for i, row in enumerate(rows)])
+    assert init("mc.csv") == 0
