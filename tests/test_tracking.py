@@ -312,6 +312,18 @@ def test_a_store_that_was_removed_is_filled_again(tmp_path):
     assert tree(server.sqlite(run))["train"].data.metrics["policy/reward"] == 0.2
 
 
+def test_how_a_store_is_opened_is_no_part_of_its_name(tmp_path):
+    run = tmp_path / "run"
+    give_store(run)
+    config = settings(uri=f"sqlite:///{run / server.DATABASE}?timeout=20")
+    play(run)
+    assert runs.sync(config, run, force=True) > 0
+    before = read_json(run / STATE)["parent"]
+    runs.sync(config, run, force=True)
+    assert before and read_json(run / STATE)["parent"] == before, "it was not taken for lost"
+    assert (run / server.ARTIFACTS).is_dir()
+
+
 @pytest.mark.parametrize("shell", [None, "sqlite:///shell.db"])
 @pytest.mark.parametrize("process", [None, "sqlite:///process.db"])
 def test_mlflows_global_address_is_put_back_where_it_was(monkeypatch, shell, process):

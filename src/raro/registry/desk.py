@@ -169,7 +169,7 @@ class Desk:
 
     def _opened(self, address: str, lock_days: int) -> Place:
         if address == BESIDE:
-            return Folder(Path(self.uri.removeprefix("sqlite:///")).parent / "audit" / self.model)
+            return Folder(server.file_of(self.uri).parent / "audit" / self.model)
         if address.startswith(MLFLOW):
             return Parameters(self.client, self.uri, address.removeprefix(MLFLOW))
         if address.startswith("s3://"):
@@ -231,7 +231,7 @@ def check_log(config: Config, run: Path) -> None:
     """For preflight: `check_own`. Where MLflow is away and a run goes on in an outage (tracking.on_outage), registration asks
     again; else raises ServiceFailed. It is not imported for a store that is not there yet."""
     uri = server.address(config, run)
-    fresh = server.local(uri) and not Path(uri.removeprefix("sqlite:///")).exists()
+    fresh = server.local(uri) and not server.file_of(uri).exists()
     if fresh or config.registry.store:
         client = None if fresh else server.connect(uri)
         try:

@@ -112,7 +112,7 @@ def _due(pending: Sequence[dict[str, Any]]) -> bool:
 
 
 def _open(config: Config, run: Path, state: State) -> Tracked:
-    lost = server.local(state.uri) and not Path(state.uri.removeprefix("sqlite:///")).exists()
+    lost = server.local(state.uri) and not server.file_of(state.uri).exists()
     if lost and state.parent:  # someone removed the store: everything is sent again
         state.forget()
         state.offset = 0
@@ -163,7 +163,7 @@ def _experiment(client: MlflowClient, name: str, uri: str) -> str:
 
     if found := client.get_experiment_by_name(name):
         return found.experiment_id
-    folder = Path(uri.removeprefix("sqlite:///")).parent / server.ARTIFACTS
+    folder = server.file_of(uri).parent / server.ARTIFACTS
     try:
         return client.create_experiment(name, artifact_location=str(folder) if server.local(uri) else None)
     except MlflowException:  # another run made it a moment ago, or else the server says why not
