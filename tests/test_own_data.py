@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 from test_cli import refused
-from test_demonstrations import write_csv
+from test_demonstrations import ingest, many, whole_config, write_csv, write_jsonl
 from test_init import BASE, init
+
+from raro.demonstrations import read_card
 
 
 @pytest.fixture(autouse=True)
@@ -41,3 +43,23 @@ def test_answers_that_only_name_columns_are_refused(names, answers, kind, tmp_pa
     Path("own.yaml").unlink()
     write_csv(tmp_path / "mc.csv", [row | {"answer": row[names[i % 2]]} for i, row in enumerate(rows)])
     assert init("mc.csv") == 0
+
+
+def test_files_of_a_folder_that_are_not_read_are_named(tmp_path, capsys):
+    folder = tmp_path / "mix"
+    folder.mkdir()
+    for name, start in (("a.jsonl", 0), ("alpaca.json", 100), ("deep.json", 200)):
+        write_jsonl(folder / name, many(80, start))
+    for name in ("book.xlsx", "plain.txt", "README.txt", "LICENSE", "notes.md", "SHA256SUMS", ".hidden.txt"):
+        (folder / name).write_text("x")
+    assert init("mix") == 0
+    said = capsys.readouterr().out
+    assert "files not read: mix/alpaca.json, mix/book.xlsx, mix/deep.json and 1 more" in said and "80 rows read" in said
+    ingest(whole_config(folder), tmp_path / "run")
+    unread = [f"{folder}/{name}" for name in ("alpaca.json", "book.xlsx", "deep.json", "plain.txt")]
+    assert read_card(tmp_path / "run" / "ingest")["unread"] == unread
+    for card in ("data-card.md", "data-card.html"):
+        text = (tmp_path / "run" / "ingest" / card).read_text("utf-8").replace("\\", "")
+        assert "Files not read" in text and all(uri in text for uri in unread)
+    Path("own.yaml").unlink()
+    assert init("mix/a.jsonl") == 0 and "files not read" not in capsys.readouterr().out

@@ -67,6 +67,9 @@ def told(config: Config, card: Card, files: Sequence[Source], examples: Sequence
     unread = ", ".join(printable(name, 40) for name in left_unread(settings, files[0])[:12])
     more = f" and {len(files) - 1} more files" if len(files) > 1 else ""
     print(f"{files[0].uri}{more}, {described(settings)}" + (f"; not read: {unread}" if unread else ""))
+    if card.unread:
+        rest = f" and {len(card.unread) - EXAMPLES:,} more" if len(card.unread) > EXAMPLES else ""
+        print(f"files not read: {', '.join(card.unread[:EXAMPLES])}{rest}; name one by itself to read it")
     print(f"{card.rows:,} rows read, {card.kept:,} kept, {card.quarantined:,} quarantined")
     for reason, count in [*card.reasons.most_common(), *card.left_out.most_common()]:
         print(f"  {reason}: {count:,}")

@@ -74,6 +74,7 @@ class Card:
         self.licences: Counter[str] = Counter()
         self.personal: Counter[str] = Counter()
         self.benchmarks: list[dict[str, Any]] = []
+        self.unread: list[str] = []  # files that lie among the sources
         self._vocabulary: Counter[int] = Counter()
         self._words = bytearray()  # not yet counted
         self.kept_of: Counter[str] = Counter()
@@ -153,6 +154,7 @@ class Card:
         libraries' versions are what a second reading needs to come to the same digest."""
         return {
             "sources": list(files),
+            "unread": self.unread,
             "rows": self.rows,
             "kept": self.kept,
             "quarantined": self.quarantined,

@@ -16,7 +16,7 @@ from ..storage import writing
 from .card import Card
 from .contamination import Benchmarks
 from .examine import Examined, Refused
-from .files import Source
+from .files import Found, Source
 from .forgotten import read_forgotten
 from .likeness import NearDuplicates
 from .readers import Refusal, Row, missing
@@ -85,6 +85,7 @@ def collect(
             if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
                 raise BadInput(f"'{source.uri}' changed while it was read", "start again when nobody writes to it")
     card.benchmarks = place.benchmarks.report if place.benchmarks else []
+    card.unread = list(found.unread) if isinstance(found, Found) else []
     where = found[0].uri if len(found) == 1 else f"{found[0].uri}' and {len(found) - 1} more files, '{found[-1].uri}"
     if not card.rows:
         raise BadInput(f"'{where}' holds no rows", "give questions and answers")

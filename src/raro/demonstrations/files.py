@@ -6,7 +6,7 @@ import gzip
 import re
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,10 @@ CLAIMS = {
 SQUAD = "SQuAD JSON"
 
 _WILD = re.compile(r"[*?\[]")
+# What lies beside data and is none: nobody misses its rows.
+_BESIDE = re.compile(
+    r"(readme|licen[cs]e|notice|changelog|citation|manifest|checksums?|\w+sums?)(\.\w+)?|.*\.(md|rst|md5|sha\d+|sig|asc|cff)"
+)
 _SIGNATURES = [
     (b"PAR1", "Parquet"),
     (b"ARROW1", "an Arrow file"),
@@ -63,10 +67,16 @@ class Source:
     path: Path
 
 
+class Found(list[Source]):
+    """The files of a source, in order. unread: names of those that lie among them and are passed over."""
+
+    unread: Sequence[str] = ()
+
+
 # ---------------------------------------------------------------------------------------------------------------- finding
 
 
-def sources(uri: str) -> list[Source]:
+def sources(uri: str) -> Found:
     """The files that a path, folder, glob or URI means, in order of their names. Raises BadInput where there is none."""
     if not uri.strip():
         raise BadInput("demonstrations.source is empty", "name a file, folder, glob or URI")
@@ -90,12 +100,12 @@ def sources(uri: str) -> list[Source]:
             if not root.is_file():
                 raise BadInput(f"'{uri}' is neither a file nor a folder", "name a file of JSONL, CSV, Parquet or XML")
             if _is_archive(root):
-                return [_archived(printable(uri), root)]
+                return Found([_archived(printable(uri), root)])
             if not claim(root):
                 raise BadInput(
                     f"the format of '{uri}' is not known", f"name it with one of {', '.join(CLAIMS)}, or any with .gz or .zst"
                 )
-            return [Source(printable(uri), root)]
+            return Found([Source(printable(uri), root)])
         paths, prefix = [path for path in root.rglob("*") if path.is_file()], uri.rstrip("/") + "/"
         if not paths:
             raise BadInput(f"the folder '{uri}' is empty", "put JSONL, CSV or Parquet files there")
@@ -103,17 +113,17 @@ def sources(uri: str) -> list[Source]:
     visible = [
         (name, path) for name, path in found if not any(part.startswith((".", "_")) for part in name.parts if part != "..")
     ]
-    known = [
-        _archived(uri, path) if _is_archive(path) else Source(uri, path)
-        for uri, path in ((printable(prefix + name.as_posix()), path) for name, path in visible)
-        if claim(path) or _is_archive(path)
-    ]
+    known = [path for _, path in visible if claim(path) or _is_archive(path)]
     # A folder of data often has a .json or two that describe it.
-    known = [source for source in known if source.path.suffix.lower() != ".json"] or known
+    known = [path for path in known if path.suffix.lower() != ".json"] or known
     if not known:
         there = ", ".join(printable(name.as_posix(), 60) for name, _ in found[:3])
         raise BadInput(f"'{uri}' holds no file of {', '.join(CLAIMS)}, but {there}", "name the files by their format")
-    return known
+    named = [(printable(prefix + name.as_posix()), path) for name, path in visible]
+    wanted = set(known)
+    files = Found(_archived(uri, path) if _is_archive(path) else Source(uri, path) for uri, path in named if path in wanted)
+    files.unread = [uri for uri, path in named if path not in wanted and not _BESIDE.fullmatch(path.name.lower())]
+    return files
 
 
 def _is_archive(path: Path) -> bool:
