@@ -10,7 +10,9 @@ from test_cli import refused
 from test_demonstrations import ingest, many, whole_config, write_csv, write_jsonl
 from test_init import BASE, init
 
-from raro.demonstrations import read_card
+from raro.demonstrations import Source, read_card
+from raro.demonstrations.readers import read_csv
+from raro.errors import BadInput
 
 
 @pytest.fixture(autouse=True)
@@ -63,3 +65,14 @@ def test_files_of_a_folder_that_are_not_read_are_named(tmp_path, capsys):
         assert "Files not read" in text and all(uri in text for uri in unread)
     Path("own.yaml").unlink()
     assert init("mix/a.jsonl") == 0 and "files not read" not in capsys.readouterr().out
+
+
+def test_a_header_that_is_not_utf_8_is_told_with_what_helps(tmp_path, capsys):
+    rows = [{"question": row["question"], "Befund (Ober\u00e4rztin)": row["answer"]} for row in many(40)]
+    path = write_csv(tmp_path / "odd.csv", rows, encoding="latin-1")
+    for chosen in ([], ["--answer", "Befund"]):
+        said = refused(capsys, "init", "--demonstrations", "odd.csv", "--base", BASE, *chosen)
+        assert "'odd.csv' has a header that is not UTF-8" in said and "iconv -f LATIN1 -t UTF-8" in said
+    with pytest.raises(BadInput, match="has a header that is not UTF-8"):
+        list(read_csv(Source("odd.csv", path), ["question"]))
+    assert len(list(read_csv(Source("odd.csv", path), []))) == 40  # `raro forget` looks through such a file too

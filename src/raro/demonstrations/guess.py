@@ -16,7 +16,7 @@ from ..config import Demonstrations
 from ..errors import BadInput
 from .files import SQUAD, Source, check, claim, format_of, opened, printable, told
 from .lettered import lettered
-from .readers import READERS, Refusal, missing
+from .readers import READERS, Refusal, missing, undecoded
 from .shapes import READINGS
 
 LOOKED_AT = 100  # rows of the first file
@@ -63,6 +63,8 @@ def guessed(settings: Demonstrations, files: Sequence[Source], fixed: Iterable[s
         return settings
     rows = _looked_at(source)
     look = Look(rows, _names(rows), fixed)
+    if claim(source.path) == "CSV" and (error := undecoded(source.uri, look.names)):
+        raise error
     named = [getattr(settings, key) for key in ("question", "answer", "messages", "choices", "group") if key in fixed]
     if not settings.template and (error := missing(source.uri, named, look.names)):
         raise error

@@ -20,6 +20,7 @@ from .files import Source, opened, printable
 LONGEST_LINE = 16 * 2**20  # bytes; a longer line is quarantined without being held in memory
 FIRST_LINES = 100  # a JSONL file whose first lines are all broken is no JSONL file
 EXCERPT = 200  # characters of a broken row kept for the quarantine
+RECODE = "convert the file to UTF-8, for example: iconv -f LATIN1 -t UTF-8 FILE > NEW"
 
 
 class Row(NamedTuple):
@@ -84,6 +85,13 @@ def missing(source: str, wanted: Sequence[str], present: Iterable[str]) -> BadIn
     line = f"'{source}' has no column '{printable(lost[0], 40)}'"
     remedy = "correct the setting that names it (demonstrations.question, evaluation.strata, ...)"
     return BadInput(line, f"{there}there are: {names or 'none'}; {remedy}")
+
+
+def undecoded(source: str, header: Iterable[str]) -> BadInput | None:
+    """The error for a CSV header with bytes that are not UTF-8: nobody could name its columns."""
+    if any("\udc80" <= sign <= "\udcff" for name in header for sign in name):
+        return BadInput(f"'{source}' has a header that is not UTF-8", RECODE)
+    return None
 
 
 # ------------------------------------------------------------------------------------------------------------------ JSONL
@@ -194,7 +202,8 @@ def read_csv(source: Source, columns: Sequence[str]) -> Iterator[Row]:
     likeliest = max(readings, key=lambda mark: len(readings[mark]))
     mark = next((mark for mark, names in readings.items() if wanted and wanted <= set(names)), likeliest)
     header = readings[mark]
-    if error := missing(source.uri, columns, header):
+    # `raro forget` wants no column by name, and must look through such a file too.
+    if error := (wanted and undecoded(source.uri, header)) or missing(source.uri, columns, header):
         raise error
     reader = csv.reader(lines, delimiter=mark, strict=True)
     while True:

@@ -18,7 +18,7 @@ from ..config import Demonstrations
 from ..records import Demonstration
 from ..text import _INVISIBLE, _TAGS, normalise
 from .personal import PersonalData
-from .readers import Refusal, Row
+from .readers import RECODE, Refusal, Row
 from .seen import Seen
 
 # reason: what a person can do about it
@@ -34,7 +34,7 @@ REASONS: Mapping[str, str] = {
     "not_squad": "give question, context and answers as {text, answer_start}, each answer where its start says",
     "not_countdown": "give nums, a list of whole numbers above 0, and target, one more",
     "not_text": "write questions and answers as text, numbers in quotes",
-    "encoding": "convert the file to UTF-8, for example: iconv -f LATIN1 -t UTF-8 FILE > NEW",
+    "encoding": RECODE,
     "empty": "remove rows without a question or an answer",
     "too_long": "shorten them, or raise demonstrations.max_question_chars or max_answer_chars",
     "tags": "remove <think>, <verdict> and chat control tokens, and thoughts with them",
