@@ -182,7 +182,32 @@ def test_personal_data_that_nobody_screens_for_is_told_of(tmp_path, capsys):
     assert "jane" not in said and "536-90" not in said
     (tmp_path / "own.yaml").unlink()
     assert init(tmp_path / "own.jsonl", *LOOSE, "--set", "demonstrations.personal_data={email: mask, national_id: mask}") == 0
-    assert "Nothing screens for it" not in capsys.readouterr().out
+    assert "Nothing screens" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ("{}", "record_number in 40, name in 40, date (of birth) in 20"),
+        ("{email: mask, phone: mask, date: mask, name: mask}", "record_number in 40"),
+        ("{record_number: keep, name: keep}", "date (of birth) in 20"),
+        ("{record_number: keep, name: mask, date: mask}", ""),
+    ],
+)
+def test_kinds_that_are_left_out_of_personal_data_are_told_of(asked, told, tmp_path, capsys):
+    """A date is told of only where it stands near a birth: DOB, born, geboren."""
+    births = ["DOB: 03/14/1961", f"Seen on 2024-05-06{', and again' * 5}; born late", "am 14.3.1961 geboren", "born in 1961"]
+    rows = [
+        {"question": f"Patient: Jane Roe with MRN: 88{i:04}. {births[i % 4]}. What now?", "answer": f"Wait {i} days."}
+        for i in range(40)
+    ]
+    write_jsonl(tmp_path / "own.jsonl", rows)
+    settings = ("--set", f"demonstrations.personal_data={asked}", "--set", "privacy.show_text=none")
+    assert init(tmp_path / "own.jsonl", *LOOSE, *settings) == 0
+    said = capsys.readouterr().out
+    if told:
+        assert f"rows: {told}. Nothing screens for these: set demonstrations.personal_data for each" in said
+    assert ("Nothing screens" in said) == bool(told) and "88000" not in said
 
 
 def test_what_is_no_data_is_refused_as_ingest_would(tmp_path, capsys):

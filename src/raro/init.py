@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -26,8 +27,9 @@ from .storage import write_atomic
 
 EXAMPLES, WIDTH = 3, 160  # rows that are shown, and characters of each of their texts
 LOOKED_AT = 1000  # rows that are looked at for personal data
-TELLING = ("email", "phone", "national_id", "account", "record_number", "name")
-"""Kinds of personal data that are told of where nobody asked for any to be looked for."""
+TELLING = ("email", "phone", "national_id", "account", "record_number", "name", "date")
+"""Kinds of personal data that are told of where nobody asked for them to be looked for; dates, where they stand near BIRTH."""
+BIRTH = re.compile(r".{0,40}\b(?:born|birth|DOB|geb(?:oren|urtsdatum)?)\b.{0,40}", re.I)
 CHOSEN = ("base.uri", "demonstrations.source", "demonstrations.reader", "registry.model", "privacy.show_text")
 # What a person will want to look at first; everything else keeps its default.
 SHOWN = (
@@ -95,21 +97,32 @@ def counted(config: Config, files: Sequence[Source]) -> tuple[Card, list[Demonst
 
 
 def unscreened(config: Config, first: Sequence[Demonstration]) -> str:
-    """What is said where personal data is seen in these rows and none is screened for; empty where there is nothing to say."""
-    if config.demonstrations.personal_data:
+    """What is said where personal data of kinds that nothing screens for is seen in these rows; empty where there is nothing to
+    say."""
+    left = [kind for kind in TELLING if kind not in config.demonstrations.personal_data]
+    if not left:
         return ""
     try:
-        finder = PersonalData(dict.fromkeys(TELLING, "keep"), config.demonstrations.phone_region)
+        finder = PersonalData(dict.fromkeys(left, "keep"), config.demonstrations.phone_region)
     except BadInput:  # its libraries are not installed
         return ""
-    seen = Counter(chain.from_iterable(finder.clean(f"{one.question}\n{one.answer}").found for one in first))
+    seen = Counter(chain.from_iterable(_seen(finder, f"{one.question}\n{one.answer}") for one in first))
     if not seen:
         return ""
-    kinds = ", ".join(f"{kind} in {count:,}" for kind, count in seen.most_common())
+    kinds = ", ".join(f"{kind}{' (of birth)' if kind == 'date' else ''} in {count:,}" for kind, count in seen.most_common())
     return (
-        f"personal data seen in the first {len(first):,} rows: {kinds}. Nothing screens for it: set "
-        "demonstrations.personal_data and privacy.show_text (configs/medical.yaml does, docs/data.md says what is not found)"
+        f"personal data seen in the first {len(first):,} rows: {kinds}. Nothing screens for these: set "
+        "demonstrations.personal_data for each, and privacy.show_text (configs/medical.yaml does, docs/data.md says what is "
+        "not found)"
     )
+
+
+def _seen(finder: PersonalData, text: str) -> list[str]:
+    """The kinds in a text; `date` only where one stands near a birth."""
+    found = list(finder.clean(text).found)
+    if "date" in found and "date" not in finder.clean("\n".join(BIRTH.findall(text))).found:
+        found.remove("date")
+    return found
 
 
 def rendered(config: Config, card: Card) -> str:
