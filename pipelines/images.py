@@ -78,11 +78,12 @@ def unresolved(name: str) -> str:
     return f"{name}:{UNRESOLVED}"
 
 
-def read(path: str | Path = LOCK) -> Lock:
-    """Raises BadInput where the lock is missing, or holds what is neither a digest nor `unresolved`."""
+def read(path: str | Path = LOCK, instead: str = "name it with --images") -> Lock:
+    """Raises BadInput where the lock is missing, or holds what is neither a digest nor `unresolved`. instead: what the command
+    that asks can do without the checkout."""
     path = Path(path)
     if not path.is_file():
-        raise BadInput(f"the lock of the images '{path}' does not exist", "go to the checkout, or name it with --images")
+        raise BadInput(f"the lock of the images '{path}' does not exist", f"go to the checkout, or {instead}")
     body = read_yaml(path, f"the lock of the images '{path}'", "restore it from the repository")
     try:
         images = {

@@ -380,6 +380,14 @@ def test_what_no_pod_can_read_is_not_rendered(world, capsys):
     assert "is not served: files" in capsys.readouterr().err
 
 
+def test_outside_the_checkout_the_image_is_named(world, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert raro(world, "serve tiny@champion") == 2
+    assert "remedy: go to the checkout, or name the image with --image REF@sha256:..." in capsys.readouterr().err
+    assert raro(world, "serve tiny@champion --image", IMAGE) == 2
+    assert "where no pod reads them" in capsys.readouterr().err  # the model's, which is asked for after the image
+
+
 def test_the_manifest_names_the_immutable_address_and_verifies_first(world, monkeypatch, capsys):
     from raro.registrar import serving
 

@@ -151,7 +151,7 @@ def serve(args: Arguments) -> int:
     from .serving import render
 
     desk, alias = meant(args)
-    image = args.image or read().reference("raro-cpu")
+    image = args.image or read(instead="name the image with --image REF@sha256:...").reference("raro-cpu")
     text = render(
         desk, alias, image, namespace=args.namespace, gpus=args.gpus, secret=args.secret, destination=args.artifacts_destination
     )
