@@ -76,3 +76,24 @@ def test_a_header_that_is_not_utf_8_is_told_with_what_helps(tmp_path, capsys):
     with pytest.raises(BadInput, match="has a header that is not UTF-8"):
         list(read_csv(Source("odd.csv", path), ["question"]))
     assert len(list(read_csv(Source("odd.csv", path), []))) == 40  # `raro forget` looks through such a file too
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line", "remedy"),
+    [
+        ("book.xlsx", b"PK\x03\x04" + b"x" * 50, "is not read: it is a workbook", "save the sheet as CSV (UTF-8)"),
+        ("book.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Office file of the old kind", "save the sheet as CSV (UTF-8)"),
+        ("rows.zip", b"PK\x03\x04", "is not read: it is a zip archive", "unpack it"),
+        ("rows.pq", b"PAR1" + b"x" * 50, "is not read: it is Parquet", "name it .parquet"),
+        ("page.htm", b"<!DOCTYPE html>", "is not read: it is an HTML page", "fetch the data itself"),
+        ("rows.gz", b"\x1f\x8b", "the format of 'rows.gz' is not known", "name it with one of .jsonl"),
+        ("rows.txt", b"What? That.", "the format of 'rows.txt' is not known", "name it with one of .jsonl"),
+    ],
+)
+def test_a_file_of_another_format_is_known_by_its_first_bytes(name, content, line, remedy, tmp_path, capsys):
+    (tmp_path / name).write_bytes(content)
+    said = refused(capsys, "init", "--demonstrations", name, "--base", BASE)
+    assert line in said and remedy in said
+    (tmp_path / "README.md").write_text("about the data")
+    said = refused(capsys, "init", "--demonstrations", ".", "--base", BASE)
+    assert "'.' holds no file of" in said and name in said and remedy in said

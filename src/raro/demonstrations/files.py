@@ -44,6 +44,7 @@ _SIGNATURES = [
     (b"7z\xbc\xaf\x27\x1c", "7z"),
     (b"\x28\xb5\x2f\xfd", "zstd"),
     (b"version https://git-lfs", "a Git LFS pointer"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Office file of the old kind (.xls, .doc)"),
     (b"\xff\xfe", "UTF-16 text"),
     (b"\xfe\xff", "UTF-16 text"),
 ]
@@ -52,6 +53,8 @@ _REMEDIES = {
     "gzip": "name it with .gz at its end",
     "zstd": "name it with .zst at its end",
     "7z": "name it .7z where it is a site's dump, or unpack it: 7z x FILE",
+    "a workbook (Excel, LibreOffice)": "save the sheet as CSV (UTF-8)",
+    "an Office file of the old kind (.xls, .doc)": "save the sheet as CSV (UTF-8)",
     "a zip archive (an Excel workbook is one)": "unpack it, or save the sheet as CSV",
     "a Git LFS pointer": "run `git lfs pull` where it came from",
     "UTF-16 text": "convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW",
@@ -102,9 +105,7 @@ def sources(uri: str) -> Found:
             if _is_archive(root):
                 return Found([_archived(printable(uri), root)])
             if not claim(root):
-                raise BadInput(
-                    f"the format of '{uri}' is not known", f"name it with one of {', '.join(CLAIMS)}, or any with .gz or .zst"
-                )
+                raise _unknown(Source(printable(uri), root))
             return Found([Source(printable(uri), root)])
         paths, prefix = [path for path in root.rglob("*") if path.is_file()], uri.rstrip("/") + "/"
         if not paths:
@@ -118,12 +119,32 @@ def sources(uri: str) -> Found:
     known = [path for path in known if path.suffix.lower() != ".json"] or known
     if not known:
         there = ", ".join(printable(name.as_posix(), 60) for name, _ in found[:3])
-        raise BadInput(f"'{uri}' holds no file of {', '.join(CLAIMS)}, but {there}", "name the files by their format")
+        likely = next((path for _, path in visible if not _BESIDE.fullmatch(path.name.lower())), found[0][1])
+        raise BadInput(f"'{uri}' holds no file of {', '.join(CLAIMS)}, but {there}", _unknown(Source(uri, likely)).remedy)
     named = [(printable(prefix + name.as_posix()), path) for name, path in visible]
     wanted = set(known)
     files = Found(_archived(uri, path) if _is_archive(path) else Source(uri, path) for uri, path in named if path in wanted)
     files.unread = [uri for uri, path in named if path not in wanted and not _BESIDE.fullmatch(path.name.lower())]
     return files
+
+
+def _unknown(source: Source) -> BadInput:
+    """The error for a file whose name says no format: by its first bytes where they say one, for a new name alone helps few."""
+    with told(source), open(source.path, "rb") as file:
+        kind = _kind(file.read(8192))
+    if kind.startswith("a zip") and source.path.suffix.lower() in (".xlsx", ".xlsm", ".xlsb", ".ods"):
+        kind = "a workbook (Excel, LibreOffice)"
+    if kind in _REMEDIES and not _packing(source.path):
+        return BadInput(f"the format of '{source.uri}' is not read: it is {kind}", _REMEDIES[kind])
+    remedy = f"name it with one of {', '.join(CLAIMS)}, or any with .gz or .zst"
+    return BadInput(f"the format of '{source.uri}' is not known", remedy)
+
+
+def _kind(head: bytes) -> str:
+    """What a file's first bytes say that it is; nothing for text and for what is not listed."""
+    if re.match(rb"\s*<(!doctype html|html)", head, re.IGNORECASE):
+        return "an HTML page"
+    return next((kind for signature, kind in _SIGNATURES if head.startswith(signature)), "")
 
 
 def _is_archive(path: Path) -> bool:
@@ -185,9 +206,7 @@ def check(source: Source, claimed: str) -> None:
         head = b"" if empty else file.read(8192)
     if not head.strip() and len(head) < 8192:
         raise BadInput(f"'{source.uri}' is empty", "give a file with rows")
-    kind = next((kind for signature, kind in _SIGNATURES if head.startswith(signature)), "")
-    if re.match(rb"\s*<(!doctype html|html)", head, re.IGNORECASE):
-        kind = "an HTML page"
+    kind = _kind(head)
     if claimed == "Parquet":
         if kind != "Parquet":
             actual = kind or ("binary data" if b"\0" in head else "plain text")
