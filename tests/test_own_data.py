@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from test_cli import refused
-from test_demonstrations import ingest, many, whole_config, write_csv, write_jsonl
+from test_demonstrations import ingest, many, whole_config, write_csv, write_jsonl, write_parquet
 from test_init import BASE, init
 
 from raro.demonstrations import Source, read_card
@@ -97,3 +97,18 @@ def test_a_file_of_another_format_is_known_by_its_first_bytes(name, content, lin
     (tmp_path / "README.md").write_text("about the data")
     said = refused(capsys, "init", "--demonstrations", ".", "--base", BASE)
     assert "'.' holds no file of" in said and name in said and remedy in said
+
+
+def test_files_of_one_folder_with_other_columns_are_told_what_to_do(tmp_path, capsys):
+    (tmp_path / "two").mkdir()
+    rows = [{"prompt": row["question"], "response": row["answer"]} for row in many(40, 100)]
+    write_jsonl(tmp_path / "two" / "a.jsonl", many(40))
+    for name, write in (("b.csv", write_csv), ("c.parquet", write_parquet)):
+        path = write(tmp_path / "two" / name, rows)
+        said = refused(capsys, "init", "--demonstrations", "two", "--base", BASE)
+        assert f"'two/{name}' has no column 'question'" in said and "did you mean" not in said
+        assert "the files of one folder must share their columns: rename them in this one, or run it apart" in said
+        path.unlink()
+    write_csv(tmp_path / "two" / "a.csv", rows)
+    said = refused(capsys, "init", "--demonstrations", "two/a.csv", "--base", BASE, "--question", "qestion")
+    assert "correct the setting" in said and "the files of one folder" not in said

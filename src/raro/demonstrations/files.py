@@ -8,7 +8,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -64,10 +64,12 @@ _REMEDIES = {
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One file. uri: its name in messages and in the card, as the user would say it. path: where it lies here."""
+    """One file. uri: its name in messages and in the card, as the user would say it. path: where it lies here. later: others
+    come before it, whose columns it must share."""
 
     uri: str
     path: Path
+    later: bool = False
 
 
 class Found(list[Source]):
@@ -124,6 +126,7 @@ def sources(uri: str) -> Found:
     named = [(printable(prefix + name.as_posix()), path) for name, path in visible]
     wanted = set(known)
     files = Found(_archived(uri, path) if _is_archive(path) else Source(uri, path) for uri, path in named if path in wanted)
+    files[1:] = [replace(one, later=True) for one in files[1:]]
     files.unread = [uri for uri, path in named if path not in wanted and not _BESIDE.fullmatch(path.name.lower())]
     return files
 

@@ -70,8 +70,9 @@ def _broken(source: Source, number: int, done: int, reason: str, detail: str, ra
     return Row(source.uri, number, None, done, reason, detail, text.strip()[:EXCERPT])
 
 
-def missing(source: str, wanted: Sequence[str], present: Iterable[str]) -> BadInput | None:
-    """The error for columns that a file does not have at all, naming the nearest that it has, or has twice."""
+def missing(source: str, wanted: Sequence[str], present: Iterable[str], later: bool = False) -> BadInput | None:
+    """The error for columns that a file does not have at all, naming the nearest that it has, or has twice. later: files before
+    it have them."""
     present = [name for name in present if name]
     if twice := next((name for name in wanted if present.count(name) > 1), None):
         return BadInput(f"'{source}' has two columns named '{printable(twice, 40)}'", "rename one of them")
@@ -79,11 +80,13 @@ def missing(source: str, wanted: Sequence[str], present: Iterable[str]) -> BadIn
     if not lost:
         return None
     lower = {name.lower(): name for name in present[:1000]}
-    near = difflib.get_close_matches(lost[0].lower(), lower, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(lost[0].lower(), lower, n=1, cutoff=0.6)
     there = f"did you mean '{printable(lower[near[0]], 40)}'? " if near else ""
     names = ", ".join(printable(name, 40) for name in present[:12])
     line = f"'{source}' has no column '{printable(lost[0], 40)}'"
     remedy = "correct the setting that names it (demonstrations.question, evaluation.strata, ...)"
+    if later:
+        remedy = "the files of one folder must share their columns: rename them in this one, or run it apart"
     return BadInput(line, f"{there}there are: {names or 'none'}; {remedy}")
 
 
@@ -203,7 +206,7 @@ def read_csv(source: Source, columns: Sequence[str]) -> Iterator[Row]:
     mark = next((mark for mark, names in readings.items() if wanted and wanted <= set(names)), likeliest)
     header = readings[mark]
     # `raro forget` wants no column by name, and must look through such a file too.
-    if error := (wanted and undecoded(source.uri, header)) or missing(source.uri, columns, header):
+    if error := (wanted and undecoded(source.uri, header)) or missing(source.uri, columns, header, source.later):
         raise error
     reader = csv.reader(lines, delimiter=mark, strict=True)
     while True:
@@ -242,7 +245,7 @@ def read_parquet(source: Source, columns: Sequence[str]) -> Iterator[Row]:
     number, size, wanted = 0, source.path.stat().st_size, list(dict.fromkeys(filter(None, columns)))
     try:
         with parquet.ParquetFile(source.path, buffer_size=2**20, pre_buffer=False) as file:
-            if error := missing(source.uri, wanted, file.schema_arrow.names):
+            if error := missing(source.uri, wanted, file.schema_arrow.names, source.later):
                 raise error
             wanted = wanted or [name for name in file.schema_arrow.names if file.schema_arrow.names.count(name) == 1]
             total = file.metadata.num_rows
