@@ -112,3 +112,21 @@ def test_files_of_one_folder_with_other_columns_are_told_what_to_do(tmp_path, ca
     write_csv(tmp_path / "two" / "a.csv", rows)
     said = refused(capsys, "init", "--demonstrations", "two/a.csv", "--base", BASE, "--question", "qestion")
     assert "correct the setting" in said and "the files of one folder" not in said
+
+
+@pytest.mark.parametrize(
+    ("column", "answers", "share"),
+    [("answer_index", [1, 2, 3, 4], "75%"), ("answer", ["1", "2", "3", "4"], "75%"), ("answer", list("abcd"), "0%")],
+)
+@pytest.mark.parametrize("chosen", [[], ["--set", "demonstrations.reader=choice"], ["--question", "question"]])
+def test_answers_that_name_no_choice_are_told_of(column, answers, share, chosen, tmp_path, capsys):
+    rows = [
+        {"question": f"Which of {i}?", "choices": [f"text {j} {i}" for j in range(4)], column: answers[i % 4]}
+        for i in range(40)
+    ]
+    write_jsonl(tmp_path / "mc.jsonl", rows)
+    said = refused(capsys, "init", "--demonstrations", "mc.jsonl", "--base", BASE, *chosen)
+    assert f"'{column}' of 'mc.jsonl' names a choice of 'choices' in {share} of the rows" in said
+    assert "places count from 0" in said
+    write_jsonl(tmp_path / "mc.jsonl", [row | {column: i % 4} for i, row in enumerate(rows)])
+    assert init("mc.jsonl", *chosen) == 0

@@ -15,7 +15,7 @@ from typing import Any
 from ..config import Demonstrations
 from ..errors import BadInput
 from .files import SQUAD, Source, check, claim, format_of, opened, printable, told
-from .lettered import lettered
+from .lettered import bare, lettered, misnamed
 from .readers import READERS, Refusal, missing, undecoded
 from .shapes import READINGS
 
@@ -80,8 +80,13 @@ def guessed(settings: Demonstrations, files: Sequence[Source], fixed: Iterable[s
             raise BadInput(line, _choose(found))
         if reader == "columns" and found and (error := lettered(source.uri, found[0], rows)):
             raise error
+        unasked = reader == "columns" and found and not wanted and not settings.template
+        if unasked and bare(found[0], rows) and (error := _misnamed(settings, source, look)):
+            raise error
         if found:
             return found[0]
+    if wanted in ("", "choice") and (error := _misnamed(settings, source, look)):
+        raise error
     listed = ", ".join(printable(name, 40) for name in look.names[:12]) or "none"
     if wanted:
         raise BadInput(f"'{source.uri}' holds nothing that the reader {wanted} understands", f"its columns are: {listed}")
@@ -205,6 +210,12 @@ def _choice(settings: Demonstrations, look: Look) -> list[Demonstrations]:
             pairs = (READINGS["choice"].read(row, one) for row in look.rows)
             found.setdefault((question, choices, *(pair[1] for pair in pairs if not isinstance(pair, Refusal))), one)
     return list(found.values())
+
+
+def _misnamed(settings: Demonstrations, source: Source, look: Look) -> BadInput | None:
+    lists = [name for name in look.names if any(isinstance(row.get(name), (list, Mapping)) for row in look.rows)]
+    choices = look.column(settings, "choices") or _among(lists, CHOICES)
+    return misnamed(source.uri, settings, look.rows, choices, look.column(settings, "answer") or _among(look.names, RIGHT))
 
 
 def _columns(settings: Demonstrations, look: Look) -> list[Demonstrations]:

@@ -1,19 +1,20 @@
-"""Multiple choice in columns of its own: its answers are but letters or numbers, and nobody is shown what they stand for."""
+"""Multiple choice that would be misread: answers that are but letters or numbers, where nobody is shown what they stand for."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from itertools import takewhile
+from dataclasses import replace
+from itertools import product, takewhile
 from typing import Any
 
 from ..config import Demonstrations
 from ..errors import BadInput
 from .files import printable
 from .readers import Refusal
-from .shapes import READINGS
+from .shapes import READINGS, offered
 
-SURE = 0.9  # share of rows whose answer must name a column
+SURE = 0.9  # share of rows whose answer must name a column, or a choice
 _CALLED = re.compile(r"(?:(?:option|opt|op|choice|answer|ans|alternative|candidate|ending|sol)[\W_]*)?([a-z]|\d)")
 _RUNS = ("abcdefghijklmnopqrstuvwxyz", "0123456789", "123456789")
 
@@ -31,6 +32,31 @@ def lettered(uri: str, settings: Demonstrations, rows: Sequence[Mapping[str, Any
         f"the answers of '{uri}' are {kind} that name its columns {listed}",
         "put the choices into one column as a list (JSONL), or write the right choice's text as the answer",
     )
+
+
+def misnamed(
+    uri: str, settings: Demonstrations, rows: Sequence[Mapping[str, Any]], choices: Sequence[str], answers: Sequence[str]
+) -> BadInput | None:
+    """The error for lists of choices (in one of the columns `choices`) of which no column of `answers` names one in nearly all
+    rows. None where there are no such columns, or one does."""
+    shares = {}
+    for pair in product(choices, answers):
+        one = replace(settings, choices=pair[0], answer=pair[1])
+        shares[pair] = sum(not isinstance(offered(row, one), Refusal) for row in rows) / max(1, len(rows))
+    best = max(shares, key=shares.__getitem__, default=None)
+    if best is None or shares[best] >= SURE:
+        return None
+    offering, naming = (printable(name, 40) for name in best)
+    return BadInput(
+        f"'{naming}' of '{uri}' names a choice of '{offering}' in {shares[best]:.0%} of the rows",
+        "places count from 0, letters from a capital A; or write the right choice's text there",
+    )
+
+
+def bare(settings: Demonstrations, rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether nearly all answers are one letter or a small number."""
+    marks = (_mark(row.get(settings.answer)) for row in rows)
+    return sum(bool(re.fullmatch(r"[a-z]|[0-9]{1,2}", mark)) for mark in marks) >= SURE * max(1, len(rows))
 
 
 def _choices(names: Sequence[str]) -> dict[str, str]:
