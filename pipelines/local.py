@@ -3,7 +3,8 @@
 The pipeline is a process group of its own; kfp is imported over there, not here. A Ctrl-C reaches this process alone, and so
 does the SIGHUP of a terminal that is closed. It asks the group to stop with SIGTERM: the step at work says where it was, the
 runner starts no further step but the exit handler, and the group ends by itself. A second Ctrl-C kills it. Where this process
-is killed the pipeline goes on, and holds the folder's lock (raro/steps/alone.py) to its end.
+is killed the pipeline goes on, and holds the folder's lock (raro/steps/alone.py) to its end. Where only a pipe's reader goes
+(`raro run | head -1`) this process waits for the pipeline, and ends with its exit code.
 """
 
 from __future__ import annotations
@@ -128,13 +129,13 @@ def _follow(process: subprocess.Popen, config: Config, folder: Path) -> None:
 
     undo = interruptible()
     try:
-        with contextlib.suppress(OSError):  # the terminal is gone, or a pipe's reader
+        with contextlib.suppress(OSError):  # the terminal is gone, or the events cannot be read
             terminal.follow(folder, lambda: process.poll() is None)
         process.wait()
     except KeyboardInterrupt:
         write_json(folder / FAILURE, failure_record("pipeline", config, folder, KeyboardInterrupt()))
         os.killpg(process.pid, signal.SIGTERM)
-        print("raro: stopping; the report is being written (Ctrl-C again: at once)", file=sys.stderr, flush=True)
+        terminal.say("raro: stopping; the report is being written (Ctrl-C again: at once)")
         try:
             process.wait(GRACE)
         except (KeyboardInterrupt, subprocess.TimeoutExpired):
@@ -151,13 +152,13 @@ def _outcome(code: int, folder: Path) -> int:
     if (folder / FAILURE).exists():
         failure = read_json(folder / FAILURE)
         step = "" if failure["stage"] == "pipeline" else f" (step {failure['stage']})"
-        print(explained(RaroError(failure["line"] + step, failure["remedy"])), file=sys.stderr)
+        terminal.say(explained(RaroError(failure["line"] + step, failure["remedy"])))
         if (folder / "report.html").exists():
-            print(f"  report: {folder / 'report.html'}", file=sys.stderr)
+            terminal.say(f"  report: {folder / 'report.html'}")
         if failure["code"] == INTERRUPTED:
-            print(f"  go on:  raro run --output {shlex.quote(str(folder))}", file=sys.stderr)
+            terminal.say(f"  go on:  raro run --output {shlex.quote(str(folder))}")
         elif failure["code"] == 1:
-            print(f"  log:    {folder / LOG}", file=sys.stderr)
+            terminal.say(f"  log:    {folder / LOG}")
         return failure["code"]
     if code != 0:
         raise RaroError(f"the pipeline's runner failed: {_last_line(folder / LOG)}", f"a fault of ours: see '{folder / LOG}'")
