@@ -198,7 +198,7 @@ def test_kinds_that_are_left_out_of_personal_data_are_told_of(asked, told, tmp_p
     """A date is told of only where it stands near a birth: DOB, born, geboren."""
     births = ["DOB: 03/14/1961", f"Seen on 2024-05-06{', and again' * 5}; born late", "am 14.3.1961 geboren", "born in 1961"]
     rows = [
-        {"question": f"Patient: Jane Roe with MRN: 88{i:04}. {births[i % 4]}. What now?", "answer": f"Wait {i} days."}
+        {"question": f"Patient: Jane Roe, MRN: 88{i:04}. {births[i % 4]}. What now?", "answer": f"Wait {i} days."}
         for i in range(40)
     ]
     write_jsonl(tmp_path / "own.jsonl", rows)

@@ -139,6 +139,8 @@ FOUND = [
     ("age", "a 93-year-old and a 60-year-old", "a [age]-year-old and a 60-year-old"),
     ("name", "Dr. Ann Lee saw Mrs Roe", "Dr. [name] saw Mrs [name]"),
     ("name", "Patient: John Q. Public", "Patient: [name]"),
+    ("name", "Patient: Jane Roe, MRN: 880001", "Patient: [name], MRN: 880001"),
+    ("name", "Patient: DOE, JANE DOB 1970", "Patient: [name] DOB 1970"),
     ("record_number", "MRN: 00123456, policy number A-77812", "MRN: [record number], policy number [record number]"),
     ("record_number", "the case number is unknown", "the case number is unknown"),
     ("address", "at 12 Old Mill Street, Springfield, IL 62704", "at [address], Springfield, [address]"),

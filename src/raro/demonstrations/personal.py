@@ -23,7 +23,7 @@ _MONTH = (
 )
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")  # how each of them begins
 _DAY, _YEAR = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:19|20)\d{2}"
-_CAPITAL = r"[A-Z\u00c0-\u00dd][\w'\u2019-]+"
+_CAPITAL = r"(?!(?:MRN|DOB|SSN|VIN|IMEI|NHS|ID)\b)[A-Z\u00c0-\u00dd][\w'\u2019-]+"  # but not the next thing's label
 _SURNAMES = rf"(?:,?\s+(?:[A-Z]\.|{_CAPITAL}))"
 _TITLE = r"(?:Mr|Mrs|Ms|Miss|Mx|Dr|Prof|Herr|Frau|Mme)\b\.?"
 _PERSON = r"(?:[Pp]atient(?:'s)?(?: name)?|[Nn]ame|[Cc]lient|[Pp]laintiff|[Dd]efendant)\s*:"
