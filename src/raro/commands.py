@@ -87,12 +87,11 @@ def step(args: Arguments) -> int:
 @contextmanager
 def _watched(run: Path) -> Iterator[None]:
     """Shows on stderr how the run in `run` goes on, while the block works in this process."""
-    from rich.console import Console
-
     from . import terminal
 
     ended = threading.Event()
-    view = threading.Thread(target=terminal.follow, args=(run, lambda: not ended.is_set(), Console(stderr=True)), daemon=True)
+    console = terminal.Enduring(stderr=True)
+    view = threading.Thread(target=terminal.follow, args=(run, lambda: not ended.is_set(), console), daemon=True)
     view.start()
     try:
         yield

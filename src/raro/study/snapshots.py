@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.progress import track
 
 from ..benchmarks.measure import measure
@@ -25,6 +24,7 @@ from ..learning import checkpoints
 from ..rollout.models import open_model
 from ..steps.harness import CONFIG, explained
 from ..storage import read_json
+from ..terminal import Enduring
 
 
 def looked_at(run: Path) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def looked_at(run: Path) -> dict[str, Any]:
     items = load_split(run / "ingest", "test")[: config.evaluation.max_items]
     found = {}
     kept = [(step, path) for step, path in checkpoints.snapshots(run / "checkpoints") if step in selection["steps"]]
-    for step, path in track(kept, run.name, console=Console(stderr=True)):
+    for step, path in track(kept, run.name, console=Enduring(stderr=True)):
         speaker.engine(config).load(load_file(path))
         scores = measure(speaker, items, config, config.rollout.temperature).scores
         found[step] = sum(scores) / len(scores)

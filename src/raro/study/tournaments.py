@@ -28,6 +28,7 @@ from ..demonstrations import load_split
 from ..rollout.models import open_model
 from ..steps.harness import CONFIG
 from ..storage import write_json
+from ..terminal import Enduring
 
 
 def played(run: Path, n: int, rivals: Sequence[Path] = (), system: str = "") -> dict[str, Any]:
@@ -35,7 +36,7 @@ def played(run: Path, n: int, rivals: Sequence[Path] = (), system: str = "") -> 
     whose majority votes join it, each named by its arm. system: instead of the run's own evaluation.tournament_system."""
     config = load(run / CONFIG, [f"evaluation.tournament_system={system}"] if system else [])
     items = load_split(run / "ingest", "test")[: config.evaluation.tournament_items]
-    console = Console(stderr=True)
+    console = Enduring(stderr=True)
     with console.status(f"{run.name}: tournaments of {n} on {len(items)} problems"):
         found = compare(open_model(run / "train" / "model", config), items, config, n)
     for rival in rivals:
