@@ -13,6 +13,7 @@ from test_init import BASE, init
 from raro.demonstrations import Source, read_card
 from raro.demonstrations.readers import read_csv
 from raro.errors import BadInput
+from raro.tracking import events
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +61,8 @@ def test_files_of_a_folder_that_are_not_read_are_named(tmp_path, capsys):
     ingest(whole_config(folder), tmp_path / "run")
     unread = [f"{folder}/{name}" for name in ("alpaca.json", "book.xlsx", "deep.json", "plain.txt")]
     assert read_card(tmp_path / "run" / "ingest")["unread"] == unread
+    told = [e["text"] for e in events.read(tmp_path / "run")[0] if e["kind"] == "note"]
+    assert "4 files of the source are not read: see ingest/data.json" in told
     for card in ("data-card.md", "data-card.html"):
         text = (tmp_path / "run" / "ingest" / card).read_text("utf-8").replace("\\", "")
         assert "Files not read" in text and all(uri in text for uri in unread)

@@ -67,6 +67,8 @@ def run(config: Config, run: Path) -> dict[str, Any]:
         sheet.write(step.folder, content, _samples(card, config), config.name)
         if not content["splits"]["dev"]:
             events.note("the dev split is empty", "warning")
+        if card.unread:
+            events.note(f"{len(card.unread):,} files of the source are not read: see ingest/{FILE}", "warning")
         if card.quarantined:
             events.note(f"{card.quarantined:,} of {card.rows:,} rows are quarantined: see ingest/{data.QUARANTINE}", "warning")
         nothing = _nothing_new(champion, config, content["digest"], run)
