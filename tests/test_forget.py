@@ -101,7 +101,7 @@ def test_copies_of_what_was_fetched_are_named(runs, tmp_path, capsys):
         ("a.jsonl", json.dumps({"deep": [{"said": ['M\u00fcller,\n"John"']}]})),
         ("squad.json", json.dumps({"data": [{"title": "M\u00fcller,\nJohn"}]}, indent=1)),
         ("a.jsonl", '{"cut off": "M\\u00fcller,\\nJohn'),
-        ("a.jsonl.gz", gzip.compress(json.dumps({"question": "M\u00fcller,\nJohn"}).encode())),
+        ("a.jsonl.gz", gzip.compress(json.dumps({"question": "M\u00fcller,\nJohn"}).encode(), mtime=0)),
         ("a.csv", 'question;answer\nWho?;"M\u00fcller,\n""John"""\n'),
         ("Posts.xml", '<posts>\n<row Id="1" Body="M&#252;ller,&#xA;John"/>\n</posts>'),
         ("Posts.xml", '<posts>\n<row Body="&lt;p&gt;M&amp;uuml;ller,&lt;br&gt;&#xA;&lt;b&gt;John"/>\n</posts>'),
