@@ -27,8 +27,8 @@ from raro.config import Config
 from raro.errors import BadInput, RaroError
 from raro.steps import TITLES, preflight
 from raro.steps.alone import alone, sign
-from raro.steps.claim import claim
-from raro.steps.harness import CONFIG, FAILURE, INTERRUPTED, explained, failure_record
+from raro.steps.claim import CONFIG, claim
+from raro.steps.harness import FAILURE, INTERRUPTED, explained, failure_record
 from raro.steps.stopping import interruptible
 from raro.steps.task import STOPPING
 from raro.storage import read_json, write_json

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from raro.config import load
-from raro.steps.harness import CONFIG
+from raro.steps.claim import CONFIG
 from raro.storage import write_json
 from raro.study import alarms, curves, gallery, signals, snapshots, table
 from raro.tracking.events import Events

@@ -13,7 +13,7 @@ from pathlib import Path
 from .config import Config, load, overridden, parse
 from .errors import BadInput
 from .steps import TITLES, run_step
-from .steps.harness import CONFIG
+from .steps.claim import CONFIG
 from .storage import read_json
 
 DEFAULT = "countdown-mini"

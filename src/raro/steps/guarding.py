@@ -108,10 +108,15 @@ class Guarding:
 
     def _act(self, alarm: Alarm) -> None:
         """Says it, and damps where it asks for that."""
-        if self.events and alarm.action != "off":
-            self.events.note(f"guard {alarm.guard}, step {alarm.step}: {alarm.why}; {TOLD[alarm.action]}", "warning")
+        if alarm.action != "off":
+            self._warn(f"guard {alarm.guard}, step {alarm.step}: {alarm.why}; {TOLD[alarm.action]}")
         if alarm.action == "damp":
             self._damped(self.damping * self.settings.damp)
+
+    def _warn(self, line: str) -> None:
+        """An event, of the process that writes."""
+        if self.events:
+            self.events.note(line, "warning")
 
     def _damped(self, damping: float) -> None:
         self.damping = self.game.damping = damping
@@ -128,8 +133,7 @@ class Guarding:
         self.together()  # what the others still read is written anew by the first
         self.watch.forget()
         self.went_back, self.stopped = True, alarm.guard if ends else None
-        if self.events:
-            self.events.note(f"{'ended' if ends else 'went back'} at step {found.step if found else step}", "warning")
+        self._warn(f"{'ended' if ends else 'went back'} at step {found.step if found else step}")
         if not ends:
             self.watch.rollbacks += 1
             self._damped(self.damping * self.settings.damp)
@@ -143,8 +147,7 @@ class Guarding:
     def _good(self, since: int) -> checkpoints.Checkpoint | None:
         """The newest checkpoint from before that step; what is newer than it is deleted."""
         self.together()
-        note = (lambda line: self.events.note(line, "warning")) if self.events else (lambda line: None)
-        found = checkpoints.newest(self.folder, self.identity, note, since)
+        found = checkpoints.newest(self.folder, self.identity, self._warn, since)
         self.together()  # all have found it
         if found and self.events:
             for path in checkpoints.existing(self.folder):

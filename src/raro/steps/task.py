@@ -17,7 +17,8 @@ from ..errors import BadInput, GateRefused, RaroError, ServiceFailed
 from ..storage import MANIFEST, read_json
 from ..tracking.kubeflow import JOB
 from . import run_step
-from .harness import CONFIG, INTERRUPTED, explained, record_failure
+from .claim import CONFIG
+from .harness import INTERRUPTED, explained, record_failure
 from .held import check_gpus
 
 STOPPING = "RARO_STOPPING"

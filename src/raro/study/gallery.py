@@ -20,7 +20,7 @@ from typing import Any
 from ..config import load
 from ..report import charts
 from ..report.template import rendered
-from ..steps.harness import CONFIG
+from ..steps.claim import CONFIG
 from ..storage import read_json, write_atomic
 from ..tracking import events
 from . import alarms

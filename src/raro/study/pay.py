@@ -30,7 +30,8 @@ from ..methods.method import Answer, Method, optimisation_of
 from ..methods.raro import Raro
 from ..methods.rewarded import Rewarded
 from ..rollout.models import open_model
-from ..steps.harness import CONFIG, explained
+from ..steps.claim import CONFIG
+from ..steps.harness import explained
 from ..storage import read_json
 
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from ..errors import BadInput, RaroError
-from ..steps.claim import claim
-from ..steps.harness import CONFIG, FAILURE
+from ..steps.claim import CONFIG, claim
+from ..steps.harness import FAILURE
 from ..storage import read_json
 from ..terminal import Enduring
 from ..tracking import events

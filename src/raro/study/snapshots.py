@@ -22,7 +22,8 @@ from ..demonstrations import load_split
 from ..errors import BadInput
 from ..learning import checkpoints
 from ..rollout.models import open_model
-from ..steps.harness import CONFIG, explained
+from ..steps.claim import CONFIG
+from ..steps.harness import explained
 from ..storage import read_json
 from ..terminal import Enduring
 

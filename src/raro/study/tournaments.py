@@ -26,7 +26,7 @@ from ..benchmarks.statistics import over_seeds, paired_over_seeds
 from ..config import load
 from ..demonstrations import load_split
 from ..rollout.models import open_model
-from ..steps.harness import CONFIG
+from ..steps.claim import CONFIG
 from ..storage import write_json
 from ..terminal import Enduring
 
