@@ -184,6 +184,16 @@ def test_replay_is_bounded_balanced_and_restores_exactly(capacity, sizes):
     assert copy.state() == replay.state()
 
 
+@given(st.integers(1, 100), st.integers(0, 100))
+def test_the_latest_have_their_share_of_what_is_replayed(n, percent):
+    """Where that is a whole number, all of it: .1 of ten are one, though 1 - .9 is a little less than a tenth."""
+    replay = Replay(100, 0, 1 - percent / 100)
+    replay.add([Replayed(step, 0, "a") for step in range(1000)])
+    replay.reservoir = [Replayed(0, 0, "old")] * 50
+    old = sum(entry.answer == "old" for entry in replay.draw(n))
+    assert abs(old - n * percent / 100) <= 0.5 + 1e-9
+
+
 def test_the_reservoir_remembers_evenly():
     replay = Replay(400, 1)
     for step in range(1000):

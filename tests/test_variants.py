@@ -210,6 +210,16 @@ def test_a_critic_of_its_own_moves_apart(speaker):  # noqa: F811
     assert game.critic.model is game.own.model
 
 
+@pytest.mark.parametrize("pairs", [1, 3, 5, 8])
+def test_the_critic_is_trained_on_as_many_pairs_as_are_asked_for(pairs, speaker):  # noqa: F811
+    """Half of them replayed, whether or not they can be halved: a single one would leave it untaught."""
+    game = made("raro", speaker, f"raro.pairs={pairs}")
+    game.step(0)
+    fresh = game.pair(game.answer(game.draw(1), 1), 1)
+    trained, replayed = game.shared_out(fresh, 1)[0], game.recall(1)
+    assert len(fresh) > pairs == len(trained) + len(replayed) and abs(len(trained) - len(replayed)) <= 1
+
+
 def test_earlier_critics_judge_their_share_and_teach_nobody(speaker, tmp_path):  # noqa: F811
     game = made("raro", speaker, "raro.past_critics=0.5", "raro.verdicts=1", "raro.pairs=4")
     game.snapshots = lambda: checkpoints.snapshots(tmp_path)

@@ -48,7 +48,7 @@ class Replay:
         """n entries with replacement, `recent_share` of them from the ring; none while nothing was added."""
         if not self.seen:
             return []
-        old = int(n * (1 - self.recent_share))
+        old = n - round(n * self.recent_share)
         return self._random.choices(self.reservoir, k=old) + self._random.choices(self.recent, k=n - old)
 
     def state(self) -> dict:

@@ -125,26 +125,28 @@ class Raro(Method):
     def shared_out(self, fresh: Sequence[Pair], step: int) -> tuple[list[Pair], list[Pair], list[Pair]]:
         """The fresh pairs that the critic is trained on, all or `pairs` less the replayed; of the others whose verdict pays a
         rollout, those for it to judge, and those for an earlier critic."""
-        settings = self.config.raro
-        wanted = round(settings.pairs_per_step * (1 - settings.replay_share))
+        wanted = self.config.raro.pairs_per_step - self.replayed
         order = random.Random(f"fresh-{self.config.seed}-{step}").sample(range(len(fresh)), len(fresh))
         others = [fresh[i] for i in order[wanted:] if fresh[i].rollout_id >= 0]
         paying = sum(pair.rollout_id >= 0 for pair in fresh)
-        n = round(settings.past_critics * paying) if self.earlier(step) else 0
+        n = round(self.config.raro.past_critics * paying) if self.earlier(step) else 0
         return [fresh[i] for i in order[:wanted]], others[n:], others[:n]
 
     def earlier(self, step: int) -> list[Path]:
         """Weights of the critics that were."""
         return [path for at, path in self.snapshots() if at <= step] if self.past else []
 
+    @property
+    def replayed(self) -> int:
+        """How many of the pairs that the critic is trained on show older answers."""
+        return round(self.config.raro.pairs_per_step * self.config.raro.replay_share)
+
     def recall(self, step: int) -> list[Pair]:
         """Pairs with older policy answers."""
-        settings = self.config.raro
-        entries = self.replay.draw(round(settings.pairs_per_step * settings.replay_share))
+        entries = self.replay.draw(self.replayed)
         shown = [self.demonstrations[entry.item] for entry in entries]
         questions, experts = [d.question for d in shown], [d.answer for d in shown]
-        alone = self.config.raro.critic == "absolute"
-        return pairs.replayed_pairs(entries, questions, experts, self.config.seed, step, alone)
+        return pairs.replayed_pairs(entries, questions, experts, self.config.seed, step, self.config.raro.critic == "absolute")
 
     def judge(
         self, shown: Sequence[Pair], step: int, role: str = "critic", engine: Engine | None = None
