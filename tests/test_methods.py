@@ -20,7 +20,7 @@ from raro.learning.update import Learner, Optimisation, Stream
 from raro.methods import METHODS, method_of
 from raro.methods.method import Answer, learning_rate
 from raro.methods.rl_logit import FLOOR
-from raro.methods.warmstart import Thought, _critic_lessons
+from raro.methods.warmstart import Thought, _critic_lessons, make_lessons
 from raro.models.mini_problems import SEVERAL, THREE, Task, split_problems
 from raro.records import Completion, Demonstration, Prompt
 from raro.text import END_THINK, THINK
@@ -222,6 +222,12 @@ def test_the_warm_start_s_verdicts_leak_no_label(speaker, written, taught):
         said[speaker.text(lesson.completion_ids).split()[-1], expert < shown.index(thoughts[0][0].answer)] += 1
     words = {word for word, _ in said}
     assert len(words) == taught and said == {(word, first): 10 for word in words for first in (True, False)}
+
+
+def test_a_warm_start_without_a_share_for_the_critic_teaches_it_nothing(speaker):
+    for share, taught in ((0, {"policy"}), (0.5, {"policy", "critic"})):
+        lessons = make_lessons(speaker, DEMONSTRATIONS, load("countdown-mini", [f"warmstart.critic_share={share}"]))
+        assert {sample.stream for sample in lessons.examples} == set(lessons.spoken) == taught
 
 
 def test_shuffled_verdicts_keep_their_mean_and_lose_their_owner(speaker):

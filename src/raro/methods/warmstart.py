@@ -36,7 +36,8 @@ STEP = 2**31
 
 @dataclass(frozen=True, slots=True)
 class Lessons:
-    """examples: of both streams. spoken: share of the model's own rollouts that were well-formed, by role."""
+    """examples: of both streams. spoken: share of the model's own rollouts that were well-formed, by role; of a critic
+    that is taught nothing there are none."""
 
     examples: list[Sample]
     spoken: dict[str, float]
@@ -65,6 +66,8 @@ def make_lessons(
     items = random.Random(f"warmstart-{config.seed}").sample(list(demonstrations), asked)
     thoughts, spoken_policy = _thoughts(speaker, items, config, progress)
     policy = _policy_lessons(speaker, items, thoughts, config)
+    if not settings.critic_share:
+        return Lessons(policy, {"policy": spoken_policy})
     critic, spoken_critic = _critic_lessons(
         speaker, items, thoughts, config, max(6, round(len(policy) * settings.critic_share / (1 - settings.critic_share)))
     )
