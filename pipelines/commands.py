@@ -103,7 +103,9 @@ def submit(args: argparse.Namespace) -> int:
 
 def schedule_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", metavar="apply|list|delete", choices=["apply", "list", "delete"])
-    parser.add_argument("names", metavar="NAME", nargs="*", help="delete: the schedules to remove, as the file names them")
+    parser.add_argument(
+        "names", metavar="NAME", nargs="*", default=[], help="delete: the schedules to remove, as the file names them"
+    )
     parser.add_argument("--file", metavar="FILE", default="pipelines/schedule.yaml", help="default: pipelines/schedule.yaml")
     parser.add_argument("--dry-run", action="store_true", help="apply: show the difference, and change nothing")
     parser.add_argument("--overwrite", action="store_true", help="apply: what was changed by hand on the server, too")
@@ -118,8 +120,10 @@ def schedule(args: argparse.Namespace) -> int:
     from . import reconcile, schedules
     from .api import Kubeflow
 
-    if args.names and args.what != "delete" or args.what == "delete" and not args.names:
-        raise BadInput(f"`raro schedule {args.what}` takes {'the' if args.what == 'delete' else 'no'} names", "see its --help")
+    if args.what == "delete" and not args.names:
+        raise BadInput("`raro schedule delete` needs the names of schedules", "raro schedule delete NAME ...")
+    if args.what != "delete" and args.names:
+        raise BadInput(f"`raro schedule {args.what}` takes no names", f"raro schedule {args.what}")
     if args.what == "list":
         return reconcile.listed(Kubeflow(args.endpoint, args.namespace))
     file = schedules.read(args.file)  # before the server is asked for anything

@@ -57,6 +57,8 @@ def newest(config: Config) -> Path | None:
 def place(config: Config, output: str | None, first: str | None) -> Path:
     """The folder that the arguments mean. Raises BadInput where steps of no run are to be done again."""
     if output:
+        if first and not (Path(output) / CONFIG).exists():
+            raise BadInput(f"no run lies in '{output}'", "name the run's folder with --output, or leave --from out")
         return Path(output)
     if first is None:
         return fresh(config)

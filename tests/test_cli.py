@@ -81,6 +81,19 @@ def test_each_command_explains_itself(name, capsys):
     assert left.value.code == 0 and name in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("arguments", ["", "run --help", "init --demonstrations qa.jsonl --base package://countdown-mini"])
+def test_a_reader_that_has_gone_changes_no_exit_code(arguments, tmp_path):
+    rows = [{"question": f"What is {n} plus one?", "answer": f"It is {n + 1}."} for n in range(60)]
+    (tmp_path / "qa.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "raro.cli", *arguments.split()]
+    done = subprocess.run(command, cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "raro.yaml").exists() == arguments.startswith("init")
+
+
 @pytest.mark.parametrize("step", ["preflight", "ingest", "warmstart", "train", "evaluate", "decide", "finish"])
 def test_a_step_is_importable_without_pipeline_tracking_and_torch(step):
     assert not {"kfp", "mlflow", "boto3", "torch"} & imported(f"import raro.steps.{step}, raro.steps.harness, raro.cli")
@@ -118,7 +131,16 @@ def test_the_game_needs_no_torch():
         (["run", "--from", "train"], "no run of this configuration lies in 'runs/'"),
         (["run", "--tracking-uri", "gopher://x"], "is not a tracking server"),
         (["init", "--demonstrations", "no.jsonl", "--base", "package://countdown-mini"], "'no.jsonl' does not exist"),
-        (["bench", "--rounds", "few"], "invalid int value: 'few'"),
+        (["bench", "--rounds", "few"], "'few' is not a whole number of at least 1"),
+        (["bench", "--rounds", "0"], "'0' is not a whole number of at least 1"),
+        (["study", "--side-by-side", "0"], "'0' is not a whole number of at least 1"),
+        (["gc", "--keep", "-1"], "'-1' is not a whole number of at least 0"),
+        (["run", "--outptu", "here"], "see raro run --help"),
+        (["run", "."], "config '.' is a folder"),
+        (["run", "--from", "train", "--output", "nowhere"], "no run lies in 'nowhere'"),
+        (["schedule"], "required: apply|list|delete\n"),
+        (["schedule", "delete"], "remedy: raro schedule delete NAME"),
+        (["schedule", "list", "nightly"], "takes no names"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )

@@ -6,7 +6,7 @@ import argparse
 import importlib.util
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,6 +38,17 @@ def configured(args: Arguments) -> Config:
 def config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG", nargs="?", help=f"a YAML file or a packaged name (default: {DEFAULT})")
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override, e.g. --set raro.steps=100")
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """The `type` of an argument that counts something."""
+
+    def read(text: str) -> int:
+        if not text.lstrip("-").isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least {least}")
+        return int(text)
+
+    return read
 
 
 def needs(module: str, extra: str, what: str) -> None:
@@ -133,7 +144,9 @@ def study_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", metavar="DIR", help="where the runs go; what has finished there is kept (default: runs/study-...)"
     )
     parser.add_argument("--table", metavar="FILE", help="where the table goes, as .json and .md (default: DIR/table)")
-    parser.add_argument("--side-by-side", metavar="N", type=int, default=2, help="runs at once, one thread each (default: 2)")
+    parser.add_argument(
+        "--side-by-side", metavar="N", type=at_least(1), default=2, help="runs at once, one thread each (default: 2)"
+    )
 
 
 def study(args: Arguments) -> int:
@@ -166,7 +179,7 @@ def bench_arguments(parser: argparse.ArgumentParser) -> None:
         "--gigabytes", metavar="N", type=float, default=10, help="size of the model for --registry (default: 10)"
     )
     parser.add_argument("--bucket", metavar="NAME", default="", help="for --registry: transfer to this S3 bucket, too")
-    parser.add_argument("--rounds", metavar="N", type=int, default=5, help="times each contender is timed (default: 5)")
+    parser.add_argument("--rounds", metavar="N", type=at_least(1), default=5, help="times each contender is timed (default: 5)")
 
 
 def bench(args: Arguments) -> int:

@@ -139,6 +139,8 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Config:
         packaged = resources.files("raro.configs") / f"{source}.yaml"
         if not packaged.is_file():
             raise BadInput(f"config '{source}' does not exist", f"give a YAML file, or one of: {', '.join(packaged_names())}")
+    elif path.is_dir():
+        raise BadInput(f"config '{path}' is a folder", "name a YAML file; a run's folder goes to --output")
     elif not path.is_file():
         raise BadInput(f"config file '{path}' does not exist", "check the path")
     data = read_yaml(packaged or path, f"config '{source}'")

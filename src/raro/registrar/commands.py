@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from ..commands import at_least
 from ..errors import BadInput
 from .finding import meant, model_arguments
 
@@ -136,7 +137,7 @@ def serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--image", metavar="REF", default="", help="raro's image by digest, which verifies (default: the lock's)"
     )
-    parser.add_argument("--gpus", metavar="N", type=int, default=1, help="for the model server (default: 1; 0: a CPU)")
+    parser.add_argument("--gpus", metavar="N", type=at_least(0), default=1, help="for the model server (default: 1; 0: a CPU)")
     parser.add_argument(
         "--secret", metavar="NAME", default="raro-store", help="Secret with the store's keys (default: raro-store)"
     )
@@ -182,8 +183,12 @@ def chat(args: Arguments) -> int:
 def gc_arguments(parser: argparse.ArgumentParser) -> None:
     model_arguments(parser)
     parser.add_argument("--delete", action="store_true", help="do it; without this it only says what it would delete")
-    parser.add_argument("--older-than", metavar="DAYS", type=int, default=30, help="versions without an alias (default: 30)")
-    parser.add_argument("--keep", metavar="N", type=int, default=3, help="newest versions kept in any case (default: 3)")
+    parser.add_argument(
+        "--older-than", metavar="DAYS", type=at_least(0), default=30, help="versions without an alias (default: 30)"
+    )
+    parser.add_argument(
+        "--keep", metavar="N", type=at_least(0), default=3, help="newest versions kept in any case (default: 3)"
+    )
     parser.add_argument(
         "--erase", metavar="VERSION", action="append", default=[], help="an erasure request: this version must go"
     )
