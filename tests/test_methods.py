@@ -242,7 +242,7 @@ def test_shuffled_verdicts_keep_their_mean_and_lose_their_owner(speaker):
 def test_a_frozen_critic_is_the_reference(speaker):
     method = made("raro", speaker, "raro.control=frozen", "raro.lambda_crit=0")
     assert method.critic is not method.engine and method.critic.model is method.learner.reference
-    assert method.critic_samples([], 0.5) == []
+    assert method.critic_samples(method.judge(method.pair(method.answer(method.draw(0), 0), 0), 0), 0.5) == []
 
 
 def test_the_learning_rate_warms_up_and_decays_to_a_tenth():

@@ -263,6 +263,20 @@ def test_what_an_earlier_critic_says_is_not_told_of_the_present_one(speaker, tmp
     assert figures["critic/malformed"] < 0.1
 
 
+@pytest.mark.parametrize("kl", [0.0, 0.5])
+def test_a_critic_without_a_lambda_is_held_by_its_kl_all_the_same(kl, speaker):  # noqa: F811
+    """beta stands beside lambda: at 0 as just above it, nothing is learnt, and the weights that have moved are pulled back."""
+    found = []
+    for weight in (0.0, 1e-9):
+        game = made("raro", speaker, f"raro.lambda_crit={weight}", f"raro.kl_crit={kl}")
+        with torch.no_grad():
+            next(game.speaker.model.parameters()).mul_(1.1)
+        samples = game.critic_samples(game.judge(game.pair(game.answer(game.draw(0), 0), 0), 0), 0.55)
+        streams = {"critic": game.stream("critic", weight, kl)}
+        found.append(torch.cat(game.learner.gradient(samples, streams, on_policy)))
+    assert torch.allclose(*found, atol=1e-6) and bool(found[0].norm() > 1e-3) == bool(kl)
+
+
 def test_a_critic_that_wins_too_much_is_damped():
     assert [controllers.damping(share, 0.9) for share in (0.0, 0.9, 0.95, 1.0)] == pytest.approx([1, 1, 0.5, 0])
     assert controllers.damping(1.0, 1.0) == 1

@@ -231,8 +231,8 @@ class Raro(Method):
 
     def critic_samples(self, judged: Sequence[Sequence[Judgement]], tau_crit: float) -> list[Sample]:
         """The critic's stream: whether each verdict named the expert, less the mean over its group's verdicts. Where a
-        verdict is known by its chances, each word it could have been is a sample, weighted by its chance."""
-        if not self.config.raro.lambda_crit:
+        verdict is known by its chances, each word it could be is a sample, by its chance. None where another judges."""
+        if self.config.raro.control == "frozen" or not (self.config.raro.lambda_crit or self.config.raro.kl_crit):
             return []
         by_pair = self.config.raro.critic_group == "pair"
         baseline = advantages.centred if by_pair else advantages.leave_one_out
