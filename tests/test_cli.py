@@ -125,7 +125,8 @@ def test_the_game_needs_no_torch():
         (["run", "--set", f"name={'[' * 1000}"], "--set name: its value is not valid YAML"),
         (["run", "nosuch"], "config 'nosuch' does not exist"),
         (["run", "no/such.yaml"], "'no/such.yaml' does not exist"),
-        (["run", "--set", "base.uri=no/base"], "'no/base' does not exist"),
+        (["run", "--set", "base.uri=no-base"], "'no-base' does not exist\n"),
+        (["run", "--set", "base.uri=Qwen/Qwen2.5-0.5B"], "a model of the Hub is hf://Qwen/Qwen2.5-0.5B@REVISION"),
         (["run", "--set", "base.uri=ftp://x"], "unknown scheme"),
         (["run", "--set", "demonstrations.source=no.jsonl"], "'no.jsonl' does not exist"),
         (["run", "--from", "train"], "no run of this configuration lies in 'runs/'"),
@@ -283,6 +284,7 @@ def test_an_account_without_its_password_is_an_address(tmp_path):
         ("config.json", "has no config.json"),
         ("model.safetensors", "has no weights (*.safetensors)"),
         ("tokenizer.json", "has no tokenizer"),
+        ("chat_template.jinja", "has no chat template"),
         ("pickle", "only as pytorch_model.bin, which can run code"),
     ],
 )

@@ -102,6 +102,12 @@ def test_a_file_of_another_format_is_known_by_its_first_bytes(name, content, lin
     assert "'.' holds no file of" in said and name in said and remedy in said
 
 
+def test_a_header_alone_is_no_data(tmp_path, capsys):
+    (tmp_path / "header.csv").write_text("question,answer\n")
+    said = refused(capsys, "init", "--demonstrations", "header.csv", "--base", BASE)
+    assert "'header.csv' holds no row that can be read" in said
+
+
 def test_files_of_one_folder_with_other_columns_are_told_what_to_do(tmp_path, capsys):
     (tmp_path / "two").mkdir()
     rows = [{"prompt": row["question"], "response": row["answer"]} for row in many(40, 100)]

@@ -45,7 +45,8 @@ def write(demonstrations: str, base: str, output: Path, settings: Sequence[str] 
     if output.exists():
         raise BadInput(f"'{output}' exists already", "name another --output, or remove it")
     name = output.stem
-    places = [f"base.uri={json.dumps(_settled(base))}", f"demonstrations.source={json.dumps(_settled(demonstrations))}"]
+    base = _settled(base) if os.path.exists(base) else base
+    places = [f"base.uri={json.dumps(base)}", f"demonstrations.source={json.dumps(_settled(demonstrations))}"]
     chosen = overridden({"name": name, "registry": {"model": name}}, [*settings, *places])
     fixed = set(chosen["demonstrations"]) - {"source"}
     config = parse(chosen)

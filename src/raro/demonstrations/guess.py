@@ -61,7 +61,8 @@ def guessed(settings: Demonstrations, files: Sequence[Source], fixed: Iterable[s
     settings = _document(settings, source, fixed)
     if _is_document(settings, source):
         return settings
-    rows = _looked_at(source)
+    if not (rows := _looked_at(source)):
+        raise BadInput(f"'{source.uri}' holds no row that can be read", "give a file with rows below its header")
     look = Look(rows, _names(rows), fixed)
     if claim(source.path) == "CSV" and (error := undecoded(source.uri, look.names)):
         raise error

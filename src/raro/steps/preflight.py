@@ -23,6 +23,8 @@ from .harness import Step
 
 FREE_GIB = 1.0  # a run of the mini needs a tenth; a larger model fails with its own clear line when the disk is full
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
+TEMPLATES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates")  # or in tokenizer_config.json
+OWNED = re.compile(r"\w[\w-]*/\w[\w.-]*")  # the Hub's owner/name
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
@@ -87,6 +89,8 @@ def _probed_judge(config: Config) -> str:
 
 def check_base(config: Config, run: Path) -> None:
     """Raises what `base_folder` does, and BadInput where the base is no model in Hugging Face layout."""
+    if OWNED.fullmatch(uri := config.base.uri) and not Path(uri).exists():
+        raise BadInput(f"base '{uri}' does not exist here", f"check the path; a model of the Hub is hf://{uri}@REVISION")
     check_layout(f"base '{config.base.uri}'", base_folder(config, run, keep=False))
 
 
@@ -106,6 +110,10 @@ def check_layout(what: str, folder: Path) -> None:
         raise BadInput(f"{what} has no weights (*.safetensors)", "finish its download, or name another folder")
     if not any((folder / name).is_file() for name in TOKENIZERS):
         raise BadInput(f"{what} has no tokenizer ({', '.join(TOKENIZERS)})", "add the tokenizer's files")
+    kept = folder / "tokenizer_config.json"
+    told = kept.is_file() and read_json(kept).get("chat_template")
+    if not told and not any((folder / name).exists() for name in TEMPLATES):
+        raise BadInput(f"{what} has no chat template", "choose an instruct model, or add chat_template.jinja")
 
 
 def check_place(run: Path) -> None:
