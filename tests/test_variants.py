@@ -300,6 +300,13 @@ def test_expectations_are_learnt_from_once():
         (("raro.lambda_pol=0", "raro.lambda_crit=0"), "both 0"),
         (("raro.gate=0.5", "raro.gate_shut=0.6"), "could never stay open"),
         (("raro.critic=absolute", "evaluation.tournament=4"), "never learnt to compare"),
+        (("raro.verdict=said", "raro.critic_group=pair"), "teaches nothing"),
+        (("raro.critic=absolute", "raro.orders=both"), "has no order"),
+        (("raro.past_critics=0.5", "raro.snapshots=0"), "no weights are kept"),
+        (("raro.kl_budget=0.5", "raro.snapshots=0"), "no weights are kept"),
+        (("raro.critic_model=separate", "raro.kl_budget=0.5"), "without its critic"),
+        (("raro.critic_model=separate", "evaluation.tournament=4"), "without its critic"),
+        (("raro.critic_model=separate", "probes.exploit_steps=20"), "without its critic"),
     ],
 )
 def test_parts_that_do_not_go_together_are_refused(settings, said):

@@ -186,6 +186,12 @@ def parse(data: Mapping[str, Any] | str) -> Config:
         raise BadInput(
             "raro.verdict is expected, and raro.updates is above 1", "an expectation is learnt from once: set raro.updates=1"
         )
+    alone = config.raro.critic_group == "pair" and config.raro.verdict == "said" and config.raro.verdicts == 1
+    if alone and config.raro.lambda_crit:
+        line = "raro.critic_group is pair, and raro.verdicts 1: a verdict is measured by itself alone, which teaches nothing"
+        raise BadInput(line, "set raro.verdicts=2 or more, raro.critic_group=question, or raro.verdict=expected")
+    if config.raro.orders == "both" and config.raro.critic == "absolute":
+        raise BadInput("raro.orders is both, and raro.critic absolute: one answer alone has no order", "set raro.orders=one")
     if config.raro.kl_budget and not config.raro.kl_pol:
         raise BadInput("raro.kl_budget is set, and no KL is measured: raro.kl_pol is 0", "set raro.kl_pol, be it to 1e-6")
     if config.raro.early_stop and not (config.probes.older_items and config.raro.snapshots):
@@ -204,6 +210,14 @@ def parse(data: Mapping[str, Any] | str) -> Config:
     asked = [name for name, wanted in judges.items() if wanted]
     if len(asked) > 1:
         raise BadInput(f"{asked[0]} and {asked[1]} each say which critic judges", "set one of them back")
+    kept = {"raro.kl_budget": config.raro.kl_budget, "raro.past_critics": config.raro.past_critics}
+    if not config.raro.snapshots and (asked := [name for name, value in kept.items() if value]):
+        raise BadInput(f"{asked[0]} is set, and no weights are kept: raro.snapshots is 0", "set raro.snapshots above 0")
+    own = {"evaluation.tournament": config.evaluation.tournament, "probes.exploit_steps": config.probes.exploit_steps}
+    own |= {"raro.kl_budget": config.raro.kl_budget}
+    if config.raro.critic_model == "separate" and (asked := [name for name, value in own.items() if value]):
+        line = f"{asked[0]} is set, and raro.critic_model separate: the candidate is the last step's policy, without its critic"
+        raise BadInput(line, "set one of them back")
     if 0 < config.raro.gate < config.raro.gate_shut:
         raise BadInput("raro.gate_shut is above raro.gate, so the gate could never stay open", "lower raro.gate_shut")
     if config.evaluation.tournament and config.raro.critic == "absolute":
