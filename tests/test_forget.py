@@ -48,9 +48,10 @@ def test_by_pattern_every_run_and_model_is_named_and_the_list_holds_no_text(runs
     assert "Roe" not in text and len([line for line in text.splitlines() if line[0] != "#"]) == 1
 
 
-def test_by_row_it_is_found_in_other_files_too(runs, tmp_path):
-    found = forget(runs, [f"{tmp_path}/one.jsonl#31"], [], tmp_path / "forgotten.txt")
+def test_by_row_it_is_found_in_other_files_too(runs, tmp_path, capsys):
+    found = forget(runs, [f"{tmp_path}/one.jsonl#31", "one.jsonl#31"], [], tmp_path / "forgotten.txt")
     assert [one["run"].rpartition("/")[2] for one in found] == ["a", "b"]
+    assert capsys.readouterr().out.count("no row of these data sets is named") == 1
 
 
 def test_the_data_set_is_rebuilt_without(runs, tmp_path):
@@ -137,6 +138,8 @@ def test_quarantined_rows_are_found_too(tmp_path):
         ([], [], "nothing to forget is named"),
         ([], ["("], "is no regular expression"),
         (["a#1"], [], "no finished ingest lies in"),
+        (["a.jsonl:1"], [], "'a.jsonl:1' is not FILE#ROW"),
+        (["a#1", "31"], [], "'31' is not FILE#ROW"),
     ],
 )
 def test_bad_input(rows, patterns, line, tmp_path):

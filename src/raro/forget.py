@@ -40,6 +40,8 @@ def forget(runs: Path, rows: Sequence[str], patterns: Sequence[str], output: Pat
     """
     if not rows and not patterns:
         raise BadInput("nothing to forget is named", "give --row FILE#ROW or --pattern REGEX")
+    if odd := [row for row in rows if not re.fullmatch(r".+#[0-9]+", row)]:
+        raise BadInput(f"--row '{odd[0]}' is not FILE#ROW", "write it as `source` has it in the run's ingest/*.jsonl")
     folders = sorted(path.parent for path in runs.glob("*/ingest/data.json")) or sorted(
         path.parent for path in runs.glob("ingest/data.json")
     )
@@ -49,9 +51,10 @@ def forget(runs: Path, rows: Sequence[str], patterns: Sequence[str], output: Pat
     known = read_forgotten(str(output)) if output.exists() else frozenset()
     first = {hit.digest for folder in folders for hit in find(folder, rows, compiled, known) if hit.digest}
     digests = known | frozenset(map(bytes.fromhex, first))
-    found, files = [], {}
+    found, files, unseen = [], {}, dict.fromkeys(rows)
     for folder in folders:
         if hits := list(find(folder, rows, compiled, digests)):
+            unseen = {row: None for row in unseen if all(hit.source != row for hit in hits)}
             data, counts = read_json(folder / "data.json"), Counter(hit.where for hit in hits)
             record = {"run": str(folder.parent), "digest": data["digest"], "found": dict(counts)}
             found.append(record | {"model": _model(folder.parent)})
@@ -65,6 +68,8 @@ def forget(runs: Path, rows: Sequence[str], patterns: Sequence[str], output: Pat
     if not found:
         print(f"none of {len(folders)} data sets in '{runs}' holds such a row")
         return []
+    for row in unseen:
+        print(f"no row of these data sets is named '{row}'")
     held = write_forgotten(output, sorted(first))
     print(f"{output}: {held:,} digests, no text")
     print(f"next: raro run CONFIG --set demonstrations.forget={output}, then remove the runs and versions named above")
