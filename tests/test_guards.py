@@ -268,6 +268,20 @@ def test_a_guard_nobody_knows_is_refused():
         load("countdown-mini", ["guards.actions={tie: panic}"])
 
 
+@pytest.mark.parametrize(
+    ("guard", "blind"),
+    [
+        ("chance", ["probes.health_every=0"]), ("lottery", ["probes.retest_every=0"]), ("cycling", ["probes.older_items=0"]),
+        ("cycling", ["raro.snapshots=0"]), ("drift", ["raro.kl_pol=0", "raro.kl_crit=0"]),
+    ],
+)  # fmt: skip
+def test_a_guard_that_is_to_act_and_is_shown_nothing_is_refused(guard, blind):
+    with pytest.raises(BadInput, match=f"{guard} stop, and nothing is measured"):
+        load("countdown-mini", [f"guards.actions={{{guard}: stop}}", *blind])
+    load("countdown-mini", [f"guards.actions={{{guard}: warn}}", *blind])
+    load("countdown-mini", [f"guards.actions={{{guard}: stop}}", *blind[1:]])
+
+
 def test_a_budget_or_an_early_stop_without_what_it_needs_is_refused():
     with pytest.raises(BadInput, match=r"raro\.kl_pol is 0"):
         load("countdown-mini", ["raro.kl_budget=0.1", "raro.kl_pol=0"])

@@ -192,6 +192,16 @@ def parse(data: Mapping[str, Any] | str) -> Config:
         raise BadInput(line, "set raro.verdicts=2 or more, raro.critic_group=question, or raro.verdict=expected")
     if config.raro.orders == "both" and config.raro.critic == "absolute":
         raise BadInput("raro.orders is both, and raro.critic absolute: one answer alone has no order", "set raro.orders=one")
+    looks: Mapping[str, tuple[str, float]] = {
+        "chance": ("probes.health_every", config.probes.health_every),
+        "lottery": ("probes.retest_every", config.probes.retest_every),
+        "cycling": ("probes.older_items and raro.snapshots", config.probes.older_items * config.raro.snapshots),
+        "drift": ("raro.kl_pol or raro.kl_crit", config.raro.kl_pol + config.raro.kl_crit),
+    }
+    for guard, action in config.guards.actions.items():
+        if action not in ("off", "warn") and guard in looks and not looks[guard][1]:
+            line = f"guards.actions has {guard} {action}, and nothing is measured that this guard could speak of"
+            raise BadInput(line, f"set {looks[guard][0]} above 0, or leave it out")
     if config.raro.kl_budget and not config.raro.kl_pol:
         raise BadInput("raro.kl_budget is set, and no KL is measured: raro.kl_pol is 0", "set raro.kl_pol, be it to 1e-6")
     if config.raro.early_stop and not (config.probes.older_items and config.raro.snapshots):
