@@ -268,6 +268,25 @@ def pipeline_promotes(world: World) -> None:
     world.desk.client.set_registered_model_alias("tiny", "champion", "2")
 
 
+def pipeline_rolls_back(world: World) -> None:
+    """By one who holds the pipeline's key, in a person's name."""
+    promote(world.desk, "challenger", "Ada", "fine", world.key("Ada"))
+    promote(world.desk, "challenger", "Grace", "fine", world.key("Grace"))
+    forge(world, "pipeline", action="rolled back", number="1", before="2")
+    world.desk.client.set_registered_model_alias("tiny", "champion", "1")
+
+
+def pipeline_ends_a_hold(world: World) -> None:
+    forge(world, "Ada", action="legal hold", number="1", on=True)
+    forge(world, "pipeline", action="legal hold", number="1", on=False)
+
+
+def pipeline_promotes_as_ada(world: World) -> None:
+    promote(world.desk, "challenger", "Ada", "fine", world.key("Ada"))
+    forge(world, "Grace", actor="Grace")
+    forge(world, "pipeline", action="promoted")
+
+
 def unsigned_promotion(world: World) -> None:
     forge(world, None, action="promoted", actor="Ada")
     world.desk.client.set_registered_model_alias("tiny", "champion", "2")
@@ -289,6 +308,10 @@ def log_elsewhere(world: World) -> None:
     fork = world.place / "shelf" / "fork" / "tiny"
     shutil.copytree(world.log, fork)
     world.desk.client.set_registered_model_tag("tiny", LOG, str(fork))
+
+
+def anchored(world: World, head: str) -> None:
+    world.desk.client.set_registered_model_tag("tiny", ANCHOR, head)
 
 
 def anchor_removed(world: World) -> None:
@@ -353,6 +376,9 @@ MANIPULATIONS: dict[str, tuple[Callable[[World], None], str]] = {
     "one approver as another": (grace_as_ada, r"log: record \d+ names 'Ada' and is signed by 'Grace'"),
     "the pipeline approves": (pipeline_approves, r"log: record \d+: 'pipeline' may not sign 'approved'"),
     "the pipeline promotes alone": (pipeline_promotes, r"decision: record \d+ promotes with 0 approvals, 2 are needed"),
+    "the pipeline rolls back as a person": (pipeline_rolls_back, r"log: record \d+: 'pipeline' may not sign 'rolled back'"),
+    "the pipeline ends a hold as a person": (pipeline_ends_a_hold, r"log: record \d+: 'pipeline' may not sign 'legal hold'"),
+    "the pipeline promotes as a person": (pipeline_promotes_as_ada, r"log: record \d+ names 'Ada' and is signed by 'pipeline'"),
     "promotion without a signature": (unsigned_promotion, r"log: record \d+ is not signed"),
     "another record's signature": (
         signature_of_another_record,
@@ -361,6 +387,7 @@ MANIPULATIONS: dict[str, tuple[Callable[[World], None], str]] = {
     "back to what was never champion": (never_champion, r"decision: record \d+ rolls back to a version that was never"),
     "log pointed elsewhere": (log_elsewhere, r"log: the tag raro.audit_log names another place"),
     "anchor removed": (anchor_removed, r"log: MLflow holds no head"),
+    "anchor of no number": (lambda w: anchored(w, "²:" + "0" * 64), r"log: record 0 is not the one that MLflow's tag names"),
 }
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config import Config
-from ..errors import BadInput, ServiceFailed
+from ..errors import BadInput, GateRefused, ServiceFailed
 from ..tracking import server
 from . import log
 from .keys import Key, signing_key
@@ -134,9 +134,13 @@ class Desk:
 
     def check_own(self) -> None:
         """Raises BadInput where this MLflow knows no log of the model, and the model's log has begun all the same. Each MLflow
-        counts versions from 1: what one log says of two of them would be true of neither."""
+        counts versions from 1: what one log says of two of them would be true of neither. Raises GateRefused as `sound` does.
+        """
+        if place := self.place():
+            self.sound(place)
+            return
         address = self.expected()
-        if address == MLFLOW or self._knows_a_log():
+        if address == MLFLOW:
             return
         other = self._opened(address, 0)
         if other.lines() and not self._knows_a_log():  # nor has it been told meanwhile
@@ -177,11 +181,22 @@ class Desk:
         return Folder(Path(address))
 
     def append(self, drafted: Callable[[Sequence[log.Record]], log.Draft | None], key: Key | None) -> list[log.Record]:
-        """Adds to the log and anchors its new head. Raises BadInput where there is no log or the policy requires a key."""
+        """Adds to the log. Raises BadInput where there is no log or the policy requires a key, GateRefused as `sound` does."""
         place = self.log_place()
         if key is None and self.policy.required:
             raise BadInput("the policy requires signatures, and no key is given", "set registry.signing_key, or give --key")
+        self.sound(place)
         return log.append(place, self.model, drafted, key)
+
+    def sound(self, place: Place) -> list[log.Record]:
+        """The log. Raises GateRefused where it is broken, or nothing may rest on it (log.unfit): what is added would hide that
+        it was cut off, and an alias would follow what nobody signed."""
+        head = self.anchor()  # before the log, which is written first
+        records = log.whole(place, self.model)
+        if wrong := log.unfit(records, head, self.policy):
+            line = f"the audit log of '{self.model}' cannot be gone on with: {wrong}"
+            raise GateRefused(line, "raro audit verify tells more; restore what is missing, or take away what is too much")
+        return records
 
     def anchor(self) -> str:
         """The head in MLflow's tag, SEQ:HASH; empty where there is none."""
@@ -189,10 +204,11 @@ class Desk:
         return found.tags.get(ANCHOR, "") if found else ""
 
     def settle(self) -> list[log.Record]:
-        """Makes aliases and anchor what the log says, and looks again until nothing has changed meanwhile."""
+        """Makes aliases and anchor what the log says, and looks again until nothing has changed meanwhile. Raises GateRefused
+        as `sound` does."""
         place = self.log_place()
         for _ in range(ROUNDS):
-            records = log.whole(place, self.model)
+            records = self.sound(place)
             if not self._differs(records):
                 return records
             found, wanted = self.aliases(), standing(records)
@@ -227,7 +243,7 @@ def standing(records: Sequence[log.Record]) -> dict[str, str]:
     return found
 
 
-def check_log(config: Config, run: Path) -> None:
+def check_log(config: Config, run: Path, policy: Policy | None = None) -> None:
     """For preflight: `check_own`. Where MLflow is away and a run goes on in an outage (tracking.on_outage), registration asks
     again; else raises ServiceFailed. It is not imported for a store that is not there yet."""
     uri = server.address(config, run)
@@ -235,7 +251,7 @@ def check_log(config: Config, run: Path) -> None:
     if fresh or config.registry.store:
         client = None if fresh else server.connect(uri)
         try:
-            Desk(client, uri, config.registry.model, run, config, Policy()).check_own()
+            Desk(client, uri, config.registry.model, run, config, policy or Policy()).check_own()
         except ServiceFailed:
             if config.tracking.on_outage == "stop":
                 raise
@@ -270,7 +286,7 @@ def head_of(desk: Desk, records: Sequence[log.Record]) -> tuple[str, int]:
     last = records[-1].seq if records else 0
     for _ in range(8):
         anchor = desk.anchor()
-        seq = int(anchor.partition(":")[0]) if anchor.partition(":")[0].isdigit() else 0
+        seq = int(anchor.partition(":")[0]) if anchor.partition(":")[0].isdecimal() else 0
         if seq >= last:
             break
         time.sleep(0.25)

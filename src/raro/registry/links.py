@@ -62,7 +62,7 @@ def log_chain(made: Audit, check: Check) -> None:
 
 def _anchored(made: Audit, check: Check) -> None:
     seq, _, digest = made.anchor.partition(":")
-    if not seq.isdigit() or len(digest) != 64:
+    if not seq.isdecimal() or len(digest) != 64:
         raise BadInput(f"--anchor '{made.anchor}' is not SEQ:HASH", "raro audit show prints the log's head in this form")
     if _head(made.records, int(seq)) != made.anchor:
         check.breaks.append(

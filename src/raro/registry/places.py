@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..s3_records import Kept
 
-NAME = re.compile(r"(\d{8})\.jsonl")
+NAME = re.compile(r"([0-9]{8})\.jsonl")  # no other script's digits: a record has one name
 MLFLOW = "mlflow:"
 LONGEST = 6000  # characters of a parameter in MLflow
 
@@ -115,7 +115,7 @@ class Parameters:
     def lines(self) -> dict[int, bytes]:
         with server.speaking(self.uri):
             found = self.client.get_run(self.run_id).data.params
-        return {int(key): (value + "\n").encode() for key, value in found.items() if re.fullmatch(r"\d{8}", key)}
+        return {int(key): (value + "\n").encode() for key, value in found.items() if re.fullmatch(r"[0-9]{8}", key)}
 
     def create(self, seq: int, line: bytes) -> bool:
         from mlflow.exceptions import MlflowException

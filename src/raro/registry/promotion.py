@@ -33,7 +33,7 @@ def promote(desk: Desk, standing_at: str, approver: str, reason: str, key: Key |
     Raises BadInput for a missing reason or an approver who does not fit the key, GateRefused where the audit of the version
     finds a break, or where the approver has approved already and others are missing.
     """
-    reason, approver = _said(reason, approver)
+    approver, reason = said(approver, reason)
     person(desk, approver, key)
     number = _target(desk, standing_at)
     root = _sound(desk, number)
@@ -70,7 +70,7 @@ def promote(desk: Desk, standing_at: str, approver: str, reason: str, key: Key |
 def rollback(desk: Desk, approver: str, reason: str, key: Key | None, to: str = "") -> Outcome:
     """Makes the champion before this one champion again, or version `to` if it was champion once. Raises BadInput where there
     is none, GateRefused where the audit of that version finds a break."""
-    reason, approver = _said(reason, approver)
+    approver, reason = said(approver, reason)
     person(desk, approver, key)
     records = log.whole(desk.log_place(), desk.model)
     now = standing(records).get("champion", "")
@@ -112,7 +112,8 @@ def person(desk: Desk, approver: str, key: Key | None) -> None:
         raise BadInput(f"the key {key.id[:12]} is not '{approver}''s by the policy", f"who may approve: {', '.join(known)}")
 
 
-def _said(reason: str, approver: str) -> tuple[str, str]:
+def said(approver: str, reason: str) -> tuple[str, str]:
+    """(approver, reason) as they go into the log, each on one line. Raises BadInput for what may not stand there."""
     reason, approver = " ".join(reason.split()), " ".join(approver.split())
     if not reason or not approver:
         raise BadInput(
@@ -120,9 +121,11 @@ def _said(reason: str, approver: str) -> tuple[str, str]:
         )
     if len(reason) > LONGEST or len(approver) > 100:
         raise BadInput(f"the reason has {len(reason)} characters", f"write at most {LONGEST}, and a name of at most 100")
-    if approver == "pipeline":
-        raise BadInput("'pipeline' is no person", "give a name")
-    return reason, approver
+    if not (reason + approver).isprintable():
+        raise BadInput("the reason or the name holds a sign that cannot be shown", "write letters: it is read on a terminal")
+    if approver == log.PIPELINE:
+        raise BadInput(f"'{approver}' is no person", "give a name")
+    return approver, reason
 
 
 def _sound(desk: Desk, number: str) -> str:
@@ -148,8 +151,7 @@ def _mend(desk: Desk) -> None:
     that is not of this log is left for the audit to find."""
     records, breaks = log.read(desk.log_place(), desk.model, desk.policy)
     anchor = desk.anchor()
-    seq = int(anchor.partition(":")[0]) if anchor.partition(":")[0].isdigit() else 0
-    if not breaks and records and seq < records[-1].seq and (seq == 0 or records[seq - 1].head == anchor):
+    if not breaks and records and anchor != records[-1].head and not log.unfit(records, anchor, desk.policy):
         desk.settle()
 
 

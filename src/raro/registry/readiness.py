@@ -29,8 +29,8 @@ CONTENT = b"preflight\n"
 
 
 def check(config: Config, run: Path) -> None:
-    """Raises BadInput for what registration would refuse, ServiceFailed for what may pass."""
-    _, key = signer_of(config)
+    """Raises BadInput or GateRefused for what registration would refuse, ServiceFailed for what may pass."""
+    policy, key = signer_of(config)
     if key:
         signature.needed()
         key.sign(encoded(TYPE, CONTENT))
@@ -40,7 +40,7 @@ def check(config: Config, run: Path) -> None:
     elif store:
         for name in ("audit", "models"):
             _check_folder(Path(store.removeprefix("file://")), name)
-    check_log(config, run)
+    check_log(config, run, policy)
 
 
 def _check_folder(store: Path, name: str) -> None:

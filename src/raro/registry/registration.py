@@ -43,13 +43,13 @@ from .card import card
 from .desk import Desk, signer_of, standing
 from .folder import inspect
 from .keys import Key
+from .log import PIPELINE
 from .models import ALIASES, checked, files
 from .upload import Candidate, Progress, existing, signed_by, upload
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
-PIPELINE = "pipeline"
 NEEDS_PEOPLE = "It waits as challenger: {n} must approve (raro promote)."
 
 

@@ -14,7 +14,8 @@ from ..config import Config
 from ..tracking.runs import open_run
 from . import log
 from .desk import desk_of, signer_of
-from .registration import PIPELINE, judged, shortened
+from .log import PIPELINE
+from .registration import judged, shortened
 
 
 def reject(config: Config, run: Path, root: str, evaluation: Mapping[str, Any], decision: Mapping[str, Any]) -> str:

@@ -1,0 +1,67 @@
+"""What one who writes to the store alone, or holds the pipeline's key alone, does to the audit log, and what then goes on."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from audited import World, whole_run
+from test_audit import anchored, breaks, forge, records
+
+from raro.errors import GateRefused
+from raro.registry import log, readiness
+from raro.registry.places import Folder, Parameters
+from raro.registry.promotion import promote
+from raro.steps import register
+
+ARABIC = str.maketrans("0123456789", "".join(map(chr, range(0x660, 0x66A))))
+
+
+def registered(world: World, name: str) -> dict:
+    """A third version by the pipeline, as a schedule makes it."""
+    shutil.rmtree(world.place / "runs" / name, ignore_errors=True)
+    return whole_run(world.config, world.place / "runs" / name, world.place / "base", 0.125)
+
+
+def test_a_log_that_was_cut_off_is_not_gone_on_with(world):
+    """A next record in the place of the removed one, and a head of it in MLflow: nobody would ever see what is gone."""
+    forge(world, "Ada", action="legal hold", number="1", on=True, reason="a suit")
+    held = records(world)[-1].read_bytes()
+    records(world)[-1].unlink()
+    with pytest.raises(GateRefused, match="it does not hold record 10:[0-9a-f]+, which MLflow knows"):
+        registered(world, "three")
+    with pytest.raises(GateRefused, match="it does not hold record 10"):
+        readiness.check(world.config, world.place / "runs" / "three")
+    assert len(records(world)) == 9, "the place of what is missing stays free"
+    assert any("the log was cut off: MLflow knows record 10" in one for one in breaks(world, "1"))
+    (world.log / "00000010.jsonl").write_bytes(held)  # restored from a copy
+    assert register.run(world.config, world.place / "runs" / "three")["version"] == "3", "nothing was uploaded before"
+    assert breaks(world, "1") == []
+
+
+def test_what_nobody_signed_moves_no_alias(world):
+    """Who may write to the store, and not to MLflow, does not get the pipeline to move an alias for them."""
+    root = world.desk.version("2").tags["raro.root"]
+    log.append(Folder(world.log), "tiny", lambda _: log.Draft("promoted", "2", "Ada", {"root": root}), None)
+    with pytest.raises(GateRefused, match="record 10 is not signed, and the policy requires it"):
+        registered(world, "four")
+    assert world.desk.version("3") is None
+    assert world.desk.aliases() == {"champion": "1", "challenger": "2"}
+
+
+def test_a_head_that_is_none_is_left_for_the_audit(world):
+    anchored(world, "²:" + "0" * 64)
+    with pytest.raises(GateRefused, match="version 2 of 'tiny' is not whole: log: record 0 is not the one"):
+        promote(world.desk, "challenger", "Ada", "fine", world.key("Ada"))
+
+
+def test_a_record_has_one_name(world):
+    """Other scripts have digits too: a record under such a name is read in nobody's place, where the first is locked even."""
+    first = records(world)[0]
+    (world.log / first.name.translate(ARABIC)).write_bytes(b"forged")
+    assert Folder(world.log).lines()[1] == first.read_bytes()
+    run = world.desk.client.create_run(world.desk.client.get_run(world.desk.version("1").run_id).info.experiment_id)
+    place = Parameters(world.desk.client, world.config.tracking.uri, run.info.run_id)
+    assert place.create(1, b"record\n")
+    world.desk.client.log_param(run.info.run_id, "00000001".translate(ARABIC), "forged")
+    assert place.lines() == {1: b"record\n"}
