@@ -75,7 +75,7 @@ def test_verify_prints_a_tick_for_each_link_and_ends_with_3_where_one_is_broken(
         ("audit folder", "needs what to check and --root", "--root DIGEST"),
         ("serve tiny@champion --image raro:latest", "is not named by digest", "sha256"),
         ("chat tiny@champion --best-of 0", "--best-of 0 is out of bounds", "1 to 64"),
-        ("gc tiny --delete", "who decides it", "--approver"),
+        ("gc tiny --delete", "no reason is given", "--approver"),
         ("gc tiny --hold 8 --approver Ada --reason x --key file:{keys}/Ada.pem", "no version 8", "it has: "),
         ("promote tiny --approver Ada --reason x --key file:nowhere", "key 'file:nowhere' cannot be read", "check the path"),
     ],

@@ -29,7 +29,7 @@ from ..errors import BadInput, GateRefused
 from ..registry import log
 from ..registry.desk import Desk, key_of, standing
 from ..registry.keys import Key, signing_key
-from ..registry.promotion import person
+from ..registry.promotion import person, said
 from ..tracking import server
 
 DAY = 86_400_000  # milliseconds
@@ -108,7 +108,7 @@ def plan(
             why = f"it is {' and '.join(at_alias)}"
         elif number in held:
             why = "legal hold"
-        elif erase:
+        elif erase or number in gone(records):
             why = ""
         elif number in last or number in was and older_than > 0 and now - version.creation_timestamp < older_than * DAY:
             why = "it was champion, a rollback may lead back to it"
@@ -129,6 +129,11 @@ def holds(records: Sequence[log.Record]) -> set[str]:
         if record.action == "legal hold":
             found[record.version] = bool(record.body.get("on", True))
     return {number for number, on in found.items() if on}
+
+
+def gone(records: Sequence[log.Record]) -> set[str]:
+    """Versions whose deletion is in the log, be it that what followed was cut off."""
+    return {record.version for record in records if record.action == "deleted"}
 
 
 def orphans(desk: Desk, older_than: int) -> dict[str, int]:
@@ -193,17 +198,18 @@ def _weighed(path: Path) -> tuple[int, float]:
 
 
 def delete(desk: Desk, fate: Fate, approver: str, reason: str, key: Key | None) -> None:
-    """Log, then version, then files. Looks at aliases and holds once more: they may have moved."""
+    """Log, then files, then version: as long as that stands there, who was cut off is seen and completed by the next. Looks at
+    aliases and holds once more: they may have moved."""
 
     def allowed(records: Sequence[log.Record]) -> log.Draft | None:
         if fate.number in standing(records).values() or fate.number in holds(records):
             raise GateRefused(f"version {fate.number} must stay now: it has an alias or a hold", "run raro gc again")
-        if any((record.action, record.version) == ("deleted", fate.number) for record in records):
-            return None
         registered = [r.body.get("source") for r in records if (r.action, r.version) == ("registered", fate.number)]
         if registered != [fate.source]:
             line = f"version {fate.number} says that its files lie at '{fate.source}', and the log says otherwise"
             raise GateRefused(line, "raro audit verify tells more; nothing was deleted")
+        if fate.number in gone(records):
+            return None
         body = {"reason": reason, "source": fate.source, "erasure": fate.erase}
         return log.Draft("deleted", fate.number, approver, body)
 
@@ -211,13 +217,13 @@ def delete(desk: Desk, fate: Fate, approver: str, reason: str, key: Key | None) 
     desk.append(allowed, key)
     desk.settle()
     with server.speaking(desk.uri):
-        desk.client.delete_model_version(desk.model, fate.number)
         model_id = version.tags.get("raro.model_id") if version else None
-        shared = [one for one in _every_version(desk) if one.source == fate.source]
-        if not fate.source.startswith("models:/") and not shared:
+        named = [(one.name, str(one.version)) for one in _every_version(desk) if one.source == fate.source]
+        if not fate.source.startswith("models:/") and set(named) <= {(desk.model, fate.number)}:
             _remove(desk, fate.source)
         if model_id:
             _remove_logged(desk, model_id)
+        desk.client.delete_model_version(desk.model, fate.number)
 
 
 def _shelf(desk: Desk) -> str | None:
@@ -256,8 +262,7 @@ def _remove(desk: Desk, address: str) -> None:
 
 
 def _decided(desk: Desk, args: argparse.Namespace, key: Key | None) -> None:
-    if not args.approver.strip() or not args.reason.strip():
-        raise BadInput("who decides it, and why, must stay in the log", "give --approver NAME and --reason TEXT")
+    args.approver, args.reason = said(args.approver, args.reason)
     person(desk, args.approver, key)
 
 

@@ -1,0 +1,78 @@
+"""`raro gc` where it is cut off, and what may be typed into the log. The rest: test_registrar.py, test_registry_s3.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from audited import tiny_model, whole_run
+from servers import give_store
+
+from raro.cli import main
+from raro.config import parse
+from raro.registrar import retention
+from raro.registry.desk import Desk, desk_of
+
+
+@pytest.fixture
+def desk(tmp_path) -> Desk:
+    """Two versions without registry.store, the second of which is champion."""
+    give_store(tmp_path)
+    base = {"uri": str(tiny_model(tmp_path / "base")), "licence": "MIT"}
+    told = {"base": base, "registry": {"model": "tiny"}, "tracking": {"uri": f"sqlite:///{tmp_path / 'mlflow.db'}"}}
+    config = parse(told | {"demonstrations": {"licence": "CC0-1.0"}})
+    for n in range(2):
+        whole_run(config, tmp_path / "runs" / str(n), tmp_path / "base", 0.5 + n)
+    return desk_of(config, tmp_path / "runs" / "0")
+
+
+def gc(desk: Desk, *more: str, approver: str = "Ada", reason: str = "it is asked") -> int:
+    every = ["--keep", "0", "--older-than", "0", "--run", str(desk.home), "--approver", approver, "--reason", reason]
+    return main(["gc", "tiny", *every, *more])
+
+
+def weights(desk: Desk) -> list[Path]:
+    return list((desk.home.parent.parent / "mlartifacts" / "models").rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("cut", ["_remove_logged", "_every_version"])
+def test_a_deletion_that_is_cut_off_is_completed_by_the_next(desk, monkeypatch, capsys, cut):
+    """Whatever was asked for, and whatever is asked now: the log says that it is gone, and no file may be left of it."""
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    both = len(weights(desk))
+    with monkeypatch.context() as patched:
+        patched.setattr(retention, cut, killed)
+        assert gc(desk, "--erase", "1", "--delete") == 130
+    assert len(weights(desk)) == both
+    assert main(["gc", "tiny", "--run", str(desk.home)]) == 0
+    assert "version 1   goes" in capsys.readouterr().out
+    assert gc(desk, "--delete") == 0
+    assert len(weights(desk)) == both // 2
+    assert desk.version("1") is None
+    assert main(["audit", "verify", "tiny@champion", "--run", str(desk.home)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("approver", "reason", "named"),
+    [
+        ("pipeline", "asked", "'pipeline' is no person"),
+        (" ", "asked", "no approver is given"),
+        ("Ada", "", "no reason is given"),
+        ("Ada", "x" * 1001, "1001 characters"),
+        ("Ada", "asked\x1b[2K", "cannot be shown"),
+    ],
+)
+def test_what_may_not_stand_in_the_log_is_not_entered(desk, capsys, approver, reason, named):
+    assert gc(desk, "--hold", "1", approver=approver, reason=reason) == 2
+    assert named in capsys.readouterr().err
+    assert not any(record.action == "legal hold" for record in desk.settle())
+
+
+def test_a_reason_of_several_lines_is_one(desk):
+    """It would stand in `raro audit show` as a record of its own."""
+    forged = "asked\n    9  2026-01-01T00:00:00Z  version 2 was approved, by Ada"
+    assert gc(desk, "--hold", "1", reason=forged) == 0
+    assert desk.settle()[-1].body["reason"] == "asked 9 2026-01-01T00:00:00Z version 2 was approved, by Ada"
