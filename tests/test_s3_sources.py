@@ -158,6 +158,17 @@ def test_an_object_whose_name_climbs_out_of_its_folder(s3, tmp_path, monkeypatch
         sources("s3://models/climb")
 
 
+@pytest.mark.parametrize("key", ["two/a//b.jsonl", "two/a/./b.jsonl", "two/a/b.jsonl/c.jsonl"])
+def test_objects_of_which_a_folder_can_hold_one_are_refused(s3, monkeypatch, key):
+    """The later would be read in the place of the earlier, whose rows nobody would miss."""
+    s3.put_object(Bucket="models", Key="two/a/b.jsonl", Body=LINES)
+    (one,) = store._list(s3, "models", "two")
+    both = [one, one | {"key": key, "name": key.removeprefix("two/")}]
+    monkeypatch.setattr(store, "_list", lambda *where: both)  # SeaweedFS has folders itself, and makes one name of two
+    with pytest.raises(BadInput, match="holds the objects 'two/.*' and 'two/.*', of which a folder can hold one"):
+        sources("s3://models/two")
+
+
 @pytest.fixture
 def proxy(s3, monkeypatch):
     proxy = FaultyProxy(urlparse(os.environ["AWS_ENDPOINT_URL"]).port)

@@ -161,6 +161,23 @@ def test_put_folder_copies_once(folder, tmp_path):
     storage.verify(target, listed)
 
 
+def test_put_folder_takes_the_signature_of_who_comes_last(folder, tmp_path):
+    """A registration that was cut off, unsigned or with another key, and is repeated with this one: the signature is in no
+    manifest, and the files alone would be the same."""
+    target = tmp_path / "store" / "models" / "x"
+    for signature in (None, b"one", b"two"):
+        if signature:
+            (folder / storage.SIGNATURE).write_bytes(signature)
+        storage.put_folder(folder, str(target))
+        assert (target / storage.SIGNATURE).exists() == bool(signature)
+    assert (target / storage.SIGNATURE).read_bytes() == b"two"
+
+
+def test_a_name_that_is_too_long_is_one_line(tmp_path):
+    with pytest.raises(BadInput, match="File name too long|file name too long"):
+        storage.write_atomic(tmp_path / ("x" * 300), "x")
+
+
 def test_many_that_publish_one_folder_at_once_leave_it_whole(folder, tmp_path):
     target, listed = tmp_path / "store" / "model", storage.manifest(folder)
     with ThreadPoolExecutor(8) as threads:

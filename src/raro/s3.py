@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from .errors import BadInput, GateRefused
@@ -51,6 +51,7 @@ def download(uri: str, cache: Path) -> Path:
         objects = _list(client, bucket, prefix)
         if not objects:
             raise BadInput(f"nothing lies at '{uri}'", "check the bucket and the prefix")
+        _check_places(uri, objects)
         entry = cache / "s3" / digest_text(canonical([bucket, prefix, objects]))[:32]
         seal = entry.with_suffix(".json")
         if not _sealed(entry, seal):
@@ -58,6 +59,17 @@ def download(uri: str, cache: Path) -> Path:
                 if not _sealed(entry, seal):  # another process has fetched it meanwhile
                     _fill(client, uri, objects, temporary, entry, seal)
     return entry / objects[0]["name"] if objects[0]["key"] == prefix else entry
+
+
+def _check_places(uri: str, objects: list[dict[str, Any]]) -> None:
+    """Raises BadInput for two objects of which a folder can hold one: a//b beside a/b, or a/b beside a."""
+    keys = {PurePosixPath(item["name"]): item["key"] for item in objects}
+    for item in objects:
+        place = PurePosixPath(item["name"])
+        for one in (place, *place.parents):
+            if keys.get(one, item["key"]) != item["key"]:
+                line = f"'{uri}' holds the objects '{keys[one]}' and '{item['key']}', of which a folder can hold one"
+                raise BadInput(line, "rename or remove one of them")
 
 
 def _fill(client: BaseClient, uri: str, objects: list[dict[str, Any]], temporary: Path, entry: Path, seal: Path) -> None:

@@ -110,7 +110,7 @@ def writing(path: str | Path) -> Iterator[None]:
             raise BadInput(f"cannot write '{path}': {error.strerror}", "choose a place you may write to") from error
         if error.errno in (errno.EEXIST, errno.ENOTDIR):
             raise BadInput(f"cannot write '{path}': a file stands where a folder should", "choose another place") from error
-        if error.errno == errno.EISDIR or error.errno == errno.ENOENT and not Path(path).parent.is_dir():
+        if error.errno in (errno.EISDIR, errno.ENAMETOOLONG) or error.errno == errno.ENOENT and not Path(path).parent.is_dir():
             raise BadInput(f"cannot write '{path}': {error.strerror.lower()}", "choose another place") from error
         raise
 
@@ -195,8 +195,7 @@ def put_folder(folder: str | Path, uri: str, progress: Callable[[int, int], None
     """Copies a folder to another folder or to `s3://bucket/prefix`, and returns the address. progress: called with (bytes sent,
     bytes in all) on the way to S3.
 
-    Nothing is copied where the same files already lie. On S3 the folder's manifest.json, if it has one, goes last: a prefix
-    without it is an unfinished copy.
+    Nothing is copied where the same files already lie. On S3 manifest.json goes last: a prefix without it is unfinished.
     """
     folder = Path(folder)
     if uri.startswith("s3://"):
@@ -206,6 +205,8 @@ def put_folder(folder: str | Path, uri: str, progress: Callable[[int, int], None
         return uri
     target = Path(uri.removeprefix("file://"))
     if _copied(folder, target):
+        if (own := folder / SIGNATURE).exists():  # in no manifest, and an earlier try may have left another key's
+            write_atomic(target / SIGNATURE, own.read_bytes())
         return uri
     temporary = beside(target, "partial")
     with writing(target):
@@ -222,10 +223,9 @@ def put_folder(folder: str | Path, uri: str, progress: Callable[[int, int], None
 def _copied(folder: Path, target: Path) -> bool:
     """Whether the same files lie at `target`, with a manifest where `folder` has one; no, while another process replaces it."""
     sealed = (target / MANIFEST).exists() or not (folder / MANIFEST).exists()
-    try:
+    with contextlib.suppress(FileNotFoundError):
         return target.is_dir() and sealed and manifest(target) == manifest(folder)
-    except FileNotFoundError:
-        return False
+    return False
 
 
 # ---------------------------------------------------------------------------------------------------------------- reading
