@@ -97,6 +97,19 @@ def test_a_half_written_line_waits_and_a_broken_one_is_passed_over(tmp_path):
     assert [event["kind"] for event in events.read(tmp_path)[0]] == ["start", "skipped", "note"]
 
 
+def test_a_disk_that_takes_half_a_line_is_told_and_the_next_line_stands_alone(tmp_path):
+    """The system takes what there is room for and says nothing: half an event would take the next one with it."""
+    code = (
+        "import resource, sys\nfrom raro.tracking.events import Events\nevents = Events(sys.argv[1], 'train')\n"
+        "events.metrics(1, {'x': 1.0})\nroom = events.path.stat().st_size + 20\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))\nevents.metrics(2, {'x': 2.0})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)
+    assert "File too large" in done.stderr
+    Events(tmp_path, "train").metrics(3, {"x": 3.0})
+    assert list(events.trained(tmp_path)) == [1, 3]
+
+
 def test_processes_writing_at_once_lose_nothing(tmp_path):
     code = """
 import sys
@@ -517,6 +530,11 @@ def test_opening_a_store_prints_nothing(tmp_path):
         ({"tracking": {"uri": "htp://host"}}, "is not a tracking server"),
         ({"tracking": {"uri": "http://host"}, "registry": {"store": "/shelf"}}, "takes only s3://"),
         ({"registry": {"model": "a/b"}}, "cannot name a model"),
+        ({"registry": {"model": ".."}}, "cannot name a model"),
+        ({"registry": {"model": "one\ntwo"}}, "cannot name a model"),
+        ({"registry": {"model": "x" * 201}}, "cannot name a model"),
+        ({"tracking": {"experiment": " "}}, "cannot name an experiment"),
+        ({"tracking": {"experiment": "x" * 501}}, "cannot name an experiment"),
     ],
 )
 def test_addresses_that_can_never_work_are_found_early(data, says):
@@ -528,6 +546,19 @@ def test_preflight_asks_for_a_server_only_where_it_must():
     server.check(settings(uri="http://127.0.0.1:9"))
     with pytest.raises(ServiceFailed, match="does not answer"):
         server.check(settings(uri="http://127.0.0.1:9", on_outage="stop"))
+
+
+def test_an_experiment_that_was_deleted_is_told_before_anything_is_trained(tmp_path):
+    """MLflow takes no run into it: no outage, and nothing could be registered in the end."""
+    give_store(tmp_path)
+    config = settings(uri=f"sqlite:///{tmp_path / 'mlflow.db'}", experiment="gone")
+    client = server.connect(config.tracking.uri)
+    client.delete_experiment(number := client.create_experiment("gone"))
+    Events(tmp_path / "run", "ingest").start()
+    with pytest.raises(BadInput, match="'gone' was deleted in MLflow"):
+        runs.sync(config, tmp_path / "run", force=True)
+    client.restore_experiment(number)
+    assert runs.sync(config, tmp_path / "run", force=True)
 
 
 def test_ingest_goes_on_while_the_server_is_away_but_an_outage_opens_no_gate(tmp_path):

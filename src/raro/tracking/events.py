@@ -71,7 +71,8 @@ class Events:
 
     def _append(self, line: bytes) -> None:
         with writing(self.path), open(self.path, "ab", buffering=0) as file:
-            file.write(line)
+            while line:  # a disk that fills up takes the beginning without a word, and says so at the rest
+                line = line[file.write(line) :]
 
     def _mend(self) -> None:
         """Closes a line that a killed process left half-written, lest ours be glued to it."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..config import Config, ShowText
-from ..errors import ServiceFailed
+from ..errors import BadInput, ServiceFailed
 from ..storage import digest_file, read_json
 from . import costs, events, kubeflow, results, server, tables
 from .state import State, Tracked, load, lock, save, tell
@@ -162,6 +162,9 @@ def _experiment(client: MlflowClient, name: str, uri: str) -> str:
     from mlflow.exceptions import MlflowException
 
     if found := client.get_experiment_by_name(name):
+        if found.lifecycle_stage != "active":
+            restore = f"mlflow experiments restore --experiment-id {found.experiment_id}, or another tracking.experiment"
+            raise BadInput(f"the experiment '{name}' was deleted in MLflow, which takes no run into it", restore)
         return found.experiment_id
     folder = server.file_of(uri).parent / server.ARTIFACTS
     try:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
+LONGEST = 200  # letters of a model's or an experiment's name, of which folders are called too
 ADDRESS = "MLFLOW_TRACKING_URI"
 RETRIES = "MLFLOW_HTTP_REQUEST_MAX_RETRIES"
 TRIES = 3  # MLflow's client asks as often with the two retries that `connect` sets
@@ -79,8 +80,13 @@ def check(config: Config) -> None:
     """For preflight, without importing mlflow. Raises BadInput for an address that can never work, ServiceFailed for a server
     that does not answer and must (tracking.on_outage: stop)."""
     uri, store, name = config.tracking.uri, config.registry.store, config.registry.model
-    if not name or set(name) & set("/:@'\"%\\"):
-        raise BadInput(f"registry.model '{name}' cannot name a model", "use letters, digits, dashes and dots")
+    if not name.strip(" .") or not name.isprintable() or len(name) > LONGEST or set(name) & set("/:@'\"%\\"):
+        remedy = f"use letters, digits, dashes and dots, {LONGEST} of them at most"
+        raise BadInput(f"registry.model '{name[:40]}' cannot name a model", remedy)
+    experiment = config.tracking.experiment
+    if not experiment.strip() or not experiment.isprintable() or len(experiment) > LONGEST:
+        line = f"tracking.experiment '{experiment[:40]}' cannot name an experiment"
+        raise BadInput(line, f"use letters, digits and dashes, {LONGEST} of them at most")
     if not uri:
         return
     scheme = uri.partition(":")[0].partition("+")[0]
