@@ -200,7 +200,7 @@ class _Made:
         for step in range(1, (until or steps) + 1):
             self.now += 1.5
             self.event("train", "metrics", step=step, values=self.figures(step, steps, opened))
-            self.event("train", "progress", done=step, total=steps, text="")
+            self.event("train", "progress", done=step, total=steps, text="steps")
         self.write("train", "train.json", {"steps": steps, "seconds": 310.2, "selected_step": steps, "gate_opened": opened})
         return {"steps": steps, "gate_opened": opened}
 

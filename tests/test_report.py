@@ -24,6 +24,7 @@ from raro.demonstrations import sheet
 from raro.report import charts, critics, curves, page, provenance, reading
 from raro.report.live import View
 from raro.report.stages import Stages, duration
+from raro.tracking import events
 from raro.tracking.events import Events
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
@@ -474,6 +475,21 @@ def test_plain_lines_are_no_more_than_one_each_quiet_spell(tmp_path, monkeypatch
     *going, end = said(console).splitlines()
     assert 1 <= len(going) <= 3 and end == "train done in 1.2 s"
     assert re.fullmatch(r"train \d+/60: .* left, policy reward 0.30, critic accuracy 70 %, gate open", going[0])
+
+
+def test_the_choice_of_the_candidate_is_not_told_as_steps(tmp_path):
+    pen, stages = Events(tmp_path, "train"), Stages()
+    pen.start(6)
+    pen.metrics(6, {"policy/reward": 0.3})
+    pen.progress(6, 6, "steps")
+    told = stages.take(events.read(tmp_path)[0])["train"]
+    assert "policy reward 0.30" in terminal._going(told, time.time())
+    pen.progress(4, 42, "choosing the candidate")
+    view, console = View(tmp_path, Console(file=io.StringIO(), width=80, height=30, force_terminal=True)), plain()
+    view.look()
+    console.print(view)
+    assert "choosing the candidate" in said(console) and "train, step 6 " in said(console) and "step 6 of" not in said(console)
+    assert re.fullmatch(r"train 4/42: .*, choosing the candidate", terminal._going(view.stages["train"], time.time()))
 
 
 @pytest.mark.parametrize("width", [24, 40, 80, 200])

@@ -105,7 +105,8 @@ def _going(stage: Stage, now: float) -> str:
     counted = f" {stage.done:,}/{stage.total:,}" if stage.total else ""
     left = stage.left(now)
     parts = [f"{duration(left)} left" if left is not None else f"since {duration(stage.elapsed(now))}"]
-    parts += [stage.text] if stage.text and stage.name != "train" else []
+    if stage.work:
+        return f"{title(stage)}{counted}: {', '.join([*parts, stage.work])}"
     for name, label, form in (
         ("policy/reward", "policy reward", "{:.2f}"),
         ("critic/accuracy", "critic accuracy", "{:.0%}"),

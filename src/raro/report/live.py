@@ -105,7 +105,7 @@ class View:
         row.add_column(no_wrap=True, overflow=self._overflow)
         row.add_column(no_wrap=True, overflow=self._overflow)
         bar = ProgressBar(stage.total, stage.done, width=20, complete_style="bold", finished_style="bold")
-        row.add_row(bar, text, Text(stage.text if stage.text and stage.name != "train" else "", "dim"))
+        row.add_row(bar, text, Text(stage.work, "dim"))
         return row
 
     def _training(self, train: Stage) -> RenderableType:
@@ -115,7 +115,7 @@ class View:
         for label, told in self._figures(train):
             grid.add_row(label, told)
         step = max(step for step, _ in train.metrics.values())
-        title = f"train, step {step:,}" + (f" of {train.total:,}" if train.total else "")
+        title = f"train, step {step:,}" + (f" of {train.total:,}" if train.total and not train.work else "")
         width = min(self.console.width, 78)
         return Panel(grid, title=title, title_align="left", width=width, border_style="dim", padding=(0, 1))
 

@@ -17,6 +17,7 @@ NAMES = {"warmstart": "warm start"}
 PLACES = {"warmstart": "the warm start", "pipeline": "the pipeline"}  # where something failed
 Status = Literal["waiting", "running", "done", "kept", "failed"]
 ENDED = ("done", "kept", "failed")
+STEPS = "steps"  # what training calls its progress, until it chooses the candidate
 WINDOW = 40  # progress events over which the speed is measured
 
 
@@ -46,6 +47,11 @@ class Stage:
         """The newest value of a metric, None where there is none."""
         found = self.metrics.get(name)
         return found[1] if found else None
+
+    @property
+    def work(self) -> str:
+        """What it counts, in words; "" while that is training steps, which need none."""
+        return "" if self.text == STEPS else self.text
 
     def elapsed(self, now: float) -> float | None:
         """Seconds that it took, or has taken until `now`."""
