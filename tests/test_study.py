@@ -262,6 +262,9 @@ def test_what_the_policy_is_paid_is_held_against_what_is_right(study, capsys):
     for wrong, line in ((["--step", "77"], "no weights of step 77"), (["--set", "raro.colour=3"], "raro.colour")):
         assert pay.main([seeds[0], *wrong]) == 2 and line in capsys.readouterr().err
     assert pay.main([str(output / "sft" / "seed-0")]) == 2 and "pays no answer" in capsys.readouterr().err
+    assert pay.main([seeds[0], "--set", "method=dpo"]) == 2 and "pays no answer" in capsys.readouterr().err
+    for apart in ([str(output / "frozen" / "seed-0")], [seeds[0], "--set", "raro.critic_model=separate"]):
+        assert pay.main(apart) == 2 and "not among its snapshots" in capsys.readouterr().err
 
 
 def test_the_explained_share_is_that_of_a_regression_within_questions():
@@ -318,6 +321,8 @@ def test_the_selected_snapshot_is_the_model(study):
         ("arms: {a: {raro.stepz: 3}}", "unknown config key 'raro.stepz'"),
         ("arms: {a: {}}\nbudget: b", "budget 'b' is no arm"),
         ("arms: {a: {seeds: [x]}}", "not whole numbers"),
+        ("arms: {a: {}}\nseeds: [0, 1, 0]", "a seed of 'a' stands there twice"),
+        ("arms: {a: {}}\nbudgets: [500, 500]", "two of its budgets are the same"),
         ("arms: [", "not valid YAML"),
         ("arms: {a: {}}\naxes: {size: {b: 3}}", "axis 'size' names no arm: 'b'"),
         ("arms: {a: {}}\naxes: {size: {a: big}}", "axis 'size' is not a number"),
@@ -351,7 +356,7 @@ def test_arms_are_compared_on_the_problems_that_both_were_asked():
 
 def test_arms_and_seeds_can_be_narrowed():
     whole = plan.read("countdown-mini")
-    some = whole.narrowed(["raro", "sft"], [3])
+    some = whole.narrowed(["raro", "sft"], [3, 3])
     assert [(arm.name, arm.seeds) for arm in some.arms] == [("raro", (3,)), ("sft", (3,))]
     with pytest.raises(BadInput, match="no arm 'gan'"):
         whole.narrowed(["gan"], None)

@@ -26,7 +26,7 @@ from ..errors import BadInput, RaroError
 from ..learning import checkpoints
 from ..learning.update import Learner
 from ..methods import method_of
-from ..methods.method import Answer, Method, optimisation_of
+from ..methods.method import Answer, optimisation_of
 from ..methods.raro import Raro
 from ..methods.rewarded import Rewarded
 from ..rollout.models import open_model
@@ -42,6 +42,11 @@ def told(run: Path, settings: Sequence[str] = (), step: int | None = None, items
     config = parse(overridden(read_json(run / CONFIG), settings))
     if config.base.lora_rank or config.evaluation.benchmark not in CHECKED:
         raise BadInput(f"'{run}' has adapters, or no checker", "measure runs of whole weights on " + ", ".join(CHECKED))
+    kind = method_of(config.method)
+    if not issubclass(kind, (Raro, Rewarded)):
+        raise BadInput("this method pays no answer", "measure RARO or a method with a reward")
+    if issubclass(kind, Raro) and (config.raro.critic_model == "separate" or config.raro.control == "frozen"):
+        raise BadInput(f"the critic of '{run}' is not among its snapshots", "measure runs of one model that plays both roles")
     kept = dict(checkpoints.snapshots(run / "checkpoints"))
     step = max(kept, default=None) if step is None else step
     if step not in kept:
@@ -51,7 +56,7 @@ def told(run: Path, settings: Sequence[str] = (), step: int | None = None, items
     engine.load(load_file(kept[step]))
     asked = load_split(run / "ingest", "dev")[:items]
     learner = Learner(speaker.model, None, optimisation_of(config), speaker.pad_id)
-    game = method_of(config.method)(config, speaker, engine, learner, asked)
+    game = kind(config, speaker, engine, learner, asked)
     answers = game.answer(range(len(asked)), step)
     score = scorer(asked, config)
     right = [float(a.text is not None and score(asked[a.item], a.text)) for a in answers]
@@ -62,12 +67,10 @@ def told(run: Path, settings: Sequence[str] = (), step: int | None = None, items
     )
 
 
-def paid(game: Method, answers: Sequence[Answer], step: int) -> list[float | None]:
+def paid(game: Raro | Rewarded, answers: Sequence[Answer], step: int) -> list[float | None]:
     """What the method pays each answer, as in a step of training in which its critic is asked about every one."""
     if isinstance(game, Rewarded):
         return game.earned(answers)
-    if not isinstance(game, Raro):
-        raise BadInput("this method pays no answer", "measure RARO or a method with a reward")
     asked = [pair for pair in game.pair(answers, step) if pair.rollout_id >= 0]
     return game.earned(answers, game.judge(asked, step), step)
 

@@ -81,15 +81,17 @@ class Study:
         return load(self.config, [f"{key}={json.dumps(value)}" for key, value in changes.items()])
 
     def narrowed(self, names: Sequence[str] | None, seeds: Sequence[int] | None) -> Study:
-        """The same with these arms and seeds only. Raises BadInput for an arm it lacks, or without the arm it takes its budget
-        from."""
+        """The same with these arms and seeds only, each once. Raises BadInput for an arm it lacks, or without the one that sets
+        the budget."""
         known = dict.fromkeys(arm.role for arm in self.arms)
         if unknown := [name for name in names or () if name not in known]:
             raise BadInput(f"study '{self.name}' has no arm '{unknown[0]}'", f"it has: {', '.join(known)}")
         chosen = [arm for arm in self.arms if not names or arm.role in names]
         if self.budget and self.budget not in [arm.name for arm in chosen]:
             raise BadInput(f"the arms take their budget from '{self.budget}', which is left out", f"add {self.budget}")
-        return replace(self, arms=tuple(replace(arm, seeds=tuple(seeds)) for arm in chosen) if seeds else tuple(chosen))
+        return replace(
+            self, arms=tuple(replace(arm, seeds=tuple(dict.fromkeys(seeds))) for arm in chosen) if seeds else tuple(chosen)
+        )
 
 
 def packaged_studies() -> list[str]:
@@ -140,7 +142,13 @@ def _study(name: str, data: Any) -> Study:
     for arm in study.arms:
         if not arm.seeds or not all(isinstance(seed, int) and seed >= 0 for seed in arm.seeds):
             raise BadInput(f"study '{name}': the seeds of '{arm.name}' are not whole numbers", "write for example [0, 1, 2]")
+        if len(set(arm.seeds)) < len(arm.seeds):
+            raise BadInput(
+                f"study '{name}': a seed of '{arm.name}' stands there twice", "it would count as two runs: name it once"
+            )
         study.configured(arm, arm.seeds[0])
+    if len({arm.name for arm in study.arms}) < len(study.arms):
+        raise BadInput(f"study '{name}': two of its budgets are the same, to six digits", "name each once")
     return study
 
 
