@@ -132,6 +132,33 @@ def test_quarantined_rows_are_found_too(tmp_path):
     assert found["found"] == {"quarantine": 1}
 
 
+def test_a_quarantined_text_is_searched_as_it_was_written(tmp_path):
+    path = write_jsonl(tmp_path / "a.jsonl", [*many(40), {"question": 'John\n"Roe"?', "answer": [7]}])
+    ingest(whole_config(path), tmp_path / "runs" / "a")
+    (found,) = forget(tmp_path / "runs", [], [r'John\s"Roe"'], tmp_path / "forgotten.txt")
+    assert found["found"] == {"quarantine": 1}
+
+
+def test_what_a_killed_or_refused_ingest_left_is_named(runs, tmp_path, capsys):
+    """No data set was made, and no run will be removed for it: the text lies there for ever."""
+    line = (runs / "a" / "ingest" / "train.jsonl").read_text()
+    killed, cut_off = runs / "killed" / ".ingest.partial", tmp_path / "cache" / "s3" / ".one.123.partial"
+    replaced, refused, other = runs / "b" / ".ingest.12.old", runs / "refused", runs / "c" / ".ingest.partial"
+    for folder in (killed, cut_off, replaced, refused, other):
+        folder.mkdir(parents=True)
+    (killed / "train.jsonl").write_text(line + '{"question": "half of')
+    (replaced / "train.jsonl").write_text(line)
+    (cut_off / "one.jsonl").write_text(json.dumps(SECRET)[:50])
+    (other / "train.jsonl").write_text((runs / "c" / "ingest" / "train.jsonl").read_text() + '{"question": "John')
+    told = {"source": f"{tmp_path}/one.jsonl#31", "reason": "length", "text": SECRET}
+    (refused / "quarantine.jsonl").write_text(json.dumps(told) + "\n")
+    left = {killed, replaced, refused / "quarantine.jsonl"}
+    for rows, patterns, named in (([], ["John Roe"], left | {cut_off}), ([told["source"]], [], left)):
+        forget(runs, rows, patterns, tmp_path / "forgotten.txt")
+        said = capsys.readouterr().out
+        assert {path for path in (*left, cut_off, other) if f"rm -r {path}\n" in said} == named
+
+
 @pytest.mark.parametrize(
     ("rows", "patterns", "line"),
     [

@@ -45,7 +45,7 @@ def forget(runs: Path, rows: Sequence[str], patterns: Sequence[str], output: Pat
     folders = sorted(path.parent for path in runs.glob("*/ingest/data.json")) or sorted(
         path.parent for path in runs.glob("ingest/data.json")
     )
-    if not folders:
+    if not folders and not _left(runs):
         raise BadInput(f"no finished ingest lies in '{runs}'", "name the folder of the runs with --runs")
     compiled = [_compiled(pattern) for pattern in patterns]
     known = read_forgotten(str(output)) if output.exists() else frozenset()
@@ -63,6 +63,8 @@ def forget(runs: Path, rows: Sequence[str], patterns: Sequence[str], output: Pat
     for one in found:
         places = ", ".join(f"{count:,} in {where}" for where, count in one["found"].items())
         print(f"{one['run']}: {places}; {one['model'] or 'no model registered'}")
+    for path in (path for path in _left(runs) if _holds(path, rows, compiled, digests)):
+        print(f"{path}: left by an ingest that was killed or refused; remove it: rm -r {shlex.quote(str(path))}")
     for entry in sorted({entry for cache in (cache_folder(), runs / ".cache") for entry in copies(cache, files, compiled)}):
         print(f"{entry}: a copy of what was fetched, nothing masked; remove it: rm -r {shlex.quote(str(entry))}")
     if not found:
@@ -76,17 +78,31 @@ def forget(runs: Path, rows: Sequence[str], patterns: Sequence[str], output: Pat
     return found
 
 
+def _left(runs: Path) -> list[Path]:
+    """What ingests have left that were killed, or refused what they read."""
+    names = ("quarantine.jsonl", ".ingest.partial", ".ingest.*.old")
+    return sorted(path for name in names for path in (*runs.glob(name), *runs.glob(f"*/{name}")))
+
+
+def _holds(path: Path, rows: Sequence[str], patterns: Sequence[re.Pattern[str]], digests: frozenset[bytes]) -> bool:
+    """Whether a row stands in it that is meant; its last line may be half of one."""
+    files = [one for one in path.rglob("*") if one.is_file()] if path.is_dir() else [path]
+    folder = path if path.is_dir() else path.parent
+    return any(_meant(file, {}, patterns) for file in files) or any(True for _ in find(folder, rows, patterns, digests))
+
+
 def copies(cache: Path, files: Mapping[str, int], patterns: Sequence[re.Pattern[str]]) -> list[Path]:
     """Entries of a cache that hold a file as it was fetched, or unpacked from what was: one of `files` ({sha256: size}), or
     text in which a pattern stands, of whose run nothing may be left."""
     found: list[Path] = []
     for kind in ("7z", "s3"):
         archives = {entry.name for entry in found}  # what was unpacked lies under its archive's digest
-        for entry in sorted(path.resolve() for path in (cache / kind).glob("[!.]*") if path.is_dir()):
-            inside = [path for path in entry.rglob("*") if path.is_file()]
-            packed = (path for path in inside if archives and path.suffix.lower() == ".7z")
-            if any(_meant(path, files, patterns) for path in inside) or any(digest_file(path) in archives for path in packed):
-                found.append(entry)
+        for entry in sorted(path.resolve() for path in (cache / kind).glob("*") if path.is_dir()):  # what was cut off, too
+            with contextlib.suppress(FileNotFoundError):  # it has just become whole, under another name
+                inside = [path for path in entry.rglob("*") if path.is_file()]
+                packed = (path for path in inside if archives and path.suffix.lower() == ".7z")
+                if any(_meant(path, files, patterns) for path in inside) or any(digest_file(one) in archives for one in packed):
+                    found.append(entry)
     return found
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import BadInput
 from ..records import Demonstration
@@ -49,24 +49,36 @@ def write_forgotten(path: Path, digests: Sequence[str]) -> int:
 
 
 def find(folder: Path, rows: Sequence[str], patterns: Sequence[re.Pattern[str]], digests: frozenset[bytes]) -> Iterator[Hit]:
-    """The rows of a finished ingest folder that are meant: by their source (FILE#ROW), by a pattern in question, answer or
+    """The rows of an ingest folder that are meant: by their source (FILE#ROW), by a pattern in question, answer or
     attribution, or by their digest."""
     wanted = set(rows)
     for split in SPLITS:
-        for line in _lines(folder / f"{split}.jsonl"):
-            one = Demonstration(**json.loads(line))
+        for record in _records(folder / f"{split}.jsonl"):
+            one = Demonstration(**record)
             digest = pair_digest(one)
             texts = (one.question, one.answer, one.attribution)
             if one.source in wanted or digest in digests or any(p.search(text) for p in patterns for text in texts):
                 yield Hit(split, one.source, digest.hex())
-    for line in _lines(folder / "quarantine.jsonl"):
-        record = json.loads(line)
-        text = json.dumps(record.get("text", ""), ensure_ascii=False)
-        if record["source"] in wanted or any(pattern.search(text) for pattern in patterns):
+    for record in _records(folder / "quarantine.jsonl"):
+        if record["source"] in wanted or any(p.search(text) for text in _texts(record.get("text")) for p in patterns):
             yield Hit("quarantine", record["source"], "")
 
 
-def _lines(path: Path) -> Iterator[str]:
+def _texts(value: Any) -> Iterator[str]:
+    """Every string of a quarantined row, as its expert wrote it, and what else stands there as JSON."""
+    if isinstance(value, Mapping):
+        value = [*value, *value.values()]
+    if isinstance(value, list):
+        for one in value:
+            yield from _texts(one)
+    elif value is not None:
+        yield value if isinstance(value, str) else json.dumps(value)
+
+
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a file, but for one that a killed process has left half-written."""
     if path.is_file():
-        with path.open(encoding="utf-8") as file:
-            yield from file
+        with path.open(encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.endswith("\n"):
+                    yield json.loads(line)
