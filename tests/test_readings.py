@@ -98,6 +98,18 @@ def test_accuracy_is_read_where_its_guard_looks():
     assert (row["tone"], row["value"]) == ("green", "0.79")
 
 
+def test_a_policy_that_waits_at_the_gate_is_not_said_to_earn_alike():
+    waiting, series = record(healthy=0, policy__zero_advantage=1.0), {}
+    series |= waiting.series("train") | {"game/gate_open": [(step, 0.0) for step in range(1, 20)]}
+    waiting.series = lambda stage: series
+    worst, *others = readings(waiting)
+    assert (worst["name"], worst["tone"], worst["value"]) == ("Steps with the gate shut", "red", "1.00")
+    assert "Policy's groups without a signal" not in {row["name"] for row in others}
+    series["game/gate_open"] = [(step, float(step > 5)) for step in range(1, 20)]
+    found = {row["name"]: row["tone"] for row in readings(waiting)}
+    assert found["Steps with the gate shut"] == "green" and found["Policy's groups without a signal"] == "red"
+
+
 @pytest.mark.parametrize(("low", "tone"), [(-0.1, "green"), (0.1, "red")])
 def test_a_snapshot_is_stronger_than_the_candidate_where_its_interval_says_so(low, tone):
     one = record()

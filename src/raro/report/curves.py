@@ -132,8 +132,8 @@ def _writing(series: Series) -> list[dict[str, Any] | None]:
         ),
         _panel(
             "Groups without a signal",
-            "Share of rollouts whose group was all rewarded alike: they teach nothing. Near 100 % the game is over for that "
-            "role.",
+            "Share of rollouts that teach nothing, since all of their group earned alike; the policy's all, while the gate is "
+            "shut. Else near 100 % the game is over for that role.",
             _lines(series, *((f"{role}/zero_advantage", role, colour) for role, colour in ROLES)),
             kind="share",
         ),
