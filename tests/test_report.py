@@ -169,6 +169,22 @@ def test_colours_are_the_pages_own(finished):
     assert not re.search(r"(fill|stroke): ?#[0-9a-f]{3,6}", body)
 
 
+def luminance(colour: str) -> float:
+    """Of #rrggbb, as WCAG 2 defines it."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_words_stand_out_from_their_paper_in_the_light_and_in_the_dark():
+    style = (Path(page.__file__).parent / "style.css").read_text(encoding="utf-8")
+    light, dark = (dict(re.findall(r"--(\w+): (#\w{6});", part)) for part in style.split("@media")[:2])
+    for told in (light, dark):
+        for name in ("ink", "soft", "policy", "critic", "accent", "good", "hold", "bad", "plain"):
+            lighter, darker = sorted((luminance(told[name]), luminance(told["paper"])), reverse=True)
+            assert (lighter + 0.05) / (darker + 0.05) >= 4.5, name
+
+
 def test_what_models_and_users_wrote_is_shown_not_run(tmp_path):
     html, read = read_page(make(tmp_path / "run", hostile=True))
     assert HOSTILE in read.text
