@@ -183,13 +183,14 @@ def exported(world, tmp_path, capsys) -> Path:
     return tmp_path / "tiny-1-audit"
 
 
-def offline(folder: Path) -> tuple[int, str]:
+def offline(folder: Path, *more: str) -> tuple[int, str]:
     """The archive's own verify.py, with Python's standard library alone."""
-    done = subprocess.run([sys.executable, "-I", "-S", folder / "verify.py"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-I", "-S", folder / "verify.py", *more], capture_output=True, text=True)
     return done.returncode, done.stdout + done.stderr
 
 
 def test_an_archive_is_verified_offline_without_raro(exported, world):
+    assert offline(exported, "--signed")[0] == 0
     code, said = offline(exported)
     assert (code, said.splitlines()[-1]) == (0, "whole"), said
     assert "note" not in said
@@ -258,6 +259,28 @@ def test_an_archive_that_was_tampered_with_is_found_offline(exported, tamper, na
     code, said = offline(exported)
     assert code != 0
     assert re.search(named, said), said
+
+
+def test_an_archive_whose_signatures_were_taken_away_says_so(exported):
+    """Another approver, every hash made to fit, and registry.json as if nothing had ever been signed."""
+    before, lines = log.START, []
+    for line in (exported / "log.jsonl").read_text().splitlines():
+        told = json.loads(line) | {"signatures": [], "previous": before}
+        told["actor"] = told["actor"].replace("Ada", "Eve")
+        told["hash"] = before = storage.digest_text(log.Record(**told).content)
+        lines.append(storage.canonical(told) + "\n")
+    (exported / "log.jsonl").write_text("".join(lines))
+    (exported / "model" / "model.sig").unlink()
+    registry = storage.read_json(exported / "registry.json")
+    head = {"head": f"{len(lines)}:{before}"}
+    storage.write_json(exported / "registry.json", registry | {"required": False, "signed_by": ""} | head)
+    code, said = offline(exported)
+    assert code == 0
+    assert f"note  {len(lines)} of {len(lines)} records are not signed" in said
+    assert "note  the model is not signed" in said
+    code, said = offline(exported, "--signed")
+    assert code == 3
+    assert "record 1 is not signed" in said and "the model's signature is not there" in said
 
 
 def test_an_archive_without_weights_says_so(world, tmp_path, capsys):

@@ -1,9 +1,11 @@
 """Verifies an exported audit, offline, with Python's standard library and, for signatures, the openssl command.
 
     python verify.py            # in the archive's folder; exit code 0 whole, 3 broken
+    python verify.py --signed   # what is not signed is broken, whatever registry.json says was required
 
 It trusts nothing but the public keys in keys/: compare their fingerprints, which it prints, with those that you were given on
-another way, and the log's head with the one that you keep. What it does is short enough to be done by hand (README.md).
+another way, and the log's head with the one that you keep. Signatures can be taken away, and registry.json be written anew: a
+note says what is not signed. What it does is short enough to be done by hand (README.md).
 """
 
 from __future__ import annotations
@@ -47,9 +49,10 @@ def signed(key: Path, signature: str, message: bytes) -> bool:
         return done.returncode == 0
 
 
-def check(root: Path) -> list[str]:
-    """Everything that is broken."""
+def check(root: Path, required: bool = False) -> list[str]:
+    """Everything that is broken. required: whether all must be signed, where registry.json does not say so."""
     told = json.loads((root / "registry.json").read_text())
+    told["required"] |= required
     keys = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in sorted((root / "keys").glob("*.pub"))}
     can_sign = bool(keys) and shutil.which("openssl") is not None
     for key_id, path in keys.items():
@@ -75,6 +78,10 @@ def check(root: Path) -> list[str]:
             wrong.append(f"evidence/{name} is missing or was changed")
     if told["signed_by"] and can_sign:
         wrong += _signature(root, expected, keys, told["signed_by"])
+    elif required or told["required"] and not told["signed_by"]:
+        wrong.append("the model's signature is not there, or cannot be checked")
+    elif can_sign:
+        print("note  the model is not signed")
     if left_out:
         print(f"note  {len(left_out)} files were left out of the archive: {', '.join(sorted(left_out))}")
     if not can_sign:
@@ -83,7 +90,7 @@ def check(root: Path) -> list[str]:
 
 
 def _log(root: Path, told: dict, keys: dict[str, Path]) -> list[str]:
-    wrong, before, registered = [], "0" * 64, None
+    wrong, before, registered, unsigned = [], "0" * 64, None, 0
     for number, line in enumerate((root / "log.jsonl").read_bytes().splitlines(), 1):
         record = json.loads(line)
         content = canonical({name: record[name] for name in SIGNED})
@@ -94,6 +101,7 @@ def _log(root: Path, told: dict, keys: dict[str, Path]) -> list[str]:
         for entry in record["signatures"] if keys else []:
             if entry["key"] not in keys or not signed(keys[entry["key"]], entry["sig"], encoded(RECORD, content)):
                 wrong.append(f"record {number} has a signature that does not hold")
+        unsigned += not record["signatures"]
         if told["required"] and not record["signatures"]:
             wrong.append(f"record {number} is not signed")
         if (record["action"], record["version"]) == ("registered", told["version"]):
@@ -101,6 +109,8 @@ def _log(root: Path, told: dict, keys: dict[str, Path]) -> list[str]:
         before = record["hash"]
         head = f"{number}:{before}"
     print(f"head  {head}")
+    if unsigned:
+        print(f"note  {unsigned} of {number} records are not signed")
     if head != told["head"]:
         wrong.append("the log does not end with the head that registry.json names")
     if registered is None or registered["root"] != told["root"] or registered["evidence"] != told["evidence"]:
@@ -121,7 +131,7 @@ def _signature(root: Path, expected: dict[str, str], keys: dict[str, Path], sign
 
 
 if __name__ == "__main__":
-    broken = check(Path(__file__).resolve().parent)
+    broken = check(Path(__file__).resolve().parent, "--signed" in sys.argv[1:])
     for one in broken:
         print(f"BROKEN  {one}")
     print(f"{len(broken)} breaks" if broken else "whole")
