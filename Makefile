@@ -10,7 +10,7 @@ FIND_LINKS = $(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null)
 .PHONY: help setup run test check base bench pipeline images images-lock test-containers results-mini results-controls results-one-seen results-scaling results-several results-unseen-seeds study-gpu clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## .venv with everything pinned
 $(STAMP): pyproject.toml constraints.txt

@@ -116,7 +116,10 @@ def init_arguments(parser: argparse.ArgumentParser) -> None:
         "--demonstrations", metavar="URI", required=True, help="file, folder, glob or URI; the reader is found out"
     )
     parser.add_argument(
-        "--base", metavar="URI", required=True, help="the model to start from: folder, s3:// or hf://repo@revision"
+        "--base",
+        metavar="URI",
+        required=True,
+        help="the model to start from: folder, s3://, hf://repo@revision, package:// or models:/NAME@ALIAS",
     )
     parser.add_argument("--question", metavar="COLUMN", help="column of the questions (default: guessed)")
     parser.add_argument("--answer", metavar="COLUMN", help="column of the experts' answers (default: guessed)")
