@@ -139,6 +139,8 @@ def test_the_game_needs_no_torch():
         (["run", "--outptu", "here"], "see raro run --help"),
         (["run", "."], "config '.' is a folder"),
         (["run", "--from", "train", "--output", "nowhere"], "no run lies in 'nowhere'"),
+        (["step", "train", "--output", "nowhere"], "goes on in a run, and none lies in 'nowhere'"),
+        (["step", "evaluate"], "run `raro step ingest --output runs/"),
         (["schedule"], "required: apply|list|delete\n"),
         (["schedule", "delete"], "remedy: raro schedule delete NAME"),
         (["schedule", "list", "nightly"], "takes no names"),

@@ -17,6 +17,7 @@ from .steps.claim import CONFIG
 from .storage import read_json
 
 DEFAULT = "countdown-mini"
+FIRST = ("preflight", "ingest")  # the steps that need no other
 Arguments = argparse.Namespace
 
 
@@ -89,6 +90,9 @@ def step(args: Arguments) -> int:
 
     config = configured(args)
     run = Path(args.output) if args.output else local.newest(config) or local.fresh(config)
+    if args.name not in FIRST and not (run / CONFIG).exists():
+        line = f"step '{args.name}' goes on in a run, and none lies in '{run}'"
+        raise BadInput(line, f"run `raro step ingest --output {run}` first, or name a run's folder with --output")
     with local.reserved(config, run), _watched(run):
         outputs = run_step(args.name, config, run)
     print(json.dumps({"step": args.name, "run": str(run), "outputs": outputs}))
