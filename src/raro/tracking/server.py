@@ -10,6 +10,7 @@ import importlib.util
 import logging
 import os
 import re
+import socket
 import sys
 import threading
 from base64 import b64encode
@@ -183,10 +184,21 @@ def speaking(uri: str) -> Iterator[None]:
     try:
         yield
     except kinds as error:
-        line = shown(" ".join(str(error).split()))[:300]
+        line = _unanswered(error) or shown(" ".join(str(error).split()))[:300]
         raise ServiceFailed(
             f"MLflow at '{shown(uri)}' failed: {line}", "see that the server and its artifact store answer"
         ) from error
+
+
+def _unanswered(error: BaseException | None) -> str:
+    """What the system says of a server that cannot be reached, below MLflow's, requests' and urllib3's own words; "" of all
+    else, as of an artifact store."""
+    word, named = "", str(error).startswith("API request to")
+    while named and error is not None:
+        if isinstance(error, (ConnectionError, TimeoutError, socket.gaierror)) and error.strerror:
+            word = f"it cannot be reached: {error.strerror}"
+        error = error.__cause__ or error.__context__
+    return word
 
 
 def created(find: Callable[[], Made | None], make: Callable[[], Made]) -> Made:
