@@ -9,7 +9,7 @@ from audited import World, whole_run
 from test_audit import anchored, breaks, forge, records
 
 from raro.errors import GateRefused
-from raro.registry import log, readiness
+from raro.registry import log, promotion, readiness
 from raro.registry.places import Folder, Parameters
 from raro.registry.promotion import promote
 from raro.steps import register
@@ -47,6 +47,23 @@ def test_what_nobody_signed_moves_no_alias(world):
         registered(world, "four")
     assert world.desk.version("3") is None
     assert world.desk.aliases() == {"champion": "1", "challenger": "2"}
+
+
+def test_what_is_deleted_while_it_is_looked_at_is_not_promoted(world, monkeypatch):
+    """`raro gc` of another, between the audit and the record: the log would name a champion that is gone."""
+    sound = promotion._sound
+
+    def slow(desk, number):
+        root = sound(desk, number)
+        gone = {"reason": "asked", "source": desk.version(number).source}
+        desk.append(lambda _: log.Draft("deleted", number, "Grace", gone), world.key("Grace"))
+        return root
+
+    monkeypatch.setattr(promotion, "_sound", slow)
+    before = len(records(world))
+    with pytest.raises(GateRefused, match="version 2 was deleted meanwhile"):
+        promote(world.desk, "challenger", "Ada", "fine", world.key("Ada"))
+    assert len(records(world)) == before + 1
 
 
 def test_a_head_that_is_none_is_left_for_the_audit(world):

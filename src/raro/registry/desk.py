@@ -185,8 +185,7 @@ class Desk:
         place = self.log_place()
         if key is None and self.policy.required:
             raise BadInput("the policy requires signatures, and no key is given", "set registry.signing_key, or give --key")
-        self.sound(place)
-        return log.append(place, self.model, drafted, key)
+        return log.append(place, self.model, drafted, key, self.sound(place))
 
     def sound(self, place: Place) -> list[log.Record]:
         """The log. Raises GateRefused where it is broken, or nothing may rest on it (log.unfit): what is added would hide that

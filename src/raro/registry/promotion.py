@@ -40,6 +40,7 @@ def promote(desk: Desk, standing_at: str, approver: str, reason: str, key: Key |
     needed = max(1, desk.policy.approvals)
 
     def approval(records: Sequence[log.Record]) -> log.Draft | None:
+        _there(records, number)
         if standing(records).get("champion") == number:
             return None  # done before
         people = approvers(since(records, number), number, root)
@@ -52,6 +53,7 @@ def promote(desk: Desk, standing_at: str, approver: str, reason: str, key: Key |
         return log.Draft("approved", number, approver, {"root": root, "reason": reason})
 
     def promotion(records: Sequence[log.Record]) -> log.Draft | None:
+        _there(records, number)
         stands = standing(records).get("champion", "")
         people = approvers(since(records, number), number, root)
         if stands == number or len(people) < needed:
@@ -89,6 +91,7 @@ def rollback(desk: Desk, approver: str, reason: str, key: Key | None, to: str = 
             return None
         if stands != now:
             raise GateRefused(f"version {stands} became champion meanwhile", "look at it, and roll back again if it must be")
+        _there(current, number)
         body = {"root": root, "reason": reason, "before": stands} | _moved(desk, current)
         return log.Draft("rolled back", number, approver, body)
 
@@ -136,6 +139,12 @@ def _sound(desk: Desk, number: str) -> str:
         if broken := [one for one in made.breaks if not one.startswith("registry: alias ")]:
             raise GateRefused(f"version {number} of '{desk.model}' is not whole: {broken[0]}", "raro audit verify tells more")
         return made.version.tags["raro.root"]
+
+
+def _there(records: Sequence[log.Record], number: str) -> None:
+    """Raises GateRefused where the version was deleted while it was looked at: the alias would stand at nothing."""
+    if any((record.action, record.version) == ("deleted", number) for record in records):
+        raise GateRefused(f"version {number} was deleted meanwhile", "raro audit show tells by whom, and why")
 
 
 def _target(desk: Desk, standing_at: str) -> str:
