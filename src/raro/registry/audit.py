@@ -48,8 +48,9 @@ def resolve(desk: Desk, standing_at: str) -> tuple[str, ModelVersion]:
     aliases = {alias: str(number) for alias, number in registered.aliases.items()}
     number = standing_at if standing_at.isdigit() else aliases.get(standing_at, "")
     if not number:
-        has = ", ".join(f"{alias} (version {n})" for alias, n in sorted(aliases.items()))
-        remedy = f"it has: {has}" if has else "it has no alias: no candidate was promoted or held, or it was taken away; MODEL@VERSION names a version"
+        remedy = "it has no alias: no candidate was promoted or held, or it was taken away; MODEL@VERSION names a version"
+        if aliases:
+            remedy = "it has: " + ", ".join(f"{alias} (version {n})" for alias, n in sorted(aliases.items()))
         raise BadInput(f"'{desk.model}' has no version at '{standing_at}'", remedy)
     version = desk.version(number)
     if version is None:
