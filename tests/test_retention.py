@@ -17,13 +17,17 @@ from raro.registry.desk import Desk, desk_of
 @pytest.fixture
 def desk(tmp_path) -> Desk:
     """Two versions without registry.store, the second of which is champion."""
-    give_store(tmp_path)
-    base = {"uri": str(tiny_model(tmp_path / "base")), "licence": "MIT"}
-    told = {"base": base, "registry": {"model": "tiny"}, "tracking": {"uri": f"sqlite:///{tmp_path / 'mlflow.db'}"}}
+    return two_versions(tmp_path)
+
+
+def two_versions(place: Path, **registry: str) -> Desk:
+    give_store(place)
+    base = {"uri": str(tiny_model(place / "base")), "licence": "MIT"}
+    told = {"base": base, "registry": {"model": "tiny"} | registry, "tracking": {"uri": f"sqlite:///{place / 'mlflow.db'}"}}
     config = parse(told | {"demonstrations": {"licence": "CC0-1.0"}})
     for n in range(2):
-        whole_run(config, tmp_path / "runs" / str(n), tmp_path / "base", 0.5 + n)
-    return desk_of(config, tmp_path / "runs" / "0")
+        whole_run(config, place / "runs" / str(n), place / "base", 0.5 + n)
+    return desk_of(config, place / "runs" / "0")
 
 
 def gc(desk: Desk, *more: str, approver: str = "Ada", reason: str = "it is asked") -> int:
@@ -53,6 +57,19 @@ def test_a_deletion_that_is_cut_off_is_completed_by_the_next(desk, monkeypatch, 
     assert len(weights(desk)) == both // 2
     assert desk.version("1") is None
     assert main(["audit", "verify", "tiny@champion", "--run", str(desk.home)]) == 0
+
+
+def test_nothing_is_said_to_be_deleted_whose_files_would_stay(tmp_path, capsys):
+    """By its server alone a model's store is not known; and one that is written as file:// is a folder like any other."""
+    desk = two_versions(tmp_path, store=f"file://{tmp_path / 'shelf'}")
+    files = Path(desk.version("1").source.removeprefix("file://"))
+    person = ["--approver", "Ada", "--reason", "it is asked"]
+    assert main(["gc", "tiny", "--tracking-uri", desk.uri, "--erase", "1", "--delete", *person]) == 2
+    assert "does not lie in the registry.store that is known here" in capsys.readouterr().err
+    assert files.is_dir() and desk.version("1") is not None
+    assert [record.action for record in desk.settle()][-1] == "erasure", "it is asked for, and not done"
+    assert gc(desk, "--delete") == 0
+    assert not files.exists() and desk.version("1") is None
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def main(desk: Desk, args: argparse.Namespace) -> int:
         for fate in going:
             delete(desk, fate, args.approver, args.reason, key)
         for address in lost:
-            _remove(desk, address)
+            _remove(_removable(desk, address))
         for name, upload_id in cut:
             s3.abandon(_shelf(desk), name, upload_id)
         print(f"deleted: {len(going)} versions, {len(lost) + len(cut)} left-overs")
@@ -199,7 +199,8 @@ def _weighed(path: Path) -> tuple[int, float]:
 
 def delete(desk: Desk, fate: Fate, approver: str, reason: str, key: Key | None) -> None:
     """Log, then files, then version: as long as that stands there, who was cut off is seen and completed by the next. Looks at
-    aliases and holds once more: they may have moved."""
+    aliases and holds once more: they may have moved. Raises BadInput where its files are none that may be removed."""
+    place = "" if fate.source.startswith("models:/") else _removable(desk, fate.source)
 
     def allowed(records: Sequence[log.Record]) -> log.Draft | None:
         if fate.number in standing(records).values() or fate.number in holds(records):
@@ -219,8 +220,8 @@ def delete(desk: Desk, fate: Fate, approver: str, reason: str, key: Key | None) 
     with server.speaking(desk.uri):
         model_id = version.tags.get("raro.model_id") if version else None
         named = [(one.name, str(one.version)) for one in _every_version(desk) if one.source == fate.source]
-        if not fate.source.startswith("models:/") and set(named) <= {(desk.model, fate.number)}:
-            _remove(desk, fate.source)
+        if place and set(named) <= {(desk.model, fate.number)}:
+            _remove(place)
         if model_id:
             _remove_logged(desk, model_id)
         desk.client.delete_model_version(desk.model, fate.number)
@@ -250,15 +251,21 @@ def _remove_logged(desk: Desk, model_id: str) -> None:
             raise
 
 
-def _remove(desk: Desk, address: str) -> None:
-    """Only what lies under registry.store's models/ is ever removed."""
-    shelf = _shelf(desk)
-    if shelf is None or not address.startswith(f"{shelf}/") or ".." in address.split("/"):
-        print(f"left where it is, for it lies outside registry.store: {address}")
-    elif address.startswith("s3://"):
-        s3.delete(address)
+def _removable(desk: Desk, address: str) -> str:
+    """The address, without file://. Raises BadInput unless it lies under registry.store's models/: nothing else is ever
+    removed, and where it stayed, the log would say that it is gone."""
+    place, shelf = address.removeprefix("file://"), _shelf(desk)
+    if shelf is None or not place.startswith(f"{shelf}/") or ".." in place.split("/"):
+        line = f"'{address}' does not lie in the registry.store that is known here, and nothing else is removed"
+        raise BadInput(line, "name a run with that store: --run DIR")
+    return place
+
+
+def _remove(place: str) -> None:
+    if place.startswith("s3://"):
+        s3.delete(place)
     else:
-        shutil.rmtree(address.removeprefix("file://"), ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _decided(desk: Desk, args: argparse.Namespace, key: Key | None) -> None:
