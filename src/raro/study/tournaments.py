@@ -76,6 +76,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seeds", default="*", help="of which runs, as the shell matches names (default: *)")
     given = parser.parse_args(arguments)
     runs = sorted((given.study / given.arm).glob(f"seed-{given.seeds}"))
+    if not runs:
+        parser.error(
+            f"'{given.study / given.arm}' holds no run seed-{given.seeds}: name the folder of a finished study, and its arm"
+        )
     rivals = [given.study / name for name in given.rivals.split(",") if name]
     content = pooled([played(run, given.answers, [rival / run.name for rival in rivals], given.system) for run in runs])
     content["command"] = f"python -m raro.study.tournaments {shlex.join(map(str, arguments))}"
