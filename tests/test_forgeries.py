@@ -9,10 +9,12 @@ from audited import World, whole_run
 from test_audit import anchored, breaks, forge, records
 
 from raro.errors import GateRefused
-from raro.registry import log, promotion, readiness
+from raro.registry import evidence, log, promotion, readiness
+from raro.registry.findings import Audit, Check
 from raro.registry.places import Folder, Parameters
 from raro.registry.promotion import promote
 from raro.steps import register
+from raro.storage import digest_file
 
 ARABIC = str.maketrans("0123456789", "".join(map(chr, range(0x660, 0x66A))))
 
@@ -64,6 +66,20 @@ def test_what_is_deleted_while_it_is_looked_at_is_not_promoted(world, monkeypatc
     with pytest.raises(GateRefused, match="version 2 was deleted meanwhile"):
         promote(world.desk, "challenger", "Ada", "fine", world.key("Ada"))
     assert len(records(world)) == before + 1
+
+
+def test_only_what_a_run_keeps_is_evidence(world):
+    """A forged record names another file of the machine: it would be read, and exported under that path."""
+    outside = world.place / "outside.json"
+    outside.write_text("{}")
+    named = {"../../../outside.json": digest_file(outside), str(outside): digest_file(outside)}
+    version = world.desk.version("1")
+    found = {"facts": {"evidence": named}, "said": {"evidence": named}}
+    made = Audit(world.desk, "1", "1", version, [], [], found, world.place, "")
+    check = Check("run")
+    evidence.run(made, check)
+    assert made.found["evidence"] == {} and len(check.breaks) == 2
+    assert all(one.endswith("is no evidence of a run") for one in check.breaks)
 
 
 def test_a_head_that_is_none_is_left_for_the_audit(world):
