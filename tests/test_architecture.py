@@ -13,7 +13,7 @@ ROOT = Path(raro.__file__).parent
 FLOORS = [
     {"errors", "typed"},
     {"settings"},
-    {"records", "config"},
+    {"records", "config", "agreement"},
     {"text", "memory", "storage", "shared", "data", "solver", "s3", "s3_client", "s3_records"},
     {"rollout"},
     {"game", "learning", "demonstrations"},

@@ -16,6 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from .agreement import conflicts
 from .errors import BadInput
 from .settings import recorded
 from .settings.data import Base, Demonstrations, PersonalAction, PersonalKind, Privacy, Prompts, Reader, ShowText
@@ -182,74 +183,8 @@ def parse(data: Mapping[str, Any] | str) -> Config:
             raise BadInput("the configuration is not valid JSON", "pass the canonical JSON that preflight wrote") from None
     config = built(Config, data)
     recorded.check(dataclasses.asdict(config))
-    if config.raro.verdict == "expected" and config.raro.updates > 1:
-        raise BadInput(
-            "raro.verdict is expected, and raro.updates is above 1", "an expectation is learnt from once: set raro.updates=1"
-        )
-    alone = config.raro.critic_group == "pair" and config.raro.verdict == "said" and config.raro.verdicts == 1
-    if alone and config.raro.lambda_crit:
-        line = "raro.critic_group is pair, and raro.verdicts 1: a verdict is measured by itself alone, which teaches nothing"
-        raise BadInput(line, "set raro.verdicts=2 or more, raro.critic_group=question, or raro.verdict=expected")
-    if config.raro.orders == "both" and config.raro.critic == "absolute":
-        raise BadInput("raro.orders is both, and raro.critic absolute: one answer alone has no order", "set raro.orders=one")
-    looks: Mapping[str, tuple[str, float]] = {
-        "chance": ("probes.health_every", config.probes.health_every),
-        "lottery": ("probes.retest_every", config.probes.retest_every),
-        "cycling": ("probes.older_items and raro.snapshots", config.probes.older_items * config.raro.snapshots),
-        "drift": ("raro.kl_pol or raro.kl_crit", config.raro.kl_pol + config.raro.kl_crit),
-    }
-    for guard, action in config.guards.actions.items():
-        if action not in ("off", "warn") and guard in looks and not looks[guard][1]:
-            line = f"guards.actions has {guard} {action}, and nothing is measured that this guard could speak of"
-            raise BadInput(line, f"set {looks[guard][0]} above 0, or leave it out")
-    if config.raro.kl_budget and not config.raro.kl_pol:
-        raise BadInput("raro.kl_budget is set, and no KL is measured: raro.kl_pol is 0", "set raro.kl_pol, be it to 1e-6")
-    if config.raro.early_stop and not (config.probes.older_items and config.raro.snapshots):
-        line = "raro.early_stop is set, and no snapshots are compared"
-        raise BadInput(line, "set raro.snapshots and probes.older_items above 0")
-    if config.raro.lambda_pol == config.raro.lambda_crit == 0:
-        raise BadInput("raro.lambda_pol and raro.lambda_crit are both 0", "give at least one role a weight")
-    if config.raro.control == "frozen" and config.raro.lambda_crit:
-        line = "raro.control is frozen and raro.lambda_crit above 0: the policy would learn what another model's critic wrote"
-        raise BadInput(line, "set raro.lambda_crit=0")
-    judges = {
-        "raro.control=frozen": config.raro.control == "frozen",
-        "raro.critic_model=separate": config.raro.critic_model == "separate",
-        "raro.past_critics": config.raro.past_critics > 0,
-    }
-    asked = [name for name, wanted in judges.items() if wanted]
-    if len(asked) > 1:
-        raise BadInput(f"{asked[0]} and {asked[1]} each say which critic judges", "set one of them back")
-    kept = {"raro.kl_budget": config.raro.kl_budget, "raro.past_critics": config.raro.past_critics}
-    if not config.raro.snapshots and (asked := [name for name, value in kept.items() if value]):
-        raise BadInput(f"{asked[0]} is set, and no weights are kept: raro.snapshots is 0", "set raro.snapshots above 0")
-    own = {"evaluation.tournament": config.evaluation.tournament, "probes.exploit_steps": config.probes.exploit_steps}
-    own |= {"raro.kl_budget": config.raro.kl_budget}
-    if config.raro.critic_model == "separate" and (asked := [name for name, value in own.items() if value]):
-        line = f"{asked[0]} is set, and raro.critic_model separate: the candidate is the last step's policy, without its critic"
-        raise BadInput(line, "set one of them back")
-    if 0 < config.raro.gate < config.raro.gate_shut:
-        raise BadInput("raro.gate_shut is above raro.gate, so the gate could never stay open", "lower raro.gate_shut")
-    if config.evaluation.tournament and config.raro.critic == "absolute":
-        line = "evaluation.tournament is set, and raro.critic is absolute: it never learnt to compare two answers"
-        raise BadInput(line, "set evaluation.tournament=0")
-    if config.rollout.engine == "vllm" and config.base.lora_rank:
-        raise BadInput(
-            "rollout.engine is vllm, which is handed whole models, and base.lora_rank is set", "set one of them back"
-        )
-    if config.method == "dpo" and config.base.lora_rank:
-        line = "method is dpo, whose reference becomes the trained model, and base.lora_rank is set"
-        raise BadInput(line, "set base.lora_rank=0")
-    whole = {
-        "base.lora_rank": config.base.lora_rank > 0,
-        "raro.critic_model=separate": config.raro.critic_model == "separate",
-        "method=dpo": config.method == "dpo",
-    }
-    asked = [name for name, wanted in whole.items() if wanted]
-    if config.resources.sharding == "full" and asked:
-        raise BadInput(f"resources.sharding is full, which {asked[0]} does not go with", "set one of them back")
-    if config.demonstrations.dev_share + config.demonstrations.test_share >= 1:
-        raise BadInput("demonstrations.dev_share and test_share leave nothing to train on", "lower them")
+    for line, remedy in conflicts(config):  # the first ends it
+        raise BadInput(line, remedy)
     return config
 
 
