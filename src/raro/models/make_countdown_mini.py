@@ -129,7 +129,8 @@ class Lessons:
         stops = 0.0 if self.rng.random() < PATIENT else STOPS
         while True:
             attempt = self.rng.choice(left)
-            left = [other for other in left if other.operators != attempt.operators]
+            tried = attempt.operators[: self.task.apart]
+            left = [other for other in left if other.operators[: self.task.apart] != tried]
             ok = self.flag(attempt.value == problem.target)
             worked.append(f"{attempt.worked} {'ok' if ok else 'no'}")
             if ok or not left or len(worked) == self.task.most or self.rng.random() < stops:
