@@ -108,7 +108,7 @@ def plan(
             why = f"it is {' and '.join(at_alias)}"
         elif number in held:
             why = "legal hold"
-        elif erase or number in gone(records):
+        elif erase or number in log.deleted(records):
             why = ""
         elif number in last or number in was and older_than > 0 and now - version.creation_timestamp < older_than * DAY:
             why = "it was champion, a rollback may lead back to it"
@@ -129,11 +129,6 @@ def holds(records: Sequence[log.Record]) -> set[str]:
         if record.action == "legal hold":
             found[record.version] = bool(record.body.get("on", True))
     return {number for number, on in found.items() if on}
-
-
-def gone(records: Sequence[log.Record]) -> set[str]:
-    """Versions whose deletion is in the log, be it that what followed was cut off."""
-    return {record.version for record in records if record.action == "deleted"}
 
 
 def orphans(desk: Desk, older_than: int) -> dict[str, int]:
@@ -209,7 +204,7 @@ def delete(desk: Desk, fate: Fate, approver: str, reason: str, key: Key | None) 
         if registered != [fate.source]:
             line = f"version {fate.number} says that its files lie at '{fate.source}', and the log says otherwise"
             raise GateRefused(line, "raro audit verify tells more; nothing was deleted")
-        if fate.number in gone(records):
+        if fate.number in log.deleted(records):
             return None
         body = {"reason": reason, "source": fate.source, "erasure": fate.erase}
         return log.Draft("deleted", fate.number, approver, body)

@@ -153,6 +153,11 @@ def read(place: Place, model: str, policy: Policy | None = None) -> tuple[list[R
     return records, breaks
 
 
+def deleted(records: Sequence[Record]) -> set[str]:
+    """Versions whose deletion is in the log, be it that what followed was cut off."""
+    return {record.version for record in records if record.action == "deleted"}
+
+
 def unfit(records: Sequence[Record], head: str, policy: Policy) -> str:
     """Why nothing may rest on a log of which MLflow knows this head (empty: none yet); empty where something may. The log must
     hold it, and what follows it, by whoever was cut off before it was told to MLflow, be signed as the policy asks."""

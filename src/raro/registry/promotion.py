@@ -143,7 +143,7 @@ def _sound(desk: Desk, number: str) -> str:
 
 def _there(records: Sequence[log.Record], number: str) -> None:
     """Raises GateRefused where the version was deleted while it was looked at: the alias would stand at nothing."""
-    if any((record.action, record.version) == ("deleted", number) for record in records):
+    if number in log.deleted(records):
         raise GateRefused(f"version {number} was deleted meanwhile", "raro audit show tells by whom, and why")
 
 
@@ -173,7 +173,7 @@ def _moved(desk: Desk, records: Sequence[log.Record]) -> dict[str, Any]:
 
 def _once(records: Sequence[log.Record]) -> list[str]:
     """Versions that were champion, latest first, and were not deleted."""
-    gone = {record.version for record in records if record.action == "deleted"}
+    gone = log.deleted(records)
     was = [record.version for record in records if record.action in ("promoted", "rolled back")]
     return [version for version in reversed(was) if version not in gone]
 
