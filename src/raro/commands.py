@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .config import Config, load, overridden, parse
+from .config import Config, load, overridden, stored
 from .errors import BadInput
 from .steps import TITLES, run_step
 from .steps.claim import CONFIG
@@ -32,7 +32,7 @@ def configured(args: Arguments) -> Config:
     output = getattr(args, "output", None)
     kept = Path(output) / CONFIG if output else None
     if args.config is None and kept and kept.is_file():
-        return parse(overridden(read_json(kept), overrides))
+        return stored(overridden(read_json(kept), overrides))
     return load(args.config or DEFAULT, overrides)
 
 

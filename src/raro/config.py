@@ -54,10 +54,12 @@ __all__ = [
     "ShowText",
     "Tracking",
     "Warmstart",
+    "agreed",
     "load",
     "overridden",
     "packaged_names",
     "parse",
+    "stored",
     "unpaced",
 ]
 
@@ -175,7 +177,16 @@ def packaged_names() -> list[str]:
 
 
 def parse(data: Mapping[str, Any] | str) -> Config:
-    """A Config from a mapping or from canonical JSON. Raises BadInput, for a password in it too: it is recorded."""
+    """A Config from a mapping or from canonical JSON, for a run that is to be. Raises BadInput."""
+    config = stored(data)
+    agreed(config)
+    return config
+
+
+def stored(data: Mapping[str, Any] | str) -> Config:
+    """The same of what was written before, by this release or an older one: settings that are refused together by now may stand
+    in it, for it is still to be read, reported, served and audited. Whoever trains by it asks `agreed` first. Raises BadInput,
+    for a password in it too: it is recorded."""
     if isinstance(data, str):
         try:
             data = json.loads(data)
@@ -183,9 +194,13 @@ def parse(data: Mapping[str, Any] | str) -> Config:
             raise BadInput("the configuration is not valid JSON", "pass the canonical JSON that preflight wrote") from None
     config = built(Config, data)
     recorded.check(dataclasses.asdict(config))
-    for line, remedy in conflicts(config):  # the first ends it
-        raise BadInput(line, remedy)
     return config
+
+
+def agreed(config: Config) -> None:
+    """Raises BadInput for the first of its settings that do not go together."""
+    for line, remedy in conflicts(config):
+        raise BadInput(line, remedy)
 
 
 def _override(data: dict, text: str) -> None:

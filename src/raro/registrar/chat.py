@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..benchmarks import asking, tournament
-from ..config import Config, parse
+from ..config import Config, stored
 from ..demonstrations.shown import WHOLE, Shown
 from ..errors import BadInput, GateRefused
 from ..records import Sampling
@@ -52,7 +52,7 @@ def main(
     with audited(desk, standing_at) as made:
         if not made.whole:
             raise GateRefused(f"{made.reference} does not answer: {made.breaks[0]}", "raro audit verify tells more")
-        config = parse(made.found["config"])
+        config = stored(made.found["config"])
         speaker, shown = _opened(Path(made.found["path"]), config), Shown.to_its_asker(config)
         engine = speaker.engine(config)
         heat = config.rollout.temperature if temperature is None and best_of > 1 else temperature or 0.0

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from ..config import Config, Tracking, parse
+from ..config import Config, Tracking, stored
 from ..errors import BadInput
 from ..registry.desk import Desk, desk_of
 from ..registry.models import REGISTRATION, model_of
@@ -72,7 +72,7 @@ def _check_store(address: str) -> None:
 def _of_run(run: Path, name: str, policy: str) -> Desk:
     if not (run / "config.json").is_file():
         raise BadInput(f"'{run}' is no run's folder", "name the folder that `raro run` wrote")
-    config = parse((run / "config.json").read_text(encoding="utf-8"))
+    config = stored((run / "config.json").read_text(encoding="utf-8"))
     _check_store(server.address(config, run))
     desk = desk_of(config, run, policy)
     if name and name != desk.model:

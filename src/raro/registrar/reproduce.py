@@ -14,13 +14,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..config import Config, parse
+from ..agreement import conflicts
+from ..config import Config, stored
 from ..errors import BadInput, GateRefused
 from ..registry.audit import audited
 from ..registry.desk import Desk
 from ..registry.provenance import FILE
 from ..storage import digest_file, names, read_json
 
+OLDER = "check out the revision that provenance names"
 STEPS = ("preflight", "ingest", "warmstart", "train", "evaluate")
 
 
@@ -30,15 +32,17 @@ def reproduce(desk: Desk, standing_at: str, output: Path | None) -> int:
     with audited(desk, standing_at) as made:
         if not made.whole:
             raise GateRefused(f"{made.reference} cannot be reproduced: {made.breaks[0]}", "raro audit verify tells more")
-        config = parse(made.found["config"])
+        config = stored(made.found["config"])
         said = read_json(Path(made.found["path"]) / FILE)
         subject, evaluated = made.found["said"]["subject"], made.found["evaluation"]
         tags, reference = dict(made.version.tags), f"{desk.model} version {made.number}"
     if config.digest != tags["raro.config_digest"]:
         raise BadInput(
             f"{reference} was made by a release with other settings than this one",
-            "check out the revision that provenance names",
+            OLDER,
         )
+    for line, _ in conflicts(config):
+        raise BadInput(f"{reference} was made by a release with other rules than this one: {line}", OLDER)
     for line in _machine(said["predicate"]["buildDefinition"].get("internalParameters", {}), config):
         print(line)
     run = output or Path("runs") / f"reproduce-{desk.model}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"

@@ -15,7 +15,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from ..config import Config
+from ..config import Config, agreed
 from ..errors import BadInput, ServiceFailed
 from ..registry.bases import base_folder
 from ..storage import fetch, read_json, write_json
@@ -51,6 +51,7 @@ def check(config: Config, run: Path) -> None:
     from ..tracking import server
     from . import notice
 
+    agreed(config)
     notice.address(config)
     check_base(config, run)
     judge.check(config.judge)

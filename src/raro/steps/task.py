@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..config import Config, parse
+from ..config import Config, stored
 from ..errors import BadInput, GateRefused, RaroError, ServiceFailed
 from ..storage import MANIFEST, read_json
 from ..tracking.kubeflow import JOB
@@ -49,7 +49,7 @@ def perform(
     if POD in os.environ:
         os.environ[JOB] = job
     try:
-        parsed = parse(config)
+        parsed = stored(config)
         _check_resumed(run, folder)
         _check_gpus(name, parsed, folder)
         _check_lineage(name, parsed, folder, inputs or {})

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config import Config, parse
+from ..config import Config, agreed, stored
 from ..errors import BadInput, RaroError, ServiceFailed
 from ..storage import write_atomic
 from ..tracking.events import Events
@@ -51,6 +51,7 @@ def run(config: Config, run: Path) -> dict:
     with Step("train", config, run) as step:
         if step.skipped:
             return step.outputs
+        agreed(config)
         identity = {"config": config.identity, "data": step.root("ingest"), "base": step.root("warmstart")}
         play = Play(str(run), str(step.folder), str(step.input("ingest")), str(step.input("warmstart")), identity)
         if config.resources.processes == 1 and trainjob.VARIABLE not in os.environ:
@@ -258,7 +259,7 @@ def look(speaker: Speaker, dev: list, config: Config, thinking: bool) -> dict[st
 def main(path: Path) -> None:
     """One of the processes that `launch` starts."""
     play = Play(**json.loads(path.read_text(encoding="utf-8")))
-    config = parse((Path(play.run) / "config.json").read_text(encoding="utf-8"))
+    config = stored((Path(play.run) / "config.json").read_text(encoding="utf-8"))
     try:
         check_gpus()
         train(config, play)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ..config import Config
+from ..config import Config, agreed
 from ..registry.bases import base_digest, base_folder
 from .harness import Step
 
@@ -15,6 +15,7 @@ def run(config: Config, run: Path) -> dict:
     with Step("warmstart", config, run, given=lambda: {"base": base_digest(config, run)}) as step:
         if step.skipped:
             return step.outputs
+        agreed(config)
         from ..benchmarks.measure import measure
         from ..demonstrations import load_split
         from ..methods.sft import supervise

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..benchmarks.scoring import CHECKED, scorer
-from ..config import Config, overridden, parse
+from ..config import Config, agreed, overridden, stored
 from ..demonstrations import load_split
 from ..errors import BadInput, RaroError
 from ..learning import checkpoints
@@ -39,7 +39,9 @@ def told(run: Path, settings: Sequence[str] = (), step: int | None = None, items
     """What the module's first lines say, of one run. step: a snapshot's, the last one's by default."""
     from safetensors.torch import load_file
 
-    config = parse(overridden(read_json(run / CONFIG), settings))
+    config = stored(overridden(read_json(run / CONFIG), settings))
+    if settings:
+        agreed(config)
     if config.base.lora_rank or config.evaluation.benchmark not in CHECKED:
         raise BadInput(f"'{run}' has adapters, or no checker", "measure runs of whole weights on " + ", ".join(CHECKED))
     kind = method_of(config.method)

@@ -135,11 +135,11 @@ def _look(folder: Path, bars: Progress, task: TaskID) -> None:
 
 def main(folder: Path) -> int:
     """The process of one run: its steps, without pipeline and tracking."""
-    from ..config import parse
+    from ..config import stored
     from ..steps import run_step
     from ..steps.harness import explained
 
-    config = parse((folder / CONFIG).read_text(encoding="utf-8"))
+    config = stored((folder / CONFIG).read_text(encoding="utf-8"))
     try:
         for name in STEPS:
             started = time.perf_counter()

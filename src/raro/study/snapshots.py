@@ -17,7 +17,7 @@ from typing import Any
 from rich.progress import track
 
 from ..benchmarks.measure import measure
-from ..config import parse
+from ..config import stored
 from ..demonstrations import load_split
 from ..errors import BadInput
 from ..learning import checkpoints
@@ -33,7 +33,7 @@ def looked_at(run: Path) -> dict[str, Any]:
     chosen."""
     from safetensors.torch import load_file
 
-    config = parse((run / CONFIG).read_text(encoding="utf-8"))
+    config = stored((run / CONFIG).read_text(encoding="utf-8"))
     if config.base.lora_rank:
         raise BadInput(
             f"the snapshots of '{run}' are adapters, and this reads whole weights", "look at its train/model instead"

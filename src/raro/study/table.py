@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..benchmarks.statistics import Interval, over_seeds, paired_over_seeds
-from ..config import parse
+from ..config import stored
 from ..storage import MANIFEST, read_json, write_atomic, write_json
 from . import curves, page
 from .plan import Arm, Study
@@ -146,7 +146,7 @@ def _training(job: Job) -> dict[str, Any]:
 
 def _digests(jobs: Sequence[Job]) -> dict[str, Any]:
     """Configurations by arm and seed, data and bases by root."""
-    config = {job.name: parse((job.folder / "config.json").read_text(encoding="utf-8")).digest for job in jobs}
+    config = {job.name: stored((job.folder / "config.json").read_text(encoding="utf-8")).digest for job in jobs}
     roots = lambda step: sorted({read_json(job.folder / step / MANIFEST)["root"] for job in jobs})  # noqa: E731
     return {"config": config, "data": roots("ingest"), "warmstart": roots("warmstart")}
 

@@ -23,24 +23,25 @@ from rich.table import Table
 
 from ..benchmarks.scaling import compare, voted
 from ..benchmarks.statistics import over_seeds, paired_over_seeds
-from ..config import load
+from ..config import overridden, stored
 from ..demonstrations import load_split
 from ..rollout.models import open_model
 from ..steps.claim import CONFIG
-from ..storage import write_json
+from ..storage import read_json, write_json
 from ..terminal import Enduring
 
 
 def played(run: Path, n: int, rivals: Sequence[Path] = (), system: str = "") -> dict[str, Any]:
     """The comparison on one finished run, as `scaling.compare` returns it, and its seed. rivals: finished runs of the same data
     whose majority votes join it, each named by its arm. system: instead of the run's own evaluation.tournament_system."""
-    config = load(run / CONFIG, [f"evaluation.tournament_system={system}"] if system else [])
+    settings = [f"evaluation.tournament_system={system}"] if system else []
+    config = stored(overridden(read_json(run / CONFIG), settings))
     items = load_split(run / "ingest", "test")[: config.evaluation.tournament_items]
     console = Enduring(stderr=True)
     with console.status(f"{run.name}: tournaments of {n} on {len(items)} problems"):
         found = compare(open_model(run / "train" / "model", config), items, config, n)
     for rival in rivals:
-        own = load(rival / CONFIG)
+        own = stored(read_json(rival / CONFIG))
         with console.status(f"{rival.parent.name}, {rival.name}: majority votes"):
             votes = voted(open_model(rival / "train" / "model", own), items, own, found["spent"])
         found["per_item"] |= {f"{rival.parent.name}_{arm}": scores for arm, scores in votes.items()}
