@@ -9,6 +9,7 @@ import shutil
 import numpy as np
 import pytest
 from chat_server import chat_server, honest
+from safetensors.torch import load_file, save_file
 from test_rubrics import by_words, cases_in
 
 from raro.benchmarks import critics, likelihood, telling
@@ -18,6 +19,7 @@ from raro.records import Demonstration
 from raro.steps import evaluate, ingest, preflight
 from raro.steps.evidence import Evidence
 from raro.steps.harness import Step
+from raro.steps.train import CRITIC
 from raro.storage import fetch, read_json
 
 ITEMS = 24
@@ -38,13 +40,17 @@ SMALL = [
 
 
 def made(folder, *more):
-    """Makes a run whose warm start and candidate are the base itself, up to the evaluation."""
+    """Makes a run whose warm start and candidate are the base itself, up to the evaluation; a separate critic says nothing."""
     config = load("countdown-mini", [*SMALL, *more])
     ingest.run(config, folder)
     for name in ("warmstart", "train"):
         with Step(name, config, folder) as step:
             step.input("ingest")
             shutil.copytree(fetch(config.base.uri), step.folder / "model")
+            if name == "train" and config.raro.critic_model == "separate":
+                shutil.copytree(fetch(config.base.uri), step.folder / CRITIC)
+                file = step.folder / CRITIC / "model.safetensors"
+                save_file({key: 0 * value for key, value in load_file(file).items()}, file, metadata={"format": "pt"})
     return config
 
 
@@ -116,6 +122,18 @@ def test_evidence_without_checker_or_judge_stands_in_the_evaluation(tmp_path):
         assert (
             critic["status"] == "used" and critic["wins"]["base"][2] < 0.5 and critic["paired"]["candidate-base"] == [0, 0, 0]
         )
+
+
+def test_only_a_model_that_was_taught_to_judge_is_asked(tmp_path):
+    """A rival trains no critic; a critic that is a model of its own lies beside the candidate, and is asked in its place."""
+    for name, keys in (("similarity", {"warmstart"}), ("raro", {"warmstart", "candidate"})):
+        settings = [f"method={name}", "evaluation.experts=20"] + ["raro.critic_model=separate"] * (name == "raro")
+        config = made(tmp_path / name, *settings)
+        evaluate.run(config, tmp_path / name)
+        found = read_json(tmp_path / name / "evaluate" / "evaluation.json")
+        assert set(found["critic"]) == set(found["experts"]["critics"]) == keys
+        assert found["critic"]["warmstart"]["malformed"] < 1
+    assert found["critic"]["candidate"]["malformed"] == 1 and found["experts"]["critics"]["candidate"]["health"]["n"] == 0
 
 
 def test_none_is_measured_where_none_is_asked_for(tmp_path):

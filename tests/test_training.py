@@ -175,6 +175,16 @@ def test_what_training_leaves_behind(whole):
     assert any((before[name] != after[name]).any() for name in before)
 
 
+def test_a_critic_of_its_own_is_kept_beside_the_candidate(tmp_path):
+    run = prepared(tmp_path / "run", **{"raro.critic_model": "separate", "raro.steps": 1, "evaluation.track_every": 0})
+    finish(run)
+    critic, candidate = (load_file(run / "train" / name / "model.safetensors") for name in ("critic", "model"))
+    (kept,) = checkpoints.existing(run / "checkpoints")
+    own = load_file(kept / "critic-weights.safetensors")
+    assert all((own[name] == critic[name]).all() for name in critic)
+    assert any((candidate[name] != critic[name]).any() for name in critic)
+
+
 @pytest.mark.parametrize("sharding", ["none", "full"])
 def test_two_processes_are_one(whole, tmp_path, sharding):
     """Same samples and replay as one process, parameters within 1e-5 of it, relatively; each with the whole model or a part of

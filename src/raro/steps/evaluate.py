@@ -158,11 +158,13 @@ def _arms(folders: dict[str, Path], config: Config, data: Path, step: Step) -> I
 
 
 def _critics(own: Measured, items: Items, folders: dict[str, Path], config: Config, step: Step) -> dict[str, dict]:
-    """What the critics of warm start and candidate say of the candidate's errors, its sampled answers that the benchmark's
-    checker finds wrong, beside the experts'. Empty where nothing can say what an error is, or there is none."""
+    """What the critics of warm start and candidate, where its run trained one, say of the candidate's errors, its sampled
+    answers that the benchmark's checker finds wrong, beside the experts'. Empty where nothing can say what an error is, or
+    there is none."""
     from ..benchmarks.judging import accuracy, verdicts
     from ..benchmarks.scoring import CHECKED
     from ..rollout.models import open_model
+    from .evidence import critics_of
 
     if config.evaluation.benchmark not in CHECKED:
         return {}
@@ -172,9 +174,10 @@ def _critics(own: Measured, items: Items, folders: dict[str, Path], config: Conf
         return {}
     found, temperature = {}, config.rollout.judging_temperature
     asked, answers = [item for item, _ in wrong], [answer for _, answer in wrong]
-    for done, arm in enumerate(("warmstart", "candidate")):
-        step.events.progress(done, 2, "the critics, on the candidate's errors")
-        speaker = open_model(folders[arm], config)
+    judges = critics_of(folders, config)
+    for done, (arm, folder) in enumerate(judges.items()):
+        step.events.progress(done, len(judges), "the critics, on the candidate's errors")
+        speaker = open_model(folder, config)
         engine = speaker.engine(config)
         said = [verdicts(speaker, engine, asked, answers, config, t) for t in (0.0, temperature)]
         found[arm] = accuracy(said[1]) | {"greedy_accuracy": accuracy(said[0])["accuracy"]}

@@ -13,10 +13,20 @@ from ..demonstrations import canaries
 from ..methods import method_of
 from ..records import Demonstration
 from ..rollout.models import Speaker, open_model
+from .train import CRITIC
 
-FROZEN = ("warmstart", "candidate")
-"""Arms whose critics judge all arms: one that trained against none of them, and the one that trained longest."""
 Progress = Callable[[int, int, str], None]
+
+
+def critics_of(folders: Mapping[str, Path], config: Config) -> dict[str, Path]:
+    """By arm, the models that were taught to judge: the warm start's, which trained against no arm, and the candidate's where
+    its run trained a critic and kept it, which trained longest. A rival's model learns to answer alone."""
+    found = {"warmstart": folders["warmstart"]}
+    own = folders["candidate"]
+    if config.raro.critic_model == "separate":
+        own = own.with_name(CRITIC)
+    trained = config.method == "raro" and config.raro.lambda_crit > 0
+    return found | ({"candidate": own} if trained and own.is_dir() else {})
 
 
 class Evidence:
@@ -85,8 +95,8 @@ class Evidence:
         """By the arm whose critic it is; empty for a method whose model judges nothing."""
         if not method_of(self.config.method).thinks:
             return {}
-        found = {}
-        for done, arm in enumerate(FROZEN):
-            progress(done, len(FROZEN), f"the frozen critic of {arm}")
-            found[arm] = critics.ruled(open_model(folders[arm], self.config), self.items, self._answers, self.config)
+        found, judges = {}, critics_of(folders, self.config)
+        for done, (arm, folder) in enumerate(judges.items()):
+            progress(done, len(judges), f"the frozen critic of {arm}")
+            found[arm] = critics.ruled(open_model(folder, self.config), self.items, self._answers, self.config)
         return found

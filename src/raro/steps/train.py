@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from ..rollout.models import Speaker
 
 PLAY, ERROR = ".play.json", ".error.json"
+CRITIC = "critic"
+"""The folder of a critic that is a model of its own (`raro.critic_model: separate`), beside the candidate's."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class Play:
 
 
 def run(config: Config, run: Path) -> dict:
-    """From the warm start and the train split to STEP/model (the candidate), STEP/train.json and STEP/pairs.jsonl."""
+    """From the warm start and the train split to STEP/model (the candidate), STEP/train.json and STEP/pairs.jsonl; a
+    critic of its own to STEP/critic."""
     with Step("train", config, run) as step:
         if step.skipped:
             return step.outputs
@@ -209,6 +212,8 @@ def train(config: Config, play: Play) -> None:
     selection = game.select(checkpoints.snapshots(folder), dev, tell, guarding.alarmed)
     made = speaker if adapters is None else replace(speaker, model=merge(adapters))
     save_model(made, Path(play.folder) / "model", config.base.dtype, writes)
+    if CRITIC in (beside := game.beside()):
+        save_model(replace(speaker, model=beside[CRITIC][0]), Path(play.folder) / CRITIC, config.base.dtype, writes)
     if writes:
         if selection and selection.warning:
             events.note(f"choosing the candidate: {selection.warning}", "warning")
