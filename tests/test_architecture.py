@@ -31,6 +31,7 @@ FLOORS = [
         "bench_registry",
         "forget",
         "terminal",
+        "printing",
         "registrar",
         "components",
         "pipelines",

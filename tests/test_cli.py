@@ -94,6 +94,17 @@ def test_a_reader_that_has_gone_changes_no_exit_code(arguments, tmp_path):
     assert (tmp_path / "raro.yaml").exists() == arguments.startswith("init")
 
 
+@pytest.mark.parametrize(
+    "command, code", [("raro.cli doctor", 0), ("raro.cli run nothing", 2), ("raro.study.alarms nothing", 2)]
+)
+def test_nor_does_one_that_read_errors_too(command, code, tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, "-m", *command.split()], cwd=tmp_path, stdout=writing, stderr=writing)
+    os.close(writing)
+    assert done.returncode == code
+
+
 @pytest.mark.parametrize("step", ["preflight", "ingest", "warmstart", "train", "evaluate", "decide", "finish"])
 def test_a_step_is_importable_without_pipeline_tracking_and_torch(step):
     assert not {"kfp", "mlflow", "boto3", "torch"} & imported(f"import raro.steps.{step}, raro.steps.harness, raro.cli")

@@ -4,18 +4,17 @@ nothing large."""
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
-from typing import Any, TextIO
 
 from . import __version__
 from . import commands as here
 from .commands import needs
 from .errors import BadInput, RaroError
+from .printing import enduring
 from .steps.harness import INTERRUPTED, explained
 
 Arguments = argparse.Namespace
@@ -137,41 +136,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-class _Enduring:
-    """What is printed to; but where a pipe's reader has gone, the rest goes nowhere: work and exit code stay as they are."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.stream, name)
-
-    def write(self, text: str) -> int:
-        return self._kept(lambda: self.stream.write(text)) or len(text)
-
-    def flush(self) -> None:
-        self._kept(self.stream.flush)
-
-    close = flush  # what is printed to stays open
-
-    def _kept(self, work: Callable[[], Any]) -> Any:
-        try:
-            return work()
-        except BrokenPipeError:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.stream.fileno())  # Python flushes at the end what could not be written
-            os.close(nowhere)
-
-
+@enduring()
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code of one command. RARO_DEBUG=1 shows the traceback of our own errors too."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    told = _Enduring(sys.stdout)
-    with contextlib.redirect_stdout(told), contextlib.closing(told):
-        return _done(arguments)
-
-
-def _done(arguments: Sequence[str]) -> int:
     if not arguments:
         print(page())
         return 0

@@ -102,10 +102,12 @@ def step(args: Arguments) -> int:
 @contextmanager
 def _watched(run: Path) -> Iterator[None]:
     """Shows on stderr how the run in `run` goes on, while the block works in this process."""
+    from rich.console import Console
+
     from . import terminal
 
     ended = threading.Event()
-    console = terminal.Enduring(stderr=True)
+    console = Console(stderr=True)
     view = threading.Thread(target=terminal.follow, args=(run, lambda: not ended.is_set(), console), daemon=True)
     view.start()
     try:

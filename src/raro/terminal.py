@@ -28,25 +28,14 @@ PAUSE = 0.2  # seconds between two looks at the events
 QUIET = 10.0  # seconds between two plain lines about one stage
 
 
-class Enduring(Console):
-    """Where a pipe's reader has gone, the rest of what is told goes nowhere, and the work and its exit code stay as they are;
-    rich's own ends the process with exit code 1, without a word."""
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self.file.fileno())  # Python flushes at the end what could not be written
-        os.close(nowhere)
-
-
 def say(text: str) -> None:
     """On stderr, as it stands."""
-    Enduring(stderr=True).out(text, highlight=False)
+    Console(stderr=True).out(text, highlight=False)
 
 
 def follow(run: str | Path, alive: Callable[[], bool], console: Console | None = None) -> None:
     """Shows the run until `alive` says no, and what it wrote last. Ctrl-C passes through."""
-    console = console or Enduring()
+    console = console or Console()
     if console.is_terminal and not console.is_dumb_terminal:
         _live(Path(run), alive, console)
     else:
@@ -124,7 +113,7 @@ def _going(stage: Stage, now: float) -> str:
 
 def summary(run: str | Path, console: Console | None = None) -> None:
     """What came out of the run, where to read more, and what to type next."""
-    console = console or Enduring()
+    console = console or Console()
     record = reading.read(run)
     console.print()
     if record.outcome in ("failed", "interrupted"):

@@ -19,6 +19,7 @@ from typing import Any
 from ..config import Guards
 from ..errors import BadInput
 from ..game.guards import Watch
+from ..printing import enduring
 from ..steps.harness import explained
 from ..tracking import events
 
@@ -37,6 +38,7 @@ def replayed(run: Path, settings: Guards | None = None, looks: int = 1) -> dict[
     return {"run": f"{run.parent.name}/{run.name}", "steps": len(by_step), "alarms": alarms, "truth_then": then}
 
 
+@enduring()
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser("python -m raro.study.alarms", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")

@@ -29,6 +29,7 @@ from ..methods import method_of
 from ..methods.method import Answer, optimisation_of
 from ..methods.raro import Raro
 from ..methods.rewarded import Rewarded
+from ..printing import enduring
 from ..rollout.models import open_model
 from ..steps.claim import CONFIG
 from ..steps.harness import explained
@@ -103,6 +104,7 @@ def _share(products: np.ndarray) -> float:
     return float(both**2 / (of_pay * of_right)) if of_pay > 0 and of_right > 0 else 0.0
 
 
+@enduring()
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser("python -m raro.study.pay", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")

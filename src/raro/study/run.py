@@ -14,13 +14,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from ..errors import BadInput, RaroError
 from ..steps.claim import CONFIG, claim
 from ..steps.harness import FAILURE
 from ..storage import read_json
-from ..terminal import Enduring
 from ..tracking import events
 from .plan import Arm, Study
 
@@ -121,7 +121,7 @@ def _bars() -> Progress:
     return Progress(
         TextColumn("{task.description}"), BarColumn(bar_width=30), TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(), TextColumn("{task.fields[note]}"), refresh_per_second=2,
-        console=Enduring(stderr=True),
+        console=Console(stderr=True),
     )  # fmt: skip
 
 

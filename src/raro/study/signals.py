@@ -20,6 +20,7 @@ import numpy as np
 
 from ..benchmarks.statistics import spearman
 from ..errors import BadInput
+from ..printing import enduring
 from ..steps.harness import explained
 from ..storage import read_json, write_json
 
@@ -116,6 +117,7 @@ def markdown(content: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", f"Selection cost {100 * mean:.1f} points, {100 * worst:.1f} at most."]) + "\n"
 
 
+@enduring()
 def main(arguments: Sequence[str]) -> int:
     if len(arguments) not in (1, 2):
         print("usage: python -m raro.study.signals TABLE [ARM]", file=sys.stderr)

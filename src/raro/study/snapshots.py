@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.progress import track
 
 from ..benchmarks.measure import measure
@@ -21,11 +22,11 @@ from ..config import stored
 from ..demonstrations import load_split
 from ..errors import BadInput
 from ..learning import checkpoints
+from ..printing import enduring
 from ..rollout.models import open_model
 from ..steps.claim import CONFIG
 from ..steps.harness import explained
 from ..storage import read_json
-from ..terminal import Enduring
 
 
 def looked_at(run: Path) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def looked_at(run: Path) -> dict[str, Any]:
     items = load_split(run / "ingest", "test")[: config.evaluation.max_items]
     found = {}
     kept = [(step, path) for step, path in checkpoints.snapshots(run / "checkpoints") if step in selection["steps"]]
-    for step, path in track(kept, run.name, console=Enduring(stderr=True)):
+    for step, path in track(kept, run.name, console=Console(stderr=True)):
         speaker.engine(config).load(load_file(path))
         scores = measure(speaker, items, config, config.rollout.temperature).scores
         found[step] = sum(scores) / len(scores)
@@ -52,6 +53,7 @@ def looked_at(run: Path) -> dict[str, Any]:
     return {"run": run.name, "accuracy": found, "chosen": chosen, "cost": max(found.values()) - found[chosen]}
 
 
+@enduring()
 def main(runs: Sequence[str]) -> int:
     try:
         told = [looked_at(Path(run)) for run in runs]

@@ -131,8 +131,8 @@ def _spent(jobs: Sequence[Job]) -> dict[str, float]:
 
 
 def _critic(job: Job) -> dict[str, dict[str, float | None]]:
-    """Of the decided verdicts on the candidate's errors, the share that names the expert: by warm start's and candidate's
-    critic, sampled as in training, and greedy."""
+    """Of the decided verdicts on the candidate's errors, the share that names the expert: by the critics of warm start and
+    candidate, where it has one, sampled as in training, and greedy."""
     found = read_json(job.folder / "evaluate" / "evaluation.json")["critic"]
     return {arm: {"sampled": told["accuracy"], "greedy": told["greedy_accuracy"]} for arm, told in found.items()}
 

@@ -25,10 +25,10 @@ from ..benchmarks.scaling import compare, voted
 from ..benchmarks.statistics import over_seeds, paired_over_seeds
 from ..config import overridden, stored
 from ..demonstrations import load_split
+from ..printing import enduring
 from ..rollout.models import open_model
 from ..steps.claim import CONFIG
 from ..storage import read_json, write_json
-from ..terminal import Enduring
 
 
 def played(run: Path, n: int, rivals: Sequence[Path] = (), system: str = "") -> dict[str, Any]:
@@ -37,7 +37,7 @@ def played(run: Path, n: int, rivals: Sequence[Path] = (), system: str = "") -> 
     settings = [f"evaluation.tournament_system={system}"] if system else []
     config = stored(overridden(read_json(run / CONFIG), settings))
     items = load_split(run / "ingest", "test")[: config.evaluation.tournament_items]
-    console = Enduring(stderr=True)
+    console = Console(stderr=True)
     with console.status(f"{run.name}: tournaments of {n} on {len(items)} problems"):
         found = compare(open_model(run / "train" / "model", config), items, config, n)
     for rival in rivals:
@@ -66,6 +66,7 @@ def pooled(found: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+@enduring()
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("target", type=Path, help="where the table goes, as .json")
