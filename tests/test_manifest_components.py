@@ -59,6 +59,13 @@ def test_what_the_house_has_is_reached(component, pod, to, port):
     assert reaches(f"overlays/prod+{component}", pod, to, port)
 
 
+@pytest.mark.parametrize("pod", [task_labels(), TRACKING], ids=["task", "mlflow"])
+@pytest.mark.parametrize(("to", "port"), [("kube-system", 53), ("169.254.20.10", 53), ("openshift-dns", 5353)])
+def test_names_are_asked_for_wherever_clusters_answer(pod, to, port):
+    """A cache on each node answers at an address of its own, which no selector finds."""
+    assert reaches("overlays/airgapped", pod, to, port) and not reaches("overlays/airgapped", pod, "169.254.169.254", port)
+
+
 @pytest.mark.parametrize("overlay", ["overlays/dev", "overlays/prod", "overlays/airgapped"])
 def test_a_task_reports_to_kubernetes_api_at_any_private_address_and_no_service_does(overlay):
     """A node of ours, kind's, a VPC's; behind the service, before it."""

@@ -175,7 +175,7 @@ def test_nothing_talks_but_what_is_named(overlay):
             assert rule.get("to") or rule.get("from"), f"{policy['metadata']['name']} opens to everybody"
     if overlay == "overlays/airgapped":
         blocks = re.findall(r"cidr: (\S+)", yaml.safe_dump_all(policies.values()))
-        assert blocks and all(re.match(r"10\.|172\.16\.|192\.168\.", block) for block in blocks)
+        assert blocks and all(re.match(r"10\.|172\.16\.|192\.168\.|169\.254\.2[05]\.10/32$", block) for block in blocks)
 
 
 @needs_kubectl
