@@ -34,6 +34,7 @@ KUSTOMIZATION = Path("k8s/images/kustomization.yaml")
 UNRESOLVED = "unresolved"
 NO_MIRROR = "none"
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+PLACE = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*")  # in a registry
 CLIENTS = {"crane": ["digest"], "skopeo": ["inspect", "--no-tags", "--format", "{{.Digest}}"]}
 ASK_SECONDS = 120
 
@@ -65,12 +66,20 @@ class Lock:
     images: Mapping[str, Image]
 
     def reference(self, name: str) -> str:
-        """repository@digest. Raises BadInput where the digest is not known yet."""
-        image = self.images[name]
+        """repository@digest. Raises BadInput where the digest is not known yet, or the image is not in the lock."""
+        if (image := self.images.get(name)) is None:
+            raise BadInput(f"image '{name}' is not in '{self.path}'", "restore its entry from the repository")
         if image.digest == UNRESOLVED or image.built and self.registry == UNRESOLVED:
             line = f"image '{name}' has no digest yet: '{self.path}' says {UNRESOLVED}"
             raise BadInput(line, "build and push it, then `make images-lock REGISTRY=...`")
         return f"{image.repository(self.registry, self.mirror)}@{image.digest}"
+
+
+def _check_place(key: str, place: object) -> None:
+    """Raises BadInput for what no image's name can begin with. `unresolved` and `none` can."""
+    if not isinstance(place, str) or not PLACE.fullmatch(place):
+        remedy = "write HOST/FOLDER in lower case, without https:// and without a slash at its end"
+        raise BadInput(f"{key} '{place}' is no place of images", remedy)
 
 
 def unresolved(name: str) -> str:
@@ -79,8 +88,8 @@ def unresolved(name: str) -> str:
 
 
 def read(path: str | Path = LOCK, instead: str = "name it with --images") -> Lock:
-    """Raises BadInput where the lock is missing, or holds what is neither a digest nor `unresolved`. instead: what the command
-    that asks can do without the checkout."""
+    """Raises BadInput where the lock is missing, holds what is neither a digest nor `unresolved`, or names no place of images.
+    instead: what the command that asks can do without the checkout."""
     path = Path(path)
     if not path.is_file():
         raise BadInput(f"the lock of the images '{path}' does not exist", f"go to the checkout, or {instead}")
@@ -93,7 +102,11 @@ def read(path: str | Path = LOCK, instead: str = "name it with --images") -> Loc
         registry, mirror = body["registry"], body.get("mirror", NO_MIRROR)
     except (KeyError, TypeError, AttributeError):
         raise BadInput(f"'{path}' is not a lock of images", "restore it from the repository") from None
+    for key, place in (("registry", registry), ("mirror", mirror)):
+        _check_place(key, place)
     for image in images.values():
+        if not isinstance(image.tag, str) or not PLACE.fullmatch(image.tag.rpartition(":")[0]):
+            raise BadInput(f"image '{image.name}' in '{path}' has the tag '{image.tag}'", "write NAME:TAG")
         if image.digest != UNRESOLVED and not DIGEST.fullmatch(str(image.digest)):
             raise BadInput(f"image '{image.name}' in '{path}' has no digest but '{image.digest}'", "run `make images-lock`")
     return Lock(path=path, registry=registry, mirror=mirror, images=images)
@@ -108,6 +121,8 @@ def resolve(lock: Lock, registry: str | None = None, only: Sequence[str] = (), m
     there is no client or no such image, or `only` leaves out an image that a new mirror was never asked for, ServiceFailed
     where a registry does not answer."""
     registry, mirror = registry or lock.registry, mirror or lock.mirror
+    for key, place in (("registry", registry), ("mirror", mirror)):
+        _check_place(key, place)
     if unknown := sorted(set(only) - set(lock.images)):
         raise BadInput(f"'{unknown[0]}' is not in '{lock.path}'", f"there are: {', '.join(lock.images)}")
     left = [one.name for one in lock.images.values() if not one.built and one.digest != UNRESOLVED and one.name not in only]

@@ -136,6 +136,34 @@ def test_what_is_no_digest_is_refused(lock, digest):
         images.read(lock.path)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("registry: unresolved", "registry: https://r.example.org/raro", "registry 'https://r.example.org/raro' is no place"),
+        ("registry: unresolved", "registry: 5", "registry '5' is no place"),
+        ("mirror: none", "mirror: r.example.org/raro/", "mirror 'r.example.org/raro/' is no place"),
+        ("tag: raro-cpu:0.1.0", "tag: raro-cpu", "image 'raro-cpu' in '.*' has the tag 'raro-cpu'"),
+        ("tag: raro-cpu:0.1.0", "tag: 0.1", "has the tag '0.1'"),
+    ],
+)
+def test_what_no_image_can_be_called_is_refused(lock, client, old, new, line):
+    lock.path.write_text(lock.path.read_text().replace(old, new))
+    with pytest.raises(BadInput, match=line):
+        images.read(lock.path)
+    client("echo asked >&2; exit 1")
+    for more in ({"registry": "https://r.example.org/raro"}, {"registry": "r.example.org", "mirror": "r.example.org/"}):
+        with pytest.raises(BadInput, match="is no place of images"):  # before a registry is asked
+            images.resolve(lock, **more)
+
+
+def test_an_image_that_the_lock_lacks_is_named(lock):
+    body = yaml.safe_load(lock.path.read_text())
+    del body["images"]["raro-cuda"]
+    lock.path.write_text(yaml.safe_dump(body))
+    with pytest.raises(BadInput, match="image 'raro-cuda' is not in"):
+        images.read(lock.path).reference("raro-cuda")
+
+
 def test_resolving_writes_what_the_registry_says_and_nothing_else(lock, client):
     client('echo "$2" >> "$(dirname "$0")/asked"; echo "sha256:$(echo "$2" | sha256sum | cut -c1-64)"')
     before = lock.path.read_text()
