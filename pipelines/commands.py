@@ -37,6 +37,8 @@ def compile(args: argparse.Namespace) -> int:
 
     if Path(args.output).is_dir():
         raise BadInput(f"'{args.output}' is a folder", "name a file: --output retraining.yaml")
+    if args.resources is not None and not profiles.NAME.fullmatch(args.resources):
+        raise BadInput(f"--resources '{args.resources}' cannot be a namespace", "use lower case, digits and dashes")
     profile = profiles.read(args.profile)
     reference = images.read(args.images).reference if args.release else images.unresolved
     with tempfile.TemporaryDirectory(prefix="raro-") as scratch:  # a refusal half-way leaves nothing behind

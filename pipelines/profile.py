@@ -12,13 +12,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from raro.errors import BadInput
 from raro.settings.reading import read_yaml
 from raro.typed import built, doc
 
-QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?")
+QUANTITIES = {  # how each is written, and an example; of memory a bare number would be bytes
+    "cpu": (re.compile(r"\d+(\.\d+)?|\d+m"), "8, 0.5 or 500m"),
+    **dict.fromkeys(("memory", "shm", "tmp"), (re.compile(r"\d+(\.\d+)?(Mi|Gi|Ti|M|G|T)"), "16Gi or 512Mi")),
+}
+NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")  # of whatever stands in Kubernetes
+LABEL = re.compile(
+    r"([a-z0-9][a-z0-9.-]*/)?[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?"
+)  # a node's, or a resource; its value has no /
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 TOLERATION = re.compile(r"([\w./-]+)(=[\w.-]*)?:(NoSchedule|PreferNoSchedule|NoExecute)")
 AFFINITY = re.compile(
     r"((?P<weight>[1-9]\d?|100): *)?(!(?P<absent>[\w./-]+)|(?P<key>[\w./-]+)"
@@ -26,6 +34,8 @@ AFFINITY = re.compile(
 )
 DURATION = re.compile(r"\d+(s|m|h)")
 CERTIFICATES = "/etc/raro/authority"  # where the config map of `authority` is mounted
+MOUNT = re.compile(r"(/[A-Za-z0-9_-][\w.-]*)+")
+TAKEN = (CERTIFICATES, "/tmp", "/dev/shm", "/opt/raro", "/bin", "/lib", "/usr/bin", "/usr/lib", "/var/run", "/proc", "/sys")
 COSTLY = ("warmstart", "train", "evaluate")  # the steps with a machine of their own; all others are light
 
 
@@ -35,7 +45,7 @@ class Machine:
 
     image: Literal["raro-cpu", "raro-cuda"] = doc("raro-cpu", "entry of docker/images.lock.yaml")
     cpu: str = doc("1", "cores")
-    memory: str = doc("4Gi", "memory; /dev/shm and /tmp count towards it")
+    memory: str = doc("4Gi", "memory; /dev/shm counts towards it")
     gpu: str = doc("nvidia.com/gpu", "resource name of the accelerator, a MIG slice too: nvidia.com/mig-3g.40gb")
     gpus: int = doc(0, "how many of them; resources.processes of the run's configuration may not be more", low=0)
     nodes: int = doc(1, "of train: so many of this machine, in a TrainJob of Kubeflow Trainer 2.2 (k8s/trainer)", low=1)
@@ -104,34 +114,72 @@ def read(source: str) -> Profile:
 
 def _faults(profile: Profile) -> Iterator[tuple[str, str]]:
     """(what is wrong, remedy) of a profile whose types are right."""
-    for variable, place in {**profile.secrets, **profile.settings}.items():
-        if not re.fullmatch(r"[a-z0-9.-]+/[\w.-]+", place):
-            yield f"{variable}: '{place}' is not NAME/KEY", "secrets stand in the cluster; the profile only says where"
+    yield from _faults_of_names(profile)
     told = {variable.upper() for variable in (*profile.secrets, *profile.settings)}
     if told & {"HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"} and "NO_PROXY" not in told:
         yield "a proxy and no NO_PROXY", "name one: Kubeflow's launcher, in the same container, must not ask the proxy"
     for name in ("light", *COSTLY):
-        machine: Machine = getattr(profile, name)
-        for key in ("cpu", "memory", "shm", "tmp"):
-            value: Any = getattr(machine, key)
-            if not (QUANTITY.fullmatch(value) or key == "shm" and not value):
-                yield f"{name}.{key} '{value}' is not a quantity of Kubernetes", "write for example 500m, 8 or 16Gi"
-        if name != "train" and machine.nodes > 1:
-            yield f"{name}.nodes is {machine.nodes}", "only train runs on many nodes"
-        if not DURATION.fullmatch(machine.backoff):
-            yield f"{name}.backoff '{machine.backoff}' is not a duration", "write for example 60s or 5m"
-        for text in machine.tolerations:
-            if not TOLERATION.fullmatch(text):
-                yield f"{name}.tolerations: '{text}' is not a taint", "write KEY=VALUE:EFFECT or KEY:EFFECT"
-        for text in machine.affinity:
-            if not AFFINITY.fullmatch(text):
-                yield f"{name}.affinity: '{text}' is no condition", "write KEY, !KEY, KEY in (A, B), KEY > 5, or 50: KEY"
-        if machine.gpus:
-            if machine.image != "raro-cuda":
-                yield f"{name} has {machine.gpus} GPUs and image '{machine.image}'", "set its image to raro-cuda"
-            if not machine.shm:
-                yield f"{name} has {machine.gpus} GPUs and no shm", "give it some: Kubernetes' own 64 MiB end in bus errors"
-            if not machine.tolerations:
-                yield f"{name} has {machine.gpus} GPUs and no toleration", "name the taint of the GPU nodes"
-            if not machine.retries:
-                yield f"{name} has {machine.gpus} GPUs and no retry", "set retries: a lost node costs only the last few steps"
+        yield from _faults_of_machine(name, getattr(profile, name))
+
+
+def _faults_of_names(profile: Profile) -> Iterator[tuple[str, str]]:
+    """What Kubernetes would take for no name, and refuse when the first pod is made."""
+    for variable, place in (*profile.secrets.items(), *profile.settings.items()):
+        if not re.fullmatch(r"[a-z0-9.-]+/[\w.-]+", place):
+            yield f"{variable}: '{place}' is not NAME/KEY", "secrets stand in the cluster; the profile only says where"
+        if not VARIABLE.fullmatch(variable):
+            yield f"'{variable}' cannot name a variable", "use letters, digits and _"
+    for variable in sorted({*profile.secrets} & {*profile.settings}):
+        yield f"{variable} stands in secrets and in settings", "leave one of them out"
+    named = {"claim": profile.claim, "authority": profile.authority or "none"}
+    named |= {f"pull_secrets[{i}]": name for i, name in enumerate(profile.pull_secrets)}
+    for key, name in named.items():
+        if not NAME.fullmatch(name):
+            yield f"{key} '{name}' cannot be a name in Kubernetes", "use lower case, digits, dashes and dots"
+    mount = profile.mount
+    if not MOUNT.fullmatch(mount) or any(f"{place}/".startswith(f"{mount}/") for place in TAKEN):
+        yield (
+            f"mount '{mount}' is no place for the volume",
+            "give a folder of its own, from the root and without a slash at its end: /runs",
+        )
+
+
+def _faults_of_machine(name: str, machine: Machine) -> Iterator[tuple[str, str]]:
+    for key, (written, example) in QUANTITIES.items():
+        value: str = getattr(machine, key)
+        if key == "shm" and not value:
+            continue
+        if not written.fullmatch(value) or not re.search(r"[1-9]", value):
+            yield f"{name}.{key} '{value}' is not a quantity of Kubernetes", f"write for example {example}"
+    if name != "train" and machine.nodes > 1:
+        yield f"{name}.nodes is {machine.nodes}", "only train runs on many nodes"
+    if not DURATION.fullmatch(machine.backoff):
+        yield f"{name}.backoff '{machine.backoff}' is not a duration", "write for example 60s or 5m"
+    for text in machine.tolerations:
+        if not TOLERATION.fullmatch(text):
+            yield f"{name}.tolerations: '{text}' is not a taint", "write KEY=VALUE:EFFECT or KEY:EFFECT"
+    for text in machine.affinity:
+        if not AFFINITY.fullmatch(text):
+            yield f"{name}.affinity: '{text}' is no condition", "write KEY, !KEY, KEY in (A, B), KEY > 5, or 50: KEY"
+    for label, value in machine.selectors.items():
+        if not LABEL.fullmatch(label) or value and ("/" in value or not LABEL.fullmatch(value)):
+            yield (
+                f"{name}.selectors: '{label}: {value}' is no label of a node",
+                "write it as `kubectl get nodes --show-labels` does",
+            )
+    for key in ("runtime", "queue", "priority"):
+        if (value := getattr(machine, key)) and not NAME.fullmatch(value):
+            yield f"{name}.{key} '{value}' cannot be a name in Kubernetes", "use lower case, digits, dashes and dots"
+    if machine.gpus:
+        if not LABEL.fullmatch(machine.gpu) or "/" not in machine.gpu:
+            yield f"{name}.gpu '{machine.gpu}' is no resource of a node", "write for example nvidia.com/gpu"
+        if machine.gpus > 1 and name != "train":
+            yield f"{name} has {machine.gpus} GPUs and computes on one", f"set {name}.gpus: 1"
+        if machine.image != "raro-cuda":
+            yield f"{name} has {machine.gpus} GPUs and image '{machine.image}'", "set its image to raro-cuda"
+        if not machine.shm:
+            yield f"{name} has {machine.gpus} GPUs and no shm", "give it some: Kubernetes' own 64 MiB end in bus errors"
+        if not machine.tolerations:
+            yield f"{name} has {machine.gpus} GPUs and no toleration", "name the taint of the GPU nodes"
+        if not machine.retries:
+            yield f"{name} has {machine.gpus} GPUs and no retry", "set retries: a lost node costs only the last few steps"

@@ -173,7 +173,8 @@ def version_of(path: Path) -> str:
 
 def as_parameter(config: Config) -> str:
     """The configuration as the text that travels. Raises BadInput where it is too long for one argument of a command."""
-    text = config.canonical().replace("{{$", "{{\\u0024")  # in a parameter too, Kubeflow would put something in its place
+    # In a parameter, too, Kubeflow puts something in the place of {{$...}}, and Argo in that of {{workflow.name}} or {{=...}}.
+    text = config.canonical().replace("{{", "{\\u007b")
     size = len(json.dumps(text))
     if size > LARGEST:
         line = f"the configuration is {size // 1024} KiB as a parameter, at most {LARGEST // 1024} can travel"

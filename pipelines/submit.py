@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 import tempfile
@@ -16,12 +15,12 @@ from raro.config import Config
 from raro.errors import BadInput, RaroError, ServiceFailed
 from raro.steps import TITLES
 from raro.steps.harness import INTERRUPTED, explained
-from raro.steps.trainjob import per_node
 
 from . import images
 from . import profile as profiles
 from .api import Kubeflow, NoEntry
-from .profile import CERTIFICATES, Profile
+from .fitting import check
+from .profile import Profile
 
 POLL = 10.0  # seconds between two looks at a run
 PATIENCE = 900.0  # seconds of silence from the server after which watching ends; the run goes on
@@ -98,61 +97,6 @@ def _has_ended(run: object) -> None:
     if run.state in GOING:
         line = f"run '{run.run_id}' still goes on ({run.state.lower()})"
         raise ServiceFailed(line, "wait for its end, or stop it in Kubeflow")
-
-
-def check(config: Config, profile: Profile) -> None:
-    """Raises BadInput for what every pod would stumble over, before anything is sent."""
-    for key, place, schemes in _places(config):
-        _check_place(key, place, schemes, profile)
-    if not config.tracking.uri.startswith(("http://", "https://")) and not (profile.mlflow_plugin and not config.tracking.uri):
-        line = f"tracking.uri '{config.tracking.uri}' is not a server" if config.tracking.uri else "tracking.uri is empty"
-        raise BadInput(f"{line}, and SQLite on a shared volume loses data", "--set tracking.uri=http://mlflow:5000")
-    train, processes = profile.train, config.resources.processes
-    if config.resources.device == "cuda":
-        line = "resources.device is cuda, and preflight runs on a node without a GPU"
-        raise BadInput(line, "set resources.device=auto: each GPU task makes sure of its GPUs by itself")
-    if train.gpus and processes > train.gpus * train.nodes:
-        many = f"{train.nodes} nodes of " if train.nodes > 1 else ""
-        line = f"resources.processes is {processes}, and the profile gives train {many}{train.gpus} GPUs"
-        raise BadInput(line, "lower it, or raise train.gpus in the profile")
-    per_node(processes, train.nodes)
-
-
-def _places(config: Config) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    """(key, what stands there, schemes it may have) of each setting that names a file or a folder."""
-    data, judge, registry = config.demonstrations, config.judge, config.registry
-    fetched = ("s3://", "package://")
-    yield "base.uri", config.base.uri, (*fetched, "models:/")
-    yield "demonstrations.source", data.source, fetched
-    yield "demonstrations.forget", data.forget, fetched
-    yield "demonstrations.drift_against", data.drift_against.removeprefix("champion"), fetched
-    for i, benchmark in enumerate(data.benchmarks):
-        yield f"demonstrations.benchmarks[{i}]", benchmark.rpartition("#")[0] or benchmark, fetched
-    yield "evaluation.rubrics", config.evaluation.rubrics, fetched
-    yield "judge.model", judge.model if judge.kind == "model" else "", fetched
-    yield "judge.ca", judge.ca, ()
-    yield "judge.cache", judge.cache, ()
-    yield "registry.store", registry.store, ("s3://",)
-    yield "registry.policy", registry.policy, ()
-    for key, reference in (("registry.signing_key", registry.signing_key), ("notify.webhook", config.notify.webhook)):
-        yield key, reference if reference.startswith("file:") else "", ()
-
-
-def _check_place(key: str, place: str, schemes: tuple[str, ...], profile: Profile) -> None:
-    secret = place.startswith("file:") and not place.startswith("file://")
-    path = os.path.normpath(place.removeprefix("file:").removeprefix("//"))
-    shared = [profile.mount, *([CERTIFICATES] if profile.authority else [])]
-    if not place or place.startswith(schemes) or path.startswith(tuple(f"{folder}/" for folder in shared)):
-        return
-    named = key if secret else f"{key} '{place}'"
-    ways = ["env:NAME, a variable of the profile's secrets"] if secret else list(schemes)
-    ways.append(f"{'or ' if ways else ''}a path below {shared[0]}/")
-    remedy = f"give {', '.join(ways)}, the volume that all tasks share"
-    if place.startswith("hf://"):
-        raise BadInput(f"{named} lies on the hub, and the images are offline", f"put it into the bucket; {remedy}")
-    if "://" in place.removeprefix("file://"):
-        raise BadInput(f"{named} is no place that a task can read", remedy)
-    raise BadInput(f"{named} lies on this machine, where no pod sees it", remedy)
 
 
 @dataclass(frozen=True, kw_only=True)

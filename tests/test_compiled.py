@@ -159,6 +159,12 @@ def test_custom_resources_for_gitops(lock, tmp_path):
     assert version["spec"]["platformSpec"] and version["spec"]["pipelineSpec"]
 
 
+def test_what_is_no_namespace_is_refused(tmp_path, capsys):
+    target = tmp_path / "resources.yaml"
+    assert cli.main(["compile", "--resources", "Team A", "--output", str(target)]) == 2
+    assert "--resources 'Team A' cannot be a namespace" in capsys.readouterr().err and not target.exists()
+
+
 def test_a_profile_of_ones_own(tmp_path):
     own = tmp_path / "own.yaml"
     own.write_text(
@@ -225,6 +231,26 @@ def test_a_profile_of_ones_own(tmp_path):
         ("secrets: {TOKEN: hunter2}", "TOKEN: 'hunter2' is not NAME/KEY"),
         ("settings: {HTTPS_PROXY: raro-settings/https-proxy}", "a proxy and no NO_PROXY"),
         ("secrets: {https_proxy: raro-proxy/url}", "a proxy and no NO_PROXY"),
+        ("light: {cpu: 4Gi}", "light.cpu '4Gi' is not a quantity"),
+        ("light: {memory: '8'}", "light.memory '8' is not a quantity"),  # bytes
+        ("light: {tmp: 500m}", "light.tmp '500m' is not a quantity"),
+        ("train: {shm: 0Gi}", "train.shm '0Gi' is not a quantity"),
+        ("light: {selectors: {pool: a b}}", "light.selectors: 'pool: a b' is no label"),
+        ("light: {queue: Team A}", "light.queue 'Team A' cannot be a name"),
+        ("train: {gpus: 1, gpu: nvidia gpu}", "train.gpu 'nvidia gpu' is no resource"),
+        ("evaluate: {gpus: 8, image: raro-cuda}", "evaluate has 8 GPUs and computes on one"),
+        ("mount: runs", "mount 'runs' is no place for the volume"),
+        ("mount: /runs/", "mount '/runs/' is no place"),
+        ("mount: /tmp", "mount '/tmp' is no place"),
+        ("mount: /etc", "mount '/etc' is no place"),  # the authority's place lies in it
+        ("mount: ''", "mount '' is no place"),
+        ("mount: /runs/../data", "mount '/runs/../data' is no place"),
+        ("claim: ''", "claim '' cannot be a name"),
+        ("authority: House_CA", "authority 'House_CA' cannot be a name"),
+        ("pull_secrets: [registry, '']", "pull_secrets[1] '' cannot be a name"),
+        ("settings: {MY KEY: raro-settings/key}", "'MY KEY' cannot name a variable"),
+        ("{secrets: {KEY: a/b}, settings: {KEY: c/d}}", "KEY stands in secrets and in settings"),
+        ("{secrets: {KEY: hunter2}, settings: {KEY: c/d}}", "KEY: 'hunter2' is not NAME/KEY"),
         ("user: 0", "must be at least 1"),
         ("train: [", "is not valid YAML"),
     ],

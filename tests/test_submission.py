@@ -13,13 +13,15 @@ import yaml
 from kfp_server import graph, kfp_server
 
 from raro import cli
+from raro.config import parse
 from raro.errors import ServiceFailed
 from raro.pipelines import images, reconcile, submit
 from raro.pipelines.api import Kubeflow
 
 ROOT = Path(__file__).parents[1]
 TRACKING = "tracking.uri=http://mlflow:5000"
-SUBMIT = ("submit", "--set", TRACKING, "--set", "resources.processes=1")
+ON_A_GPU = ("--set", "resources.device=auto", "--set", "resources.processes=1")
+SUBMIT = ("submit", "--set", TRACKING, *ON_A_GPU)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -89,6 +91,15 @@ def test_a_run_is_started_with_digests_and_a_folder_of_its_own(server, send):
     assert f"in /runs/{run['run_id']}" in out
     (version,) = server.versions.values()
     assert re.fullmatch(r"raro-retraining-[0-9a-f]{12}", version["name"])
+
+
+def test_nothing_of_a_configuration_is_taken_for_a_template(server, send):
+    """Kubeflow and Argo would put something in the place of what stands between two braces, in a parameter too."""
+    name = "{{workflow.name}} {{=1}} {{$.x}} {{{"
+    assert send(*SUBMIT, "--set", f"name='{name}'")[0] == 0
+    (run,) = server.runs.values()
+    config = run["runtime_config"]["parameters"]["config"]
+    assert "{{" not in config and parse(config).name == name
 
 
 def test_the_same_pipeline_is_uploaded_once_and_another_profile_is_another_version(server, send):
@@ -167,20 +178,29 @@ def test_a_run_that_goes_on_and_one_of_another_pipeline_are_not_resumed(server, 
         (["--set", TRACKING, "--set", "judge={kind: model, model: /home/me/judge}"], "judge.model '/home/me/judge' lies on"),
         (["--set", TRACKING, "--set", "judge.ca=/etc/raro/authority/ca.crt"], "judge.ca '/etc/raro/authority/ca.crt' lies on"),
         (
-            ["--set", TRACKING, "--set", "registry.store=/home/me/models"],
-            "registry.store '/home/me/models' lies on this machine",
+            ["--set", TRACKING, "--set", "registry.store=/runs/models"],
+            "registry.store '/runs/models' is a folder, and a tracking",
         ),
-        (["--set", TRACKING, "--set", "registry.store=package://models"], "registry.store 'package://models' is no place"),
+        (["--set", TRACKING, "--set", "registry.store=models"], "remedy: give s3://, or leave it empty: models then go"),
+        (["--set", "tracking.uri=http://localhost:5000"], "tracking.uri 'http://localhost:5000' is each pod itself"),
+        (["--set", "tracking.uri=http://[::1]:5000"], "tracking.uri 'http://[::1]:5000' is each pod itself"),
+        (
+            ["--set", TRACKING, "--set", "judge={kind: endpoint, model: a/b, endpoint: 'http://127.0.0.1:8000/v1'}"],
+            "judge.endpoint",
+        ),
         (["--set", TRACKING, "--set", "registry.policy=policy.yaml"], "registry.policy 'policy.yaml' lies on this machine"),
         (["--set", TRACKING, "--set", "registry.policy=policy.yaml"], "remedy: give a path below /runs/, the volume"),
-        (["--set", TRACKING, "--set", "registry.store=models"], "remedy: give s3://, or a path below /runs/, the volume"),
         (
             ["--set", TRACKING, "--set", "registry.signing_key=file:/home/me/key.pem"],
             "registry.signing_key lies on this machine",
         ),
         (["--set", TRACKING, "--set", "notify.webhook=file:/home/me/hook"], "notify.webhook lies on this machine"),
         (["--set", TRACKING, "--set", "resources.device=cuda"], "preflight runs on a node without a GPU"),
-        (["--set", TRACKING, "--set", "resources.processes=4"], "resources.processes is 4, and the profile gives train 1 GPUs"),
+        (
+            ["--set", TRACKING, *ON_A_GPU, "--set", "resources.processes=4"],
+            "resources.processes is 4, and the profile gives train 1 GPUs",
+        ),
+        (["--set", TRACKING], "resources.device is cpu, and the profile gives train 1 GPUs"),  # the miniature's own
         (["--set", TRACKING, "--profile", "tpu"], "profile 'tpu' does not exist"),
         (["--set", TRACKING, "--endpoint", "kubeflow.example.org"], "'kubeflow.example.org' is not Kubeflow's address"),
         (["--set", TRACKING, "--endpoint", "http://[x"], "'http://[x' is not Kubeflow's address"),

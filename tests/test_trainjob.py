@@ -24,7 +24,7 @@ from raro import cli
 from raro.config import parse
 from raro.errors import BadInput, ServiceFailed
 from raro.pipelines import profile
-from raro.pipelines.submit import check
+from raro.pipelines.fitting import check
 from raro.steps import trainjob
 from raro.steps.claim import claim
 from raro.storage import read_json
@@ -154,7 +154,11 @@ def test_what_cannot_be_on_many_nodes_is_refused_before_anything_is_sent(tmp_pat
     with pytest.raises(BadInput, match="only train runs on many nodes"):
         profile.read(str(path))
     path.write_text(PROFILE)
-    for processes, line in ((17, "2 nodes of 8 GPUs"), (15, "cannot be dealt evenly among 2 nodes")):
+    for processes, line in (
+        (17, "2 nodes of 8 GPUs"),
+        (15, "dealt evenly among 2 nodes"),
+        (2, "of which 14 would be held and not used"),
+    ):
         settings = {"tracking": {"uri": "http://mlflow:5000"}, "resources": {"processes": processes}}
         with pytest.raises(BadInput, match=line):
             check(parse(settings), profile.read(str(path)))
