@@ -384,6 +384,31 @@ def test_nothing_is_written_beside_the_volume(world):
         shutil.rmtree(mount)
 
 
+@pytest.mark.parametrize("number", [10, 99, 99_999_999])
+@pytest.mark.parametrize("text", ["junk\n", None])
+def test_what_lies_behind_the_log_is_named_with_the_way_out_which_works(world, tmp_path, capsys, number, text):
+    """Where text is None it is a copy of an earlier record."""
+    junk = world.log / f"{number:08d}.jsonl"
+    junk.write_text(text or (world.log / "00000003.jsonl").read_text())
+    assert raro(world, "audit verify tiny@champion") == 3
+    said = capsys.readouterr().out
+    assert ("are missing" in said) == (number > 10)
+    assert f"remedy: up to record 9, which MLflow knows, the log is whole, and what is numbered {number} is none of it: " in said
+    assert f"move {junk.name} out of '{world.log}', keep it as evidence" in said and len(said.splitlines()) < 24
+    assert raro(world, "gc tiny") == 3
+    assert capsys.readouterr().err.endswith("remedy: raro audit verify tells more\n")
+    junk.rename(tmp_path / junk.name)
+    assert raro(world, "audit verify tiny@champion") == 0 and raro(world, "gc tiny") == 0
+
+
+@pytest.mark.parametrize("lost", ["00000009.jsonl", "00000004.jsonl"])
+def test_a_log_that_lacks_a_record_gets_no_such_remedy(world, capsys, lost):
+    (world.log / lost).unlink()
+    (world.log / "00000099.jsonl").write_text("junk")
+    assert raro(world, "audit verify tiny@champion") == 3
+    assert "remedy" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "text", ["[]", "{}", '{"root": "ROOT"}', '{"root": "ROOT", "files": [1]}', '{"root": 1, "files": []}', "{"]
 )
@@ -451,6 +476,31 @@ def test_the_manifest_names_the_immutable_address_and_verifies_first(world, monk
     }
     validate = pytest.importorskip("kubernetes_validate")
     validate.validate(pod, "1.34", strict=True)
+
+
+def test_in_a_house_with_an_authority_and_roles_of_its_own(world, monkeypatch, capsys):
+    from raro.registrar import serving
+
+    monkeypatch.setattr(serving, "_address", lambda made, destination: "s3://models/shelf")
+    options = ["--authority", "raro-authority", "--service-account", "raro-runner", "--secret", ""]
+    assert raro(world, "serve tiny@champion", "--image", IMAGE, *options) == 0
+    predictor = yaml.safe_load(capsys.readouterr().out)["spec"]["predictor"]
+    (init,) = predictor["initContainers"]
+    assert predictor["serviceAccountName"] == "raro-runner"
+    assert {"name": "AWS_CA_BUNDLE", "value": "/etc/raro/authority/ca.crt"} in init["env"]
+    assert {"name": "authority", "configMap": {"name": "raro-authority"}} in predictor["volumes"]
+    assert "/etc/raro/authority" in {mount["mountPath"] for mount in init["volumeMounts"]}
+    assert not [one for one in init["env"] if "secretKeyRef" in one.get("valueFrom", {})], "a secret without a name is refused"
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [("Ward_7 notes", "ward-7-notes"), ("3-numbers", "model-3-numbers"), ("患者", "model"), (f"{'a' * 49}-b", "a" * 49)],
+)
+def test_kserve_takes_the_name_of_any_model(model, name):
+    from raro.registrar.serving import called
+
+    assert called(model) == name and re.fullmatch("[a-z]([-a-z0-9]*[a-z0-9])?", name)
 
 
 # ------------------------------------------------------------------------------------------------------------------------- chat

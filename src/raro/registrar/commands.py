@@ -139,7 +139,14 @@ def serve_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--gpus", metavar="N", type=at_least(0), default=1, help="for the model server (default: 1; 0: a CPU)")
     parser.add_argument(
-        "--secret", metavar="NAME", default="raro-store", help="Secret with the store's keys (default: raro-store)"
+        "--secret", metavar="NAME", default="raro-store", help="Secret with the store's keys (default: raro-store; '': none)"
+    )
+    parser.add_argument("--service-account", metavar="NAME", default="", help="of the pod: its role, and who may pull images")
+    parser.add_argument(
+        "--authority",
+        metavar="NAME",
+        default="",
+        help="ConfigMap whose ca.crt vouches for the store (default: the image's own)",
     )
     parser.add_argument(
         "--artifacts-destination", metavar="URI", default="", help="the server's own, where artifacts are proxied: s3://bucket"
@@ -149,13 +156,19 @@ def serve_arguments(parser: argparse.ArgumentParser) -> None:
 def serve(args: Arguments) -> int:
     from ..pipelines.images import read
     from ..storage import write_atomic
-    from .serving import render
+    from .serving import Place, render
 
     desk, alias = meant(args)
     image = args.image or read(instead="name the image with --image REF@sha256:...").reference("raro-cpu")
-    text = render(
-        desk, alias, image, namespace=args.namespace, gpus=args.gpus, secret=args.secret, destination=args.artifacts_destination
+    place = Place(
+        namespace=args.namespace,
+        gpus=args.gpus,
+        secret=args.secret,
+        account=args.service_account,
+        authority=args.authority,
+        destination=args.artifacts_destination,
     )
+    text = render(desk, alias, image, place)
     if args.output:
         print(write_atomic(args.output, text))
     else:

@@ -8,6 +8,7 @@ lets the files appear on the volume that the model server reads. It ends with an
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 import yaml
 
@@ -17,6 +18,7 @@ from ..registry.desk import Desk
 from ..registry.findings import Audit
 
 MODELS = "/mnt/models"
+CERTIFICATES = "/etc/raro/authority"  # as in a run's tasks
 GROUP = "raro-pipelines.github.io"
 SECRETS = {"AWS_ACCESS_KEY_ID": "access-key", "AWS_SECRET_ACCESS_KEY": "secret-key"}
 SETTINGS = {
@@ -30,23 +32,40 @@ LABELS = {"app.kubernetes.io/part-of": "raro", "app.kubernetes.io/component": "t
 """What k8s/overlays/prod lets to the store; where nothing is denied they do nothing."""
 
 
-def render(
-    desk: Desk, standing_at: str, image: str, *, namespace: str = "", gpus: int = 1, secret: str = "", destination: str = ""
-) -> str:
-    """The manifest as YAML. image: raro's own, by digest. secret: with the store's keys. destination: where a server that
-    proxies artifacts keeps them. Raises GateRefused where the version's audit finds a break, BadInput where no pod reaches its
-    files."""
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where and as whom it is served. secret: with the store's keys; empty: none, the account has a role. account: the pod's
+    service account, which may name what pulls images. authority: config map whose ca.crt vouches for the store. destination:
+    where a server that proxies artifacts keeps them."""
+
+    namespace: str = ""
+    gpus: int = 1
+    secret: str = ""
+    account: str = ""
+    authority: str = ""
+    destination: str = ""
+
+
+def render(desk: Desk, standing_at: str, image: str, place: Place) -> str:
+    """The manifest as YAML. image: raro's own, by digest. Raises GateRefused where the version's audit finds a break, BadInput
+    where no pod reaches its files."""
     if not re.fullmatch(r"[^\s@]+@sha256:[0-9a-f]{64}", image):
         raise BadInput(f"image '{image}' is not named by digest", "write repository@sha256:..., tags move")
     with audited(desk, standing_at) as made:
         if not made.whole:
             raise GateRefused(f"{made.reference} is not served: {made.breaks[0]}", "raro audit verify tells more")
-        return yaml.safe_dump(_service(made, image, namespace, gpus, secret, destination), sort_keys=False, width=120)
+        return yaml.safe_dump(_service(made, image, place), sort_keys=False, width=120)
 
 
-def _service(made: Audit, image: str, namespace: str, gpus: int, secret: str, destination: str) -> dict:
-    root, uri = made.version.tags["raro.root"], _address(made, destination)
-    name = re.sub(r"[^a-z0-9-]+", "-", made.desk.model.lower()).strip("-")[:50] or "model"
+def called(model: str) -> str:
+    """A model's name as KServe takes it: [a-z]([-a-z0-9]*[a-z0-9])?"""
+    name = re.sub(r"[^a-z0-9-]+", "-", model.lower()).strip("-")
+    return (name if name[:1].isalpha() else f"model-{name}")[:50].strip("-")
+
+
+def _service(made: Audit, image: str, place: Place) -> dict:
+    root, uri = made.version.tags["raro.root"], _address(made, place.destination)
+    name = called(made.desk.model)
     unprivileged = {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
@@ -61,8 +80,9 @@ def _service(made: Audit, image: str, namespace: str, gpus: int, secret: str, de
         "command": ["raro"],
         "args": arguments,
         "env": [
-            {"name": variable, "valueFrom": {kind: {"name": name, "key": key, "optional": True}}}
-            for kind, name, keys in (("secretKeyRef", secret, SECRETS), ("configMapKeyRef", "raro-settings", SETTINGS))
+            {"name": variable, "valueFrom": {kind: {"name": source, "key": key, "optional": True}}}
+            for kind, source, keys in (("secretKeyRef", place.secret, SECRETS), ("configMapKeyRef", "raro-settings", SETTINGS))
+            if source
             for variable, key in keys.items()
         ],
         "resources": {"requests": {"cpu": "1", "memory": "512Mi"}, "limits": {"memory": "1Gi"}},
@@ -74,15 +94,19 @@ def _service(made: Audit, image: str, namespace: str, gpus: int, secret: str, de
         verify["args"] = [*arguments, "--policy", "/policy/policy.yaml"]
         verify["volumeMounts"].append({"name": "policy", "mountPath": "/policy", "readOnly": True})
         volumes.append({"name": "policy", "configMap": {"name": "raro-policy"}})
+    if place.authority:
+        verify["env"].append({"name": "AWS_CA_BUNDLE", "value": f"{CERTIFICATES}/ca.crt"})
+        verify["volumeMounts"].append({"name": "authority", "mountPath": CERTIFICATES, "readOnly": True})
+        volumes.append({"name": "authority", "configMap": {"name": place.authority}})
     resources = {"requests": {"cpu": "2", "memory": "8Gi"}, "limits": {"memory": "16Gi"}}
-    if gpus:
-        resources["limits"]["nvidia.com/gpu"] = str(gpus)
+    if place.gpus:
+        resources["limits"]["nvidia.com/gpu"] = str(place.gpus)
     return {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
         "metadata": {
             "name": name,
-            **({"namespace": namespace} if namespace else {}),
+            **({"namespace": place.namespace} if place.namespace else {}),
             "labels": {f"{GROUP}/model": name, f"{GROUP}/version": made.number},
             "annotations": {
                 f"{GROUP}/source": uri,
@@ -94,6 +118,7 @@ def _service(made: Audit, image: str, namespace: str, gpus: int, secret: str, de
         "spec": {
             "predictor": {
                 "labels": LABELS,
+                **({"serviceAccountName": place.account} if place.account else {}),
                 "initContainers": [verify],
                 "volumes": volumes,
                 "model": {
