@@ -17,7 +17,8 @@ def tree(made: Audit) -> str:
     for at, check in enumerate(made.checks):
         last = at == len(made.checks) - 1
         lines.append(f"{'└' if last else '├'}─ {MARKS[check.state]} {check.name:<11} {check.detail}".rstrip())
-        lines += [f"{' ' if last else '│'}     {one}" for one in check.breaks]
+        told = [*check.breaks, *([f"remedy: {check.remedy}"] if check.remedy else [])]
+        lines += [f"{' ' if last else '│'}     {one}" for one in told]
     return "\n".join(lines)
 
 
@@ -40,7 +41,9 @@ def as_json(made: Audit) -> dict[str, Any]:
         "version": made.number,
         "whole": made.whole,
         "head": made.records[-1].head if made.records else "",
-        "checks": [{"name": c.name, "state": c.state, "detail": c.detail, "breaks": c.breaks} for c in made.checks],
+        "checks": [
+            {"name": c.name, "state": c.state, "detail": c.detail, "breaks": c.breaks, "remedy": c.remedy} for c in made.checks
+        ],
     }
 
 

@@ -48,6 +48,9 @@ def log_chain(made: Audit, check: Check) -> None:
         check.breaks.append(
             f"the log goes on after record {seq}, the last that MLflow knows: repeat an interrupted command, or others wrote it"
         )
+    if breaks and (none := log.surplus(place, desk.model, desk.policy, head)):
+        known = f"up to record {seq}, which MLflow knows, the log is whole, and what is numbered {none[0]} is none of it"
+        check.remedy = f"{known}: {place.away(none[0])}, keep it as evidence, and verify again (--anchor: a head that you kept)"
     if made.anchor:
         _anchored(made, check)
     mine = [record for record in made.records if record.version == made.number]

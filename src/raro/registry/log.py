@@ -31,6 +31,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Any
 
 from ..errors import GateRefused, ServiceFailed
@@ -137,11 +138,12 @@ def read(place: Place, model: str, policy: Policy | None = None) -> tuple[list[R
     """(records up to the first that cannot be read, everything that is wrong, named)."""
     records: list[Record] = []
     breaks: list[str] = []
-    lines = place.lines()
-    for seq in range(1, max(lines, default=0) + 1):
-        if seq not in lines:
-            breaks.append(f"record {seq} is missing")
-            continue
+    lines = {seq: line for seq, line in place.lines().items() if seq}
+    for before, seq in pairwise([0, *sorted(lines)]):
+        if seq == before + 2:
+            breaks.append(f"record {before + 1} is missing")
+        elif seq > before + 2:
+            breaks.append(f"records {before + 1} to {seq - 1} are missing")
         record, wrong = _parsed(seq, lines[seq])
         breaks += wrong
         if record is None:
@@ -151,6 +153,20 @@ def read(place: Place, model: str, policy: Policy | None = None) -> tuple[list[R
         breaks += _checked(before, record, model)
         breaks += _signed(record, policy) if policy else []
     return records, breaks
+
+
+def surplus(place: Place, model: str, policy: Policy, head: str) -> list[int]:
+    """Numbers of what lies behind the log's last record and is none of it. Empty where something is wrong before, or where the
+    records up to there do not hold the head that MLflow knows: then it is the log that lacks something."""
+    lines, records = place.lines(), []
+    while (line := lines.get(len(records) + 1)) is not None:
+        record, wrong = _parsed(len(records) + 1, line)
+        before = records[-1] if records else None
+        if record is None or wrong or _checked(before, record, model) or _signed(record, policy):
+            break
+        records.append(record)
+    holds = any(record.head == head for record in records)
+    return [seq for seq in sorted(lines) if seq > len(records)] if holds else []
 
 
 def deleted(records: Sequence[Record]) -> set[str]:

@@ -39,6 +39,10 @@ class Place(Protocol):
         """What the place itself does against changes, in a few words; empty for nothing."""
         ...
 
+    def away(self, seq: int) -> str:
+        """How a person takes away what lies there under a record's number and is none, in words."""
+        ...
+
 
 class Folder:
     """One file a record; `link` puts it there whole or finds the name taken."""
@@ -75,6 +79,9 @@ class Folder:
     def kept(self) -> str:
         return ""
 
+    def away(self, seq: int) -> str:
+        return f"move {seq:08d}.jsonl out of '{self.address}'"
+
 
 class Bucket:
     """One object a record, written on the condition that there is none. days: how long object lock keeps each record."""
@@ -97,6 +104,9 @@ class Bucket:
         if touched := sorted(seq for seq, record in records.items() if record.touched):
             words.append(f"record {', '.join(map(str, touched))} written over or deleted since, and read as it was first")
         return "; ".join(words) if records else ""
+
+    def away(self, seq: int) -> str:
+        return f"delete every version of {self.address}/{seq:08d}.jsonl (aws s3api delete-object --version-id)"
 
     def _records(self) -> dict[int, Kept]:
         from .. import s3_records
@@ -139,3 +149,6 @@ class Parameters:
 
     def kept(self) -> str:
         return ""
+
+    def away(self, seq: int) -> str:
+        return f"let who runs MLflow's database take parameter {seq:08d} of run {self.run_id} out of it: MLflow itself cannot"
