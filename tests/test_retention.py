@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -37,6 +40,31 @@ def gc(desk: Desk, *more: str, approver: str = "Ada", reason: str = "it is asked
 
 def weights(desk: Desk) -> list[Path]:
     return list((desk.home.parent.parent / "mlartifacts" / "models").rglob("*.safetensors"))
+
+
+WRITES = """
+import os, shutil, sys
+while True:
+    for n in range(30):
+        os.makedirs(f"{sys.argv[1]}/{n}")
+        open(f"{sys.argv[1]}/{n}/part", "w").close()
+    shutil.rmtree(sys.argv[1])
+"""
+
+
+def test_files_that_come_and_go_meanwhile_end_nothing(tmp_path):
+    """Somebody uploads beside it: what they write is as young as the look at it."""
+    place = tmp_path / "models" / "coming"
+    began, looks = time.time(), 0
+    with subprocess.Popen([sys.executable, "-c", WRITES, str(place)]) as writer:
+        try:
+            while time.time() < began + 4:
+                size, changed = retention._weighed(place)
+                assert size >= 0 and changed >= began - 1
+                looks += 1
+        finally:
+            writer.kill()
+    assert looks > 10
 
 
 @pytest.mark.parametrize("cut", ["_remove_logged", "_every_version"])

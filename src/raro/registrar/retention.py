@@ -138,6 +138,7 @@ def orphans(desk: Desk, older_than: int) -> dict[str, int]:
     shelf = _shelf(desk)
     if shelf is None:
         return {}
+    before = time.time() - older_than * DAY / 1000
     with server.speaking(desk.uri):
         named = {version.source.rstrip("/") for version in _every_version(desk)}
     if shelf.startswith("s3://"):
@@ -148,7 +149,6 @@ def orphans(desk: Desk, older_than: int) -> dict[str, int]:
         lines = [(path.parent.name, path.read_bytes()) for path in sorted(Path(shelf).parent.glob("audit/*/*.jsonl"))]
         there = {path.name: _weighed(path) for path in sorted(Path(shelf).glob("*"))}
     named |= _registered(lines, shelf)
-    before = time.time() - older_than * DAY / 1000
     return {
         f"{shelf}/{name}": size
         for name, (size, changed) in there.items()
@@ -187,8 +187,12 @@ def cut_off(desk: Desk, older_than: int) -> list[tuple[str, str]]:
 
 
 def _weighed(path: Path) -> tuple[int, float]:
-    """(bytes, when changed last, seconds since 1970) of all below."""
-    found = [path.stat(), *(one.stat() for one in path.rglob("*"))]
+    """(bytes, when changed last, seconds since 1970) of all below; changed now where a name is gone before it is looked at:
+    somebody is at work there."""
+    try:
+        found = [path.lstat(), *(one.lstat() for one in path.rglob("*"))]
+    except (FileNotFoundError, NotADirectoryError):
+        return 0, time.time()
     return sum(one.st_size for one in found[1:]), max(one.st_mtime for one in found)
 
 
