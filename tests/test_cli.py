@@ -387,6 +387,25 @@ def test_init_writes_what_run_takes(tmp_path, capsys, monkeypatch):
     assert "60 of 60 rows are quarantined" in said and not Path("b.yaml").exists()
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "run --output {}",
+        "run {}",
+        "step train --output {}",
+        "init --demonstrations qa.jsonl --base package://countdown-mini --output {}",
+        "study --output {}",
+        "study --table {}",
+        "compile --output {}",
+        "audit verify --run {}",
+        "forget --row a#1 --runs {}",
+    ],
+)
+def test_a_name_that_no_disk_takes_is_one_line(command, capsys):
+    said = refused(capsys, *command.format("a" * 300).split())
+    assert "aaa...' is longer than a name or a path on this disk may be" in said and "choose a shorter one" in said
+
+
 def parse_yaml(text: str):
     import yaml
 

@@ -4,6 +4,7 @@ nothing large."""
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -153,6 +154,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(explained(error), file=sys.stderr)
         return error.code
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        line = f"'{str(error.filename)[:60]}...' is longer than a name or a path on this disk may be"
+        print(explained(BadInput(line, "choose a shorter one: a name has mostly at most 255 bytes")), file=sys.stderr)
+        return BadInput.code
     except KeyboardInterrupt:
         print("raro: interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -167,10 +167,12 @@ def study(args: Arguments) -> int:
     seeds = [int(part) for part in args.seeds.split(",")] if args.seeds else None
     study = plan.read(args.study).narrowed(names, seeds)
     output = Path(args.output or f"runs/study-{Path(args.study).stem}-{study.digest[:8]}")
+    target = Path(args.table) if args.table else output / "table"
+    if target.is_dir():
+        raise BadInput(f"--table '{target}' is a folder", "name a file: DIR/table")
     jobs = run.run(study, output, args.side_by_side)
     given = {"--methods": args.methods, "--seeds": args.seeds}
     command = " ".join(["raro study", args.study, *(f"{key} {value}" for key, value in given.items() if value)])
-    target = Path(args.table) if args.table else output / "table"
     content = table.write(study, jobs, command, target)
     print(table.markdown(content))
     print(target.with_suffix(".json"))
