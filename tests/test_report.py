@@ -37,7 +37,7 @@ def finished(tmp_path_factory) -> Path:
 
 
 class Reader(HTMLParser):
-    """Text, ids and attributes of a page; every element must be closed where it was opened."""
+    """Text, ids and attributes of a page; elements close where they were opened, and no level of headings is left out."""
 
     def __init__(self, html: str):
         super().__init__()
@@ -46,11 +46,15 @@ class Reader(HTMLParser):
         self.addresses: list[str] = []
         self.words: list[str] = []
         self.headings: list[str] = []
+        self.level = 0
         self.feed(html)
         assert not self.open
 
     def handle_starttag(self, tag, attributes):
         given = dict(attributes)
+        if re.fullmatch("h[1-6]", tag):
+            assert int(tag[1]) <= self.level + 1, f"<{tag}> below <h{self.level}>"
+            self.level = int(tag[1])
         self.ids += [given["id"]] if "id" in given else []
         self.addresses += [v for k, v in attributes if k in ("src", "href", "xlink:href", "action", "data", "poster")]
         if tag not in VOID:

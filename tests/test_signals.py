@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from test_report import Reader
 
 from raro.config import load
 from raro.steps.claim import CONFIG
@@ -98,6 +99,7 @@ def test_the_gallery_says_what_was_changed_where_a_guard_spoke_and_draws_it(tmp_
         values = {"critic/kl": 0.0 if step < 11 else 0.9, "critic/tie": 0.3, "critic/accuracy": 0.6, "policy/reward": 0.4}
         told.metrics(step, values | ({"dev/sampled": 0.4 - step / 200} if step % 10 == 0 else {}))
     assert gallery.main([str(tmp_path / "out"), str(run)]) == 0
+    assert Reader((tmp_path / "out.html").read_text()).level == 3
     found = json.loads((tmp_path / "out.json").read_text())["runs"]["too-fast"]
     assert found["changed"] == ["raro.learning_rate: 0.005 (0.0005)"]
     assert [(a["guard"], a["step"]) for a in found["alarms"]] == [("drift", 12)] and found["truth_then"] == 1

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from test_report import Reader
 
 from raro.config import load
 from raro.errors import BadInput
@@ -175,6 +176,7 @@ def test_pages_are_drawn_again_from_their_tables(study, tmp_path, capsys):
 
 def test_a_picture_holds_the_pages_charts_and_nothing_else(tmp_path, capsys):
     html = page.write(*committed("study-countdown-mini"), tmp_path / "t.html").read_text()
+    assert Reader(html).level
     alone = picture.charts_alone(html)
     assert alone.count("<figure>") == alone.count("<svg") == 4
     assert alone.index("Accuracy on the test") < alone.index("On the way")

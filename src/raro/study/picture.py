@@ -18,7 +18,8 @@ from pathlib import Path
 WIDTH, HEIGHT = 1160, 850
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _STYLE = (
-    "main { padding: 20px 24px; } main h3 { margin: 18px 0 0; } main h3:first-child { margin: 0; } .two { margin-top: 10px; }"
+    "main { padding: 20px 24px; } main > h3 { margin: 18px 0 0; } main > h3:first-child { margin: 0; } "
+    ".two { margin-top: 10px; }"
 )
 
 
