@@ -31,6 +31,14 @@ DEMONSTRATIONS = [
 ]
 
 
+@pytest.mark.parametrize("thought", ["", "1 + 3 = 4"])
+def test_a_thought_is_written_alike_by_itself_and_with_its_answer(speaker, thought):
+    prompt = speaker.prompt([{"role": "user", "content": "Make 8 from 1, 3, 4."}], "policy", 0)
+    before, answer = speaker.after(prompt, thought), "( 1 + 3 ) + 4"
+    assert before.ids[len(prompt.ids) :] + speaker.answer(answer) == speaker.thinking(thought, answer)
+    assert "  " not in speaker.text(before.ids)
+
+
 def made(name: str, speaker, *more: str):
     """The method on a copy of the speaker's model."""
     paid = ("raro.judged=rollouts", "raro.ceiling=1")  # the paper's

@@ -62,7 +62,7 @@ class Speaker:
 
     def thinking(self, thought: str, answer: str) -> tuple[int, ...]:
         """The ids of a completion with this thought and this answer, ended."""
-        return self.completion(f"{THINK} {thought} {END_THINK} {answer}")
+        return self.completion(f"{_closed(thought)} {answer}")
 
     def answer(self, text: str) -> tuple[int, ...]:
         """The ids of an answer as it is written behind a closed thought, ended."""
@@ -70,8 +70,7 @@ class Speaker:
 
     def after(self, prompt: Prompt, thought: str) -> Prompt:
         """The prompt with this thought behind it, closed: what comes next is the answer."""
-        closed = f"{THINK} {thought} {END_THINK}" if thought else f"{THINK} {END_THINK}"
-        return replace(prompt, ids=(*prompt.ids, *self.completion(closed)[:-1]))
+        return replace(prompt, ids=(*prompt.ids, *self.completion(_closed(thought))[:-1]))
 
     def engine(self, config: Config) -> Engine:
         """The engine that `rollout.engine` names, on this very model, made once; over all processes where there are several."""
@@ -92,6 +91,10 @@ class Speaker:
         copied = spreads(config) or (dtype == "bfloat16" and rollout.engine != "vllm")
         engine = MirroredEngine(self.model, make, getattr(torch, dtype)) if copied else make(self.model)
         return ShardedEngine(engine, torch.distributed.get_rank(), processes) if processes > 1 else engine
+
+
+def _closed(thought: str) -> str:
+    return f"{THINK} {thought} {END_THINK}" if thought else f"{THINK} {END_THINK}"
 
 
 def spreads(config: Config) -> bool:
