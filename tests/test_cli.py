@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -637,6 +638,10 @@ def test_one_step_at_a_time_writes_into_a_run(config, tmp_path, monkeypatch):
         with pytest.raises(ServiceFailed, match=f"another step is at work in '{tmp_path}'") as busy:
             make("train", config, tmp_path)
         assert f"`kill -- {process.pid}` on" in busy.value.remedy
+        with monkeypatch.context() as pod, pytest.raises(ServiceFailed) as second:  # `raro submit --resume` sent twice
+            pod.setenv("KFP_POD_NAME", "retraining-train-2")
+            make("train", config, tmp_path)
+        assert f"stop it (`kubectl delete pod {socket.gethostname()}`)" in second.value.remedy
         assert (tmp_path / ".train.partial" / "half").exists() and not (tmp_path / "failure.json").exists()
         assert "waits for another step" in events.read(tmp_path)[0][-1]["text"]
         with pytest.raises(BadInput, match="another raro is writing to"), local.reserved(config, tmp_path):
@@ -645,6 +650,12 @@ def test_one_step_at_a_time_writes_into_a_run(config, tmp_path, monkeypatch):
         threading.Timer(0.3, process.kill).start()
         make("train", config, tmp_path)
     assert finished(tmp_path, "train", config.identity)
+
+
+def test_a_pod_signs_with_its_own_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("KFP_POD_NAME", f"retraining-{'x' * 60}-train-1")  # longer than a host's name may be
+    with alone.at_work(tmp_path, "train"):
+        assert alone.holder(tmp_path / alone.STEP) == f" (`kubectl delete pod retraining-{'x' * 60}-train-1`)"
 
 
 def test_every_step_has_a_module_and_a_title():

@@ -21,6 +21,8 @@ from ..storage import writing
 from ..tracking.events import Events
 
 RUN, STEP = ".lock", ".step.lock"
+POD = "KFP_POD_NAME"
+"""Kubeflow's launcher sets it to the pod's name; on this machine a job's id names nothing that anybody could look up."""
 PATIENCE = 180.0  # seconds for another step's end: a pod has 30 to stop, and NFS keeps the locks of a lost node for 90
 POLL = 0.5
 
@@ -75,11 +77,13 @@ def take(path: Path) -> IO[str] | None:
 def sign(lock: IO[str], target: int | None = None) -> None:
     """Writes into a lock whom `kill` ends who holds it: this process, or `target`."""
     lock.truncate(0)
-    lock.write(f"{os.getpid() if target is None else target} {socket.gethostname()}")
+    lock.write(f"{os.getpid() if target is None else target} {os.environ.get(POD) or socket.gethostname()}")
     lock.flush()
 
 
 def holder(path: Path) -> str:
     """How to stop who holds the lock, in words."""
     target, _, host = path.read_text(encoding="utf-8").partition(" ")
-    return f" (`kill -- {target}` on {host})" if host else ""
+    if not host:
+        return ""
+    return f" (`kubectl delete pod {host}`)" if POD in os.environ else f" (`kill -- {target}` on {host})"

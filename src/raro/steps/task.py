@@ -17,12 +17,12 @@ from ..errors import BadInput, GateRefused, RaroError, ServiceFailed
 from ..storage import MANIFEST, read_json
 from ..tracking.kubeflow import JOB
 from . import run_step
+from .alone import POD
 from .claim import CONFIG
 from .harness import INTERRUPTED, explained, record_failure
 from .held import check_gpus
 
 STOPPING = "RARO_STOPPING"
-POD = "KFP_POD_NAME"  # Kubeflow's launcher sets it; on this machine a job's id names nothing that anybody could look up
 
 
 class Artifact(Protocol):
