@@ -149,6 +149,18 @@ def test_what_somebody_keeps_beside_checkpoints_is_left_alone(blank, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"step-000002", "step-000001-copy", "step-000001.tar.gz"}
 
 
+def test_what_is_left_of_steps_that_are_made_again_goes(blank, tmp_path):
+    ours = learner(blank)
+    for step in (1, 2, 3):
+        checkpoints.save(tmp_path, step, ours.model, ours.optimiser, {}, {}, keep=9)
+        checkpoints.save_weights(tmp_path, step, ours.model)
+    (tmp_path / "step-000001" / "state.json").write_text("null")  # readable, and no state
+    assert [path.name for path in checkpoints.existing(tmp_path)] == ["step-000002", "step-000003"]
+    checkpoints.undo(tmp_path, 2)
+    assert checkpoints.newest(tmp_path, {}).step == 2 and [step for step, _ in checkpoints.snapshots(tmp_path)] == [1, 2]
+    assert checkpoints.newest(tmp_path, {}, before=2) is None
+
+
 @pytest.mark.parametrize("name", ["weights.safetensors", "optimiser.safetensors", "state.json"])
 @pytest.mark.parametrize("left", [0, 90, None], ids=["nothing", "a beginning", "zeros"])
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(blank, tmp_path, name, left):

@@ -10,25 +10,26 @@ UNIT = re.compile(r"\w+|[^\w\s.,;:!?'\"`‘’“”„«»…]")
 """Words and signs alike: `<` is half of what `potassium < 3.5` says. What only ends or quotes a sentence says nothing."""
 
 
+def units(text: str) -> list[str]:
+    """The words and signs of a text, case ignored."""
+    return UNIT.findall(text.lower())
+
+
 def likeness(answer: str, expert: str) -> float:
     """0 to 1: by words and signs (`token_f1`) and by their order (`rouge_l`), half each."""
-    return (token_f1(answer, expert) + rouge_l(answer, expert)) / 2
-
-
-def token_f1(answer: str, expert: str) -> float:
-    """F1 of the multisets of words and signs, case ignored (SQuAD's measure, arXiv 1606.05250): 1 for the same, 0 for none in
-    common."""
-    ours, theirs = (Counter(UNIT.findall(text.lower())) for text in (answer, expert))
+    ours, theirs = units(answer), units(expert)
     if not ours or not theirs:
-        return _blank(answer, expert)
-    return 2 * (ours & theirs).total() / (ours.total() + theirs.total())
+        return float(answer.strip() == expert.strip())
+    return (token_f1(ours, theirs) + rouge_l(ours, theirs)) / 2
 
 
-def rouge_l(answer: str, expert: str) -> float:
-    """F1 of their longest common subsequence, case ignored (Lin 2004): like `token_f1`, but the order counts."""
-    ours, theirs = (UNIT.findall(text.lower()) for text in (answer, expert))
-    if not ours or not theirs:
-        return _blank(answer, expert)
+def token_f1(ours: Sequence[str], theirs: Sequence[str]) -> float:
+    """F1 of the multisets of words and signs (SQuAD's measure, arXiv 1606.05250): 1 for the same, 0 for none in common."""
+    return 2 * (Counter(ours) & Counter(theirs)).total() / (len(ours) + len(theirs))
+
+
+def rouge_l(ours: Sequence[str], theirs: Sequence[str]) -> float:
+    """F1 of their longest common subsequence (Lin 2004): like `token_f1`, but the order counts."""
     return 2 * common_subsequence(ours, theirs) / (len(ours) + len(theirs))
 
 
@@ -43,8 +44,3 @@ def common_subsequence(ours: Sequence[str], theirs: Sequence[str]) -> int:
         met = row & places.get(word, 0)
         row = (row + met | row - met) & full
     return len(theirs) - row.bit_count()
-
-
-def _blank(answer: str, expert: str) -> float:
-    """Where one of them has neither words nor signs."""
-    return float(answer.strip() == expert.strip())

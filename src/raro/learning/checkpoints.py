@@ -116,10 +116,20 @@ def snapshots(folder: Path) -> list[tuple[int, Path]]:
     return [(int(path.stem.removeprefix("weights-")), path) for path in sorted(folder.glob("weights-*.safetensors"))]
 
 
+def undo(folder: Path, step: int) -> None:
+    """Deletes the checkpoints and snapshots of the steps after this one, which are made again and may come out otherwise."""
+    for path in existing(folder):
+        if step_of(path) > step:
+            remove(path)
+    for at, path in snapshots(folder):
+        if at > step:
+            path.unlink()
+
+
 def existing(folder: Path) -> list[Path]:
     """Whole checkpoints under `folder`, oldest first; one that was being replaced only where its successor is missing, or not
     whole."""
-    whole = {path for path in _named(folder) if _is_whole(path)}
+    whole = {path for path in _named(folder) if _body(path) is not None}
     return sorted(path for path in whole if path.suffix != OLD or path.with_suffix("") not in whole)
 
 
@@ -128,16 +138,16 @@ def _named(folder: Path) -> list[Path]:
     return [path for path in folder.glob("step-*") if NAME.fullmatch(path.name) and path.is_dir()]
 
 
-def _is_whole(checkpoint: Path) -> bool:
-    """Whether what it should hold can be read: a disk may lose a file's end, or all but its name."""
+def _body(checkpoint: Path) -> dict[str, Any] | None:
+    """What its STATE holds; None where one of its files cannot be read: a disk may lose a file's end, or all but its name."""
     try:
-        json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+        body = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
         for file in {checkpoint / "weights.safetensors", *checkpoint.glob("*.safetensors")}:
             with safe_open(file, "pt"):  # reads the header alone, and compares the file's size with it
                 pass
     except (FileNotFoundError, NotADirectoryError, ValueError, SafetensorError):
-        return False
-    return True
+        return None
+    return body if isinstance(body, dict) else None
 
 
 def step_of(path: Path) -> int:
@@ -156,10 +166,9 @@ def newest(
     for path in sorted(_named(folder), key=lambda path: (step_of(path), path.suffix != OLD), reverse=True):
         if step_of(path) >= before or not (path / STATE).exists():
             continue
-        if not _is_whole(path):
+        if (body := _body(path)) is None:
             warn(f"checkpoint '{path.name}' cannot be read, and is passed over")
             continue
-        body = json.loads((path / STATE).read_text(encoding="utf-8"))
         if changed := _changed(path, body):
             warn(f"checkpoint '{path.name}' is not what was written ({', '.join(changed)}), and is passed over")
             continue

@@ -150,11 +150,6 @@ class Guarding:
         found = checkpoints.newest(self.folder, self.identity, self._warn, since)
         self.together()  # all have found it
         if found and self.events:
-            for path in checkpoints.existing(self.folder):
-                if checkpoints.step_of(path) > found.step:
-                    checkpoints.remove(path)
-            for step, path in checkpoints.snapshots(self.folder):
-                if step > found.step:
-                    path.unlink()
+            checkpoints.undo(self.folder, found.step)
         self.together()
         return found

@@ -160,10 +160,9 @@ def train(config: Config, play: Play) -> None:
         first, spent = found.step, found.state["seconds"]
         if writes:
             events.note(f"resumed from checkpoint {found.folder.name}")
+    together()  # all have found it
     if writes:
-        for step, path in checkpoints.snapshots(folder):
-            if step > first:  # of steps that are made again, and may come out otherwise
-                path.unlink()
+        checkpoints.undo(folder, first)
     guarding = Guarding(config, game, folder, play.identity, together, events if writes else None)
     if found and "guards" in found.state:
         guarding.restore(found.state["guards"])
