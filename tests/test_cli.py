@@ -151,7 +151,7 @@ def test_the_game_needs_no_torch():
         (["run", "--outptu", "here"], "see raro run --help"),
         (["run", "."], "config '.' is a folder"),
         (["run", "--from", "train", "--output", "nowhere"], "no run lies in 'nowhere'"),
-        (["step", "train", "--output", "nowhere"], "goes on in a run, and none lies in 'nowhere'"),
+        (["step", "train", "--output", "nowhere"], "continues a run, and there is none in 'nowhere'"),
         (["step", "evaluate"], "run `raro step ingest --output runs/"),
         (["schedule"], "required: apply|list|delete\n"),
         (["schedule", "delete"], "remedy: raro schedule delete NAME"),
@@ -404,7 +404,7 @@ def test_init_writes_what_run_takes(tmp_path, capsys, monkeypatch):
 )
 def test_a_name_that_no_disk_takes_is_one_line(command, capsys):
     said = refused(capsys, *command.format("a" * 300).split())
-    assert "aaa...' is longer than a name or a path on this disk may be" in said and "choose a shorter one" in said
+    assert "aaa...' is too long for a name or a path on this disk" in said and "choose a shorter one" in said
 
 
 def parse_yaml(text: str):

@@ -68,7 +68,7 @@ def test_verify_prints_a_tick_for_each_link_and_ends_with_3_where_one_is_broken(
         ("audit verify tiny@staging", "no version at 'staging'", "challenger (version 2), champion (version 1)"),
         ("audit verify tiny@9", "no version 9", "never registered"),
         ("audit verify tiny@", "names no alias", "MODEL@champion"),
-        ("audit verify other@champion", "is of model 'tiny', not 'other'", "tiny@ALIAS"),
+        ("audit verify other@champion", "registered model 'tiny', not 'other'", "tiny@ALIAS"),
         ("audit verify tiny@champion --anchor 5", "'5' is not SEQ:HASH", "raro audit show"),
         ("audit verify tiny@champion --policy nowhere.yaml", "policy 'nowhere.yaml' cannot be read", "--policy"),
         ("audit watch tiny@champion", "invalid choice: 'watch'", "--help"),
@@ -95,7 +95,7 @@ def test_no_run_and_no_model_is_said_in_a_line(tmp_path, capsys, monkeypatch):
     assert main(["audit", "verify"]) == 2
     assert "no run in 'runs' has registered a model" in capsys.readouterr().err
     assert main(["audit", "verify", "x@champion", "--run", "nowhere"]) == 2
-    assert "'nowhere' is no run's folder" in capsys.readouterr().err
+    assert "'nowhere' is not a run's folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -103,10 +103,10 @@ def test_no_run_and_no_model_is_said_in_a_line(tmp_path, capsys, monkeypatch):
     [
         (["tiny@champion", "--tracking-uri", "sqlite:///typo.db"], "no store 'typo.db'"),
         (["tiny@champion", "--tracking-uri", "sqlite:///typo.db?timeout=20"], "no store 'typo.db'"),
-        (["tiny@champion", "--tracking-uri", "sqlite:typo.db"], "'sqlite:typo.db' is no address"),
+        (["tiny@champion", "--tracking-uri", "sqlite:typo.db"], "'sqlite:typo.db' is not the address"),
         (["tiny@champion", "--tracking-uri", "nonsense"], "'nonsense' is not a tracking server"),
-        (["tiny@champion", "--tracking-uri", "http://"], "'http://' is no address"),
-        (["tiny@champion", "--tracking-uri", "http://localhost:port"], "'http://localhost:port' is no address"),
+        (["tiny@champion", "--tracking-uri", "http://"], "'http://' is not the address"),
+        (["tiny@champion", "--tracking-uri", "http://localhost:port"], "'http://localhost:port' is not the address"),
         (["--run", "empty"], "empty/mlflow.db': nothing was registered there"),
         (["--run", "list"], "must be a mapping"),
         (["tiny", "--runs", "odd"], "no run in 'odd' has registered a model named 'tiny'"),

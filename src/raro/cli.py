@@ -61,44 +61,44 @@ def _on_a_cluster(name: str, line: str) -> Command:
 
 COMMANDS: dict[str, dict[str, Command]] = {
     "Train": {
-        "run [CONFIG]": _here("run", "the whole pipeline on this machine, from demonstrations to a registered model"),
-        "step NAME [CONFIG]": _here("step", "one step of it alone"),
-        "study [STUDY]": _here("study", "methods x seeds, each a run of its own, one table"),
-        "init": _here("init", "a checked configuration for your own demonstrations and model"),
+        "run [CONFIG]": _here("run", "run the whole pipeline on this machine, from demonstrations to a registered model"),
+        "step NAME [CONFIG]": _here("step", "run a single step of the pipeline"),
+        "study [STUDY]": _here("study", "compare methods over several seeds, in one table"),
+        "init": _here("init", "write a checked configuration for your own data and model"),
     },
     "Data": {
-        "forget": _here("forget", "which data sets, runs and models hold given rows"),
+        "forget": _here("forget", "find the data sets, runs and models that hold given rows"),
     },
     "Registered models": {
         "audit WHAT": _registered("audit", "verify, show, export: where a model comes from, and that nothing was changed"),
-        "promote": _registered("promote", "a person makes a version champion, by name and with a reason"),
-        "rollback": _registered("rollback", "the champion before this one is champion again"),
-        "reproduce": _registered("reproduce", "trains a version again and says whether the same comes out"),
-        "serve": _registered("serve", "a KServe manifest that verifies the model before it serves it"),
-        "chat": _registered("chat", "a registered model answers here, best of N by its own critic"),
-        "gc": _registered("gc", "which versions may go, legal holds, erasure; says so first"),
+        "promote": _registered("promote", "make a version the champion, in your name and with a reason"),
+        "rollback": _registered("rollback", "make the previous champion the champion again"),
+        "reproduce": _registered("reproduce", "train a version again and compare it with the original"),
+        "serve": _registered("serve", "write a KServe manifest that verifies the model before serving it"),
+        "chat": _registered("chat", "ask a registered model; its critic can pick the best of N answers"),
+        "gc": _registered("gc", "list or delete old versions; legal holds, erasure requests"),
     },
     "On a cluster": {
-        "compile": _on_a_cluster("compile", "the same pipeline as YAML for Kubeflow"),
-        "submit [CONFIG]": _on_a_cluster("submit", "one run of it on a cluster"),
-        "schedule WHAT": _on_a_cluster("schedule", "apply, list, delete: runs that start by the clock"),
+        "compile": _on_a_cluster("compile", "write the same pipeline as YAML for Kubeflow"),
+        "submit [CONFIG]": _on_a_cluster("submit", "run it once on a cluster"),
+        "schedule WHAT": _on_a_cluster("schedule", "apply, list, delete: runs on a schedule"),
     },
     "This machine": {
-        "doctor": _here("doctor", "what works here, and what is missing"),
-        "bench": _here("bench", "speed beside the peers; the last line is one JSON object"),
+        "doctor": _here("doctor", "check what works here, and what is missing"),
+        "bench": _here("bench", "measure speed; the last line is one JSON object"),
     },
 }
 EXAMPLES = """\
   raro run                                         the miniature: minutes, no GPU, no network
-  raro run --set raro.steps=100 --output runs/try  another length, a place of your own
-  raro run --output runs/try                       goes on where that run stopped
+  raro run --set raro.steps=100 --output runs/try  100 steps, in a folder of your choice
+  raro run --output runs/try                       resumes that run where it stopped
   raro init --demonstrations answers.jsonl --base hf://Qwen/Qwen2.5-1.5B-Instruct@main"""
 EXIT_CODES = """\
   0  done, or nothing new to train on
-  2  bad input: one line says what and how to mend it
-  3  a gate or an audit said no (a rejected candidate)
-  4  a service failed, worth trying again
-  130  interrupted;  1  a fault of ours"""
+  2  bad input: the message says what, and how to fix it
+  3  a gate or an audit refused (a rejected candidate)
+  4  a service failed, worth a retry
+  130  interrupted;  1  a bug in raro"""
 
 
 # --------------------------------------------------------------------------------------------------------------------- parser
@@ -106,8 +106,8 @@ EXIT_CODES = """\
 
 def page() -> str:
     """What `raro --help` shows."""
-    lines = [f"raro {__version__}: learns to reason from what experts wrote, and registers what it learned", ""]
-    lines += ["usage: raro COMMAND [OPTIONS]      raro COMMAND --help tells more"]
+    lines = [f"raro {__version__}: trains a model to reason from expert answers, and registers it", ""]
+    lines += ["usage: raro COMMAND [OPTIONS]      raro COMMAND --help for details"]
     for group, commands in COMMANDS.items():
         lines += ["", group, *(f"  {name:<20}{command.line}" for name, command in commands.items())]
     return "\n".join([*lines, "", "Examples", EXAMPLES, "", "Exit codes", EXIT_CODES, ""])
@@ -157,8 +157,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
             raise
-        line = f"'{str(error.filename)[:60]}...' is longer than a name or a path on this disk may be"
-        print(explained(BadInput(line, "choose a shorter one: a name has mostly at most 255 bytes")), file=sys.stderr)
+        line = f"'{str(error.filename)[:60]}...' is too long for a name or a path on this disk"
+        print(explained(BadInput(line, "choose a shorter one: most disks allow names of 255 bytes")), file=sys.stderr)
         return BadInput.code
     except KeyboardInterrupt:
         print("raro: interrupted", file=sys.stderr)

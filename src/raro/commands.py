@@ -62,10 +62,8 @@ def needs(module: str, extra: str, what: str) -> None:
 
 def run_arguments(parser: argparse.ArgumentParser) -> None:
     config_arguments(parser)
-    parser.add_argument(
-        "--output", metavar="DIR", help="the run's folder; one that was interrupted goes on (default: runs/...)"
-    )
-    parser.add_argument("--from", dest="first", metavar="STEP", choices=TITLES, help="do this step and all after it again")
+    parser.add_argument("--output", metavar="DIR", help="the run's folder; an interrupted run is resumed (default: runs/...)")
+    parser.add_argument("--from", dest="first", metavar="STEP", choices=TITLES, help="redo this step and all that follow")
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow server (default: SQLite in the run's folder)")
 
 
@@ -91,7 +89,7 @@ def step(args: Arguments) -> int:
     config = configured(args)
     run = Path(args.output) if args.output else local.newest(config) or local.fresh(config)
     if args.name not in FIRST and not (run / CONFIG).exists():
-        line = f"step '{args.name}' goes on in a run, and none lies in '{run}'"
+        line = f"step '{args.name}' continues a run, and there is none in '{run}'"
         raise BadInput(line, f"run `raro step ingest --output {run}` first, or name a run's folder with --output")
     with local.reserved(config, run), _watched(run):
         outputs = run_step(args.name, config, run)
@@ -119,7 +117,7 @@ def _watched(run: Path) -> Iterator[None]:
 
 def init_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--demonstrations", metavar="URI", required=True, help="file, folder, glob or URI; the reader is found out"
+        "--demonstrations", metavar="URI", required=True, help="file, folder, glob or URI; its form is detected"
     )
     parser.add_argument(
         "--base",
@@ -147,11 +145,9 @@ def study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "study", metavar="STUDY", nargs="?", default=DEFAULT, help=f"a YAML file or a packaged name (default: {DEFAULT})"
     )
-    parser.add_argument("--methods", metavar="ARM,...", help="these arms only")
+    parser.add_argument("--methods", metavar="ARM,...", help="run only these arms")
     parser.add_argument("--seeds", metavar="N,...", help="these seeds instead of the file's")
-    parser.add_argument(
-        "--output", metavar="DIR", help="where the runs go; what has finished there is kept (default: runs/study-...)"
-    )
+    parser.add_argument("--output", metavar="DIR", help="folder of the runs; finished ones are kept (default: runs/study-...)")
     parser.add_argument("--table", metavar="FILE", help="where the table goes, as .json and .md (default: DIR/table)")
     parser.add_argument(
         "--side-by-side", metavar="N", type=at_least(1), default=2, help="runs at once, one thread each (default: 2)"
@@ -181,16 +177,16 @@ def study(args: Arguments) -> int:
 
 def bench_arguments(parser: argparse.ArgumentParser) -> None:
     config_arguments(parser)
-    parser.add_argument("--compare", action="store_true", help="beside the peers too")
-    parser.add_argument("--data", action="store_true", help="of reading demonstrations instead: rows/s and memory")
+    parser.add_argument("--compare", action="store_true", help="time the alternatives too")
+    parser.add_argument("--data", action="store_true", help="measure reading demonstrations instead: rows/s and memory")
     parser.add_argument("--rows", metavar="N,N", default="10000,100000", help="sizes for --data (default: 10000,100000)")
-    parser.add_argument("--processes", metavar="N", type=int, default=1, help="that examine rows, for --data (default: 1)")
-    parser.add_argument("--registry", action="store_true", help="of hashing, verification and transfer instead")
+    parser.add_argument("--processes", metavar="N", type=int, default=1, help="processes for --data (default: 1)")
+    parser.add_argument("--registry", action="store_true", help="measure hashing, verification and transfer instead")
     parser.add_argument(
         "--gigabytes", metavar="N", type=float, default=10, help="size of the model for --registry (default: 10)"
     )
-    parser.add_argument("--bucket", metavar="NAME", default="", help="for --registry: transfer to this S3 bucket, too")
-    parser.add_argument("--rounds", metavar="N", type=at_least(1), default=5, help="times each contender is timed (default: 5)")
+    parser.add_argument("--bucket", metavar="NAME", default="", help="for --registry: transfer to this S3 bucket too")
+    parser.add_argument("--rounds", metavar="N", type=at_least(1), default=5, help="how often each is timed (default: 5)")
 
 
 def bench(args: Arguments) -> int:
@@ -211,10 +207,12 @@ def bench(args: Arguments) -> int:
 
 
 def forget_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--row", metavar="FILE#ROW", action="append", default=[], help="a row, as `source` names it")
-    parser.add_argument("--pattern", metavar="REGEX", action="append", default=[], help="what stands in the rows meant")
+    parser.add_argument("--row", metavar="FILE#ROW", action="append", default=[], help="a row, as its `source` names it")
+    parser.add_argument("--pattern", metavar="REGEX", action="append", default=[], help="matches the text of the rows")
     parser.add_argument("--runs", metavar="DIR", default="runs", help="folder of the runs (default: runs)")
-    parser.add_argument("--output", metavar="FILE", default="forgotten.txt", help="list of digests (default: forgotten.txt)")
+    parser.add_argument(
+        "--output", metavar="FILE", default="forgotten.txt", help="where to write their digests (default: forgotten.txt)"
+    )
 
 
 def forget(args: Arguments) -> int:

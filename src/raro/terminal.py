@@ -85,7 +85,7 @@ def _ended(stage: Stage) -> str:
     if stage.status == "failed":
         return f"{title(stage)} failed: {stage.failure.get('line', '')}"
     if stage.status == "kept":
-        return f"{title(stage)} kept from before"
+        return f"{title(stage)} already done"
     return f"{title(stage)} done in {duration(stage.seconds)}"
 
 
@@ -93,7 +93,7 @@ def _going(stage: Stage, now: float) -> str:
     """One plain line: train 120/200, 1:40 left, policy reward 0.31, critic accuracy 70 %, gate open."""
     counted = f" {stage.done:,}/{stage.total:,}" if stage.total else ""
     left = stage.left(now)
-    parts = [f"{duration(left)} left" if left is not None else f"since {duration(stage.elapsed(now))}"]
+    parts = [f"{duration(left)} left" if left is not None else f"{duration(stage.elapsed(now))} so far"]
     if stage.work:
         return f"{title(stage)}{counted}: {', '.join([*parts, stage.work])}"
     for name, label, form in (
@@ -130,8 +130,8 @@ def _result(record: Record, console: Console) -> None:
         "promote": ("Promoted: the candidate became champion.", "bold green"),
         "hold": ("Held: the candidate is registered as challenger, for a person to promote.", "bold yellow"),
         "reject": ("Rejected: the candidate was not registered.", "bold red"),
-        "nothing-new": ("Nothing new to learn from.", "bold"),
-        "unfinished": ("The run has not come to a decision.", "bold"),
+        "nothing-new": ("Nothing new to train on.", "bold"),
+        "unfinished": ("The run has not reached a decision.", "bold"),
     }[record.outcome]
     if record.arms():
         console.print(_table(record))
@@ -186,11 +186,11 @@ def _pointers(record: Record) -> Iterator[tuple[str, str]]:
         yield "MLflow", mlflow
     kept = (run / "config.json").is_file()
     if record.outcome in ("failed", "interrupted", "unfinished") and kept:
-        label = "once mended" if record.failure.get("permanent") else "go on"
+        label = "once fixed" if record.failure.get("permanent") else "resume"
         yield label, f"{raro} run --output {shlex.quote(_shown(run))}"
     elif record.outcome == "reject" and kept:
         steps = 2 * record.config.get("raro", {}).get("steps", 300)
-        yield "longer", f"{raro} run {shlex.quote(_shown(run / 'config.json'))} --set raro.steps={steps}"
+        yield "train longer", f"{raro} run {shlex.quote(_shown(run / 'config.json'))} --set raro.steps={steps}"
     if record.config.get("demonstrations", {}).get("source", "").startswith("package:") and not record.failure:
         yield "your own data", f"{raro} init --demonstrations URI --base URI"
 

@@ -17,15 +17,15 @@ WHAT = ("verify", "show", "export", "folder", "fetch")
 def audit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "what", metavar="WHAT", choices=WHAT,
-        help="verify: reads everything again; show: its story; export: one archive; folder DIR, fetch URI: files by their root",
+        help="verify: check everything; show: its history; export: one archive; folder DIR, fetch URI: check by root digest",
     )  # fmt: skip
     model_arguments(parser)
-    parser.add_argument("--anchor", metavar="SEQ:HASH", default="", help="verify: a head of the log that was kept elsewhere")
-    parser.add_argument("--json", action="store_true", help="verify: for programs")
-    parser.add_argument("--html", metavar="FILE", help="show: as a page")
-    parser.add_argument("--output", metavar="PATH", help="export: the archive; fetch: the folder")
+    parser.add_argument("--anchor", metavar="SEQ:HASH", default="", help="verify: a log head that you kept elsewhere")
+    parser.add_argument("--json", action="store_true", help="verify: print JSON")
+    parser.add_argument("--html", metavar="FILE", help="show: write a page")
+    parser.add_argument("--output", metavar="PATH", help="export: the archive to write; fetch: the folder")
     parser.add_argument("--without-weights", action="store_true", help="export: leave the weights out")
-    parser.add_argument("--root", metavar="DIGEST", default="", help="folder, fetch: the root digest that the files must have")
+    parser.add_argument("--root", metavar="DIGEST", default="", help="folder, fetch: the root digest to expect")
 
 
 def audit(args: Arguments) -> int:
@@ -63,7 +63,7 @@ def _files(args: Arguments) -> int:
         )
     if args.what == "fetch":
         if not args.output:
-            raise BadInput("`raro audit fetch` needs --output", "name the folder that the files shall lie in")
+            raise BadInput("`raro audit fetch` needs --output", "name the folder to put the files into")
         print(files.fetch(args.model, Path(args.output), args.root, args.policy))
     else:
         print(files.check(Path(args.model), args.root, args.policy))
@@ -72,8 +72,8 @@ def _files(args: Arguments) -> int:
 
 def _person_arguments(parser: argparse.ArgumentParser) -> None:
     model_arguments(parser)
-    parser.add_argument("--approver", metavar="NAME", required=True, help="who decides; stays in the log")
-    parser.add_argument("--reason", metavar="TEXT", required=True, help="why; stays in the log")
+    parser.add_argument("--approver", metavar="NAME", required=True, help="who decides; kept in the log")
+    parser.add_argument("--reason", metavar="TEXT", required=True, help="why; kept in the log")
     parser.add_argument("--key", metavar="REF", default="", help="the approver's key: file:PATH, env:NAME or exec:COMMAND")
 
 
@@ -104,7 +104,7 @@ def promote(args: Arguments) -> int:
 
 def rollback_arguments(parser: argparse.ArgumentParser) -> None:
     _person_arguments(parser)
-    parser.add_argument("--to", metavar="VERSION", default="", help="a version that was champion (default: the one before)")
+    parser.add_argument("--to", metavar="VERSION", default="", help="a former champion (default: the previous one)")
 
 
 def rollback(args: Arguments) -> int:
@@ -120,7 +120,7 @@ def rollback(args: Arguments) -> int:
 
 def reproduce_arguments(parser: argparse.ArgumentParser) -> None:
     model_arguments(parser)
-    parser.add_argument("--output", metavar="DIR", help="where the second run goes (default: runs/reproduce-...)")
+    parser.add_argument("--output", metavar="DIR", help="folder of the second run (default: runs/reproduce-...)")
 
 
 def reproduce(args: Arguments) -> int:
@@ -133,23 +133,25 @@ def reproduce(args: Arguments) -> int:
 def serve_arguments(parser: argparse.ArgumentParser) -> None:
     model_arguments(parser)
     parser.add_argument("--output", metavar="FILE", help="where to write (default: the terminal)")
-    parser.add_argument("--namespace", metavar="NAME", default="", help="of the InferenceService")
+    parser.add_argument("--namespace", metavar="NAME", default="", help="namespace of the InferenceService")
     parser.add_argument(
-        "--image", metavar="REF", default="", help="raro's image by digest, which verifies (default: the lock's)"
+        "--image", metavar="REF", default="", help="image of raro that verifies, by digest (default: the lock's)"
     )
-    parser.add_argument("--gpus", metavar="N", type=at_least(0), default=1, help="for the model server (default: 1; 0: a CPU)")
+    parser.add_argument(
+        "--gpus", metavar="N", type=at_least(0), default=1, help="GPUs of the model server (default: 1; 0: CPU)"
+    )
     parser.add_argument(
         "--secret", metavar="NAME", default="raro-store", help="Secret with the store's keys (default: raro-store; '': none)"
     )
-    parser.add_argument("--service-account", metavar="NAME", default="", help="of the pod: its role, and who may pull images")
+    parser.add_argument("--service-account", metavar="NAME", default="", help="of the pod: its role and image pull rights")
     parser.add_argument(
         "--authority",
         metavar="NAME",
         default="",
-        help="ConfigMap whose ca.crt vouches for the store (default: the image's own)",
+        help="ConfigMap whose ca.crt the store is checked by (default: the image's own)",
     )
     parser.add_argument(
-        "--artifacts-destination", metavar="URI", default="", help="the server's own, where artifacts are proxied: s3://bucket"
+        "--artifacts-destination", metavar="URI", default="", help="the MLflow server's, if it proxies artifacts: s3://bucket"
     )
 
 
@@ -179,11 +181,11 @@ def serve(args: Arguments) -> int:
 def chat_arguments(parser: argparse.ArgumentParser) -> None:
     model_arguments(parser)
     parser.add_argument(
-        "--best-of", metavar="N", type=int, default=1, help="answers of which the critic chooses one (default: 1)"
+        "--best-of", metavar="N", type=int, default=1, help="answers from which the critic chooses (default: 1)"
     )
-    parser.add_argument("--ask", metavar="TEXT", action="append", help="a question; without it they are read line by line")
-    parser.add_argument("--show-thoughts", action="store_true", help="the thought before each answer, too")
-    parser.add_argument("--temperature", metavar="T", type=float, help="of the answers (default: the run's; 0 is greedy)")
+    parser.add_argument("--ask", metavar="TEXT", action="append", help="a question (default: read them line by line)")
+    parser.add_argument("--show-thoughts", action="store_true", help="show the thought before each answer too")
+    parser.add_argument("--temperature", metavar="T", type=float, help="for sampling (default: the run's; 0 is greedy)")
 
 
 def chat(args: Arguments) -> int:
@@ -195,20 +197,24 @@ def chat(args: Arguments) -> int:
 
 def gc_arguments(parser: argparse.ArgumentParser) -> None:
     model_arguments(parser)
-    parser.add_argument("--delete", action="store_true", help="do it; without this it only says what it would delete")
+    parser.add_argument("--delete", action="store_true", help="really delete (default: only say what would go)")
     parser.add_argument(
-        "--older-than", metavar="DAYS", type=at_least(0), default=30, help="versions without an alias (default: 30)"
+        "--older-than",
+        metavar="DAYS",
+        type=at_least(0),
+        default=30,
+        help="delete versions older than this, without an alias (default: 30)",
     )
     parser.add_argument(
-        "--keep", metavar="N", type=at_least(0), default=3, help="newest versions kept in any case (default: 3)"
+        "--keep", metavar="N", type=at_least(0), default=3, help="newest versions to keep in any case (default: 3)"
     )
     parser.add_argument(
         "--erase", metavar="VERSION", action="append", default=[], help="an erasure request: this version must go"
     )
     parser.add_argument("--hold", metavar="VERSION", action="append", default=[], help="a legal hold: this version must stay")
-    parser.add_argument("--release", metavar="VERSION", action="append", default=[], help="the end of a legal hold")
-    parser.add_argument("--approver", metavar="NAME", default="", help="who decides; stays in the log")
-    parser.add_argument("--reason", metavar="TEXT", default="", help="why; stays in the log")
+    parser.add_argument("--release", metavar="VERSION", action="append", default=[], help="end a legal hold")
+    parser.add_argument("--approver", metavar="NAME", default="", help="who decides; kept in the log")
+    parser.add_argument("--reason", metavar="TEXT", default="", help="why; kept in the log")
     parser.add_argument("--key", metavar="REF", default="", help="the approver's key")
 
 

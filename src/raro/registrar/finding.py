@@ -23,12 +23,12 @@ def model_arguments(parser: argparse.ArgumentParser) -> None:
         "model", metavar="MODEL@ALIAS", nargs="?", default="", help="or MODEL@VERSION (default: the newest run's, at champion)"
     )
     parser.add_argument(
-        "--run", dest="folder", metavar="DIR", help="the run whose model is meant (default: the newest that registered one)"
+        "--run", dest="folder", metavar="DIR", help="the run that registered it (default: the newest that registered one)"
     )
     parser.add_argument("--runs", metavar="DIR", default=str(RUNS), help=f"folder of the runs (default: {RUNS})")
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow server (default: the run's)")
     parser.add_argument(
-        "--policy", metavar="FILE", default="", help="whose keys count (default: registry.policy, $RARO_POLICY)"
+        "--policy", metavar="FILE", default="", help="file of the accepted keys (default: registry.policy, $RARO_POLICY)"
     )
 
 
@@ -59,7 +59,7 @@ def _check(address: str) -> None:
         wrong = True
     if wrong or server.local(address) and not address.startswith("sqlite:///"):
         remedy = "write http://HOST:PORT, or sqlite:///PATH of a run's mlflow.db"
-        raise BadInput(f"'{server.shown(address)}' is no address of a tracking server", remedy)
+        raise BadInput(f"'{server.shown(address)}' is not the address of a tracking server", remedy)
     _check_store(address)
 
 
@@ -71,12 +71,12 @@ def _check_store(address: str) -> None:
 
 def _of_run(run: Path, name: str, policy: str) -> Desk:
     if not (run / "config.json").is_file():
-        raise BadInput(f"'{run}' is no run's folder", "name the folder that `raro run` wrote")
+        raise BadInput(f"'{run}' is not a run's folder", "name the folder that `raro run` wrote")
     config = stored((run / "config.json").read_text(encoding="utf-8"))
     _check_store(server.address(config, run))
     desk = desk_of(config, run, policy)
     if name and name != desk.model:
-        raise BadInput(f"run '{run}' is of model '{desk.model}', not '{name}'", f"write {desk.model}@ALIAS")
+        raise BadInput(f"run '{run}' registered model '{desk.model}', not '{name}'", f"write {desk.model}@ALIAS")
     return desk
 
 

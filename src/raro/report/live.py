@@ -82,7 +82,7 @@ class View:
         if stage.status == "done":
             return Text(self._mark("✓", "+"), "green"), Text(name), Text(took, "dim"), Text(_outputs(stage), "dim")
         if stage.status == "kept":
-            return Text(self._mark("✓", "+"), "dim"), Text(name, "dim"), "", Text("kept from before", "dim")
+            return Text(self._mark("✓", "+"), "dim"), Text(name, "dim"), "", Text("already done", "dim")
         if stage.status == "failed":
             line = stage.failure.get("line", "")
             return Text(self._mark("✕", "x"), "bold red"), Text(name, "bold red"), Text(took), Text(line, "red")

@@ -28,7 +28,7 @@ from .template import embedded, rendered
 from .tracked import tracked
 
 FILE = "report.html"
-STATUS = {"waiting": "not reached", "running": "not finished", "done": "done", "kept": "kept from before", "failed": "failed"}
+STATUS = {"waiting": "not reached", "running": "not finished", "done": "done", "kept": "already done", "failed": "failed"}
 
 
 def write(run: str | Path) -> Path:
@@ -99,9 +99,9 @@ def headline(record: Record) -> dict[str, Any]:
         line, where = failure.get("line", ""), failure.get("stage", "a step")
         reached = [f"Its last checkpoint is {failure['last_checkpoint']}."] if failure.get("last_checkpoint") else []
         again = (
-            "Trying again without a change cannot help."
+            "Retrying without a change will not help."
             if failure.get("permanent")
-            else "Starting it again goes on where it stopped."
+            else "Starting it again resumes where it stopped."
         )
         return {
             "badge": outcome.capitalize(),
@@ -115,8 +115,8 @@ def headline(record: Record) -> dict[str, Any]:
         "promote": ("Promoted", "good", "The candidate became champion"),
         "hold": ("Held", "hold", "The candidate waits for a person to promote it"),
         "reject": ("Rejected", "bad", "The candidate was rejected"),
-        "nothing-new": ("Nothing new", "plain", "There was nothing new to learn from"),
-        "unfinished": ("Unfinished", "plain", "The run has not come to a decision"),
+        "nothing-new": ("Nothing new", "plain", "There was nothing new to train on"),
+        "unfinished": ("Unfinished", "plain", "The run has not reached a decision"),
     }[outcome]
     return {"badge": badge, "tone": tone, "sentence": lead + _against(record) + ".", "reasons": reasons, "remedy": ""}
 
@@ -221,7 +221,7 @@ def stages(record: Record) -> dict[str, Any]:
                 "status": status,
                 "seconds": "" if kept else duration(seconds),
                 "share": 0.0 if kept or not whole else min(1.0, (seconds or 0.0) / whole),
-                "told": f"took {duration(before)} then" if before is not None else _told(stage.outputs),
+                "told": f"took {duration(before)} when it ran" if before is not None else _told(stage.outputs),
             }
         )
     return {"rows": rows, "whole": whole, "between": overhead[1] if overhead else 0.0}
