@@ -137,7 +137,7 @@ def test_text_stays_out_of_the_page_where_it_may_not_be_shown(tmp_path):
     rewrite(run, rows)  # whatever the file holds
     html = page.write(run).read_text()
     assert "SECRET" not in html and held(html)["text"] is False and len(held(html)["rows"]) == 400
-    assert "keeps questions and answers to itself" in html
+    assert "does not show questions and answers" in html
 
 
 def test_nothing_that_was_written_ends_the_data(tmp_path):

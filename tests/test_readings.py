@@ -167,14 +167,14 @@ def test_signals_of_the_snapshots_and_the_probes_are_told_from_where_they_begin(
     selection = {"steps": steps, "win_rates": [[0.9, step / 200] for step in steps]}
     found = {row["signal"]: row for row in tracked(looked_at(selection, **given))["rows"]}
     assert {label: row["correlation"] for label, row in found.items()} == {
-        "best older snapshot's answers beside the present": "-1.00",
+        "best older snapshot's answers beside the present ones": "-1.00",
         "worth of best paid answers, asked again": "+1.00",
         "gap between positions": "-1.00",
-        "the worst frozen critic, of those that chose": "+1.00",
+        "the worst of the frozen critics that chose": "+1.00",
         "the step's number": "+1.00",
     }
-    last = "best older snapshot's answers beside the present"
+    last = "best older snapshot's answers beside the present ones"
     assert {label: row["looks"] for label, row in found.items()} == dict.fromkeys(found, 10) | {last: 8}
     assert list(found)[-1] == last
     unfit = tracked(looked_at({"steps": steps, "win_rates": [[] for _ in steps]}, **given))
-    assert "the worst frozen critic, of those that chose" not in [row["signal"] for row in unfit["rows"]]
+    assert "the worst of the frozen critics that chose" not in [row["signal"] for row in unfit["rows"]]

@@ -102,7 +102,7 @@ def test_the_page_answers_in_the_order_a_person_asks(finished):
     assert outcome.startswith("The candidate became champion: sampled, it solves 38.4 % of 2,000 unseen problems")
     assert "base 14.7 %" in outcome and "warm start 15.1 %" in outcome
     assert sections[:4] == ["The gate", "Accuracy", "Evidence besides the score", "Items"]
-    assert sections[4:7] == ["Training", "Readings without a verifier", "What the blind signals knew"]
+    assert sections[4:7] == ["Training", "Readings without a verifier", "How well blind signals tracked accuracy"]
     assert sections[7:] == ["Judged pairs", "Data", "Stages", "Provenance"]
     for told in (
         "36.4 to 40.4",
@@ -117,7 +117,7 @@ def test_the_page_answers_in_the_order_a_person_asks(finished):
         "the expert's got more points from the judge, equal ones counting half, in 90.0 %",
         "guessing gets 20.0 %",
         "Its figures cannot be used: no better than chance.",
-        "of the 10 that the base declines the candidate declines 9",
+        "of the 10 that the base declines, the candidate declines 9",
     ):
         assert told in read.text, told
 
@@ -134,7 +134,7 @@ def test_the_tournament_is_drawn_over_numbers_of_answers(tmp_path):
         path.write_text(json.dumps(evaluation | {"tournament": found | curve}))
         _, read = read_page(run)
         assert "4 answers to each of 60 test problems" in read.text and "The critic wrote 25.0 %" in read.text
-        told = "Score by 1, 2, 4 answers a problem, and for as many tokens: the critic's tournament 20.0, 30.0, 50.0 %"
+        told = "Score by 1, 2, 4 answers per problem, and for as many tokens: the critic's tournament 20.0, 30.0, 50.0 %"
         assert (told in read.text) == bool(curve)
 
 
@@ -146,7 +146,7 @@ def test_a_judge_that_failed_leaves_its_reason_and_no_figure(tmp_path):
     path.write_text(json.dumps(evaluation | {"judge": refused, "rubrics": refused}))
     _, read = read_page(run)
     assert read.text.count("Its figures cannot be used: its endpoint is down.") == 2
-    assert "cases the judge said of each criterion" not in read.text and "In a single order it named" not in read.text
+    assert "cases the judge said for each criterion" not in read.text and "In a single order it named" not in read.text
 
 
 def test_the_page_needs_no_network(finished):
@@ -213,7 +213,7 @@ def test_private_text_stays_out(tmp_path):
     )
     html, read = read_page(run)
     assert "SECRET" not in html
-    assert "keeps questions and answers to itself" in read.text
+    assert "does not show questions and answers" in read.text
     assert "38.4 %" in read.text
     (run / "config.json").unlink()  # nobody said that text may be shown
     assert "SECRET" not in read_page(run)[0]
@@ -225,7 +225,7 @@ def test_private_text_stays_out(tmp_path):
         ("promote", "Promoted", "became champion"),
         ("hold", "Held", "waits for a person"),
         ("reject", "Rejected", "was rejected"),
-        ("nothing-new", "Nothing new", "nothing new to learn from"),
+        ("nothing-new", "Nothing new", "nothing new to train on"),
     ],
 )
 def test_each_outcome_has_its_sentence(tmp_path, decision, badge, sentence):
@@ -266,7 +266,7 @@ def test_any_file_may_be_missing_or_broken(tmp_path, monkeypatch):
             (run / name).write_bytes(whole)
     (tmp_path / "empty").mkdir()
     _, read = read_page(tmp_path / "empty")
-    assert read.headings[0] == "The run has not come to a decision."
+    assert read.headings[0] == "The run has not reached a decision."
 
 
 def test_a_long_run_makes_no_large_page(tmp_path):
@@ -453,7 +453,7 @@ def test_a_launch_that_kept_every_stage_has_no_overhead(tmp_path):
     with (run / "events.jsonl").open("a", encoding="utf-8") as file:
         file.writelines(json.dumps(one) + "\n" for one in events)
     _, read = read_page(run)
-    assert "from the first event to the last" not in read.text and "kept from before" in read.text
+    assert "from the first event to the last" not in read.text and "already done" in read.text
 
 
 @pytest.mark.parametrize(
@@ -590,10 +590,10 @@ def test_the_summary_of_a_failure_says_how_to_go_on(tmp_path, monkeypatch):
     console = plain()
     terminal.summary(make(tmp_path / "b", fail_at="ingest"), console)
     assert "Failed in ingest: 812 of 4,000 rows" in said(console) and "fill the column" in said(console)
-    assert "once mended:" in said(console)
+    assert "once fixed:" in said(console)
 
 
 def test_the_summary_of_nothing_is_no_error(tmp_path):
     console = plain()
     terminal.summary(tmp_path, console)
-    assert "not come to a decision" in said(console)
+    assert "not reached a decision" in said(console)

@@ -42,7 +42,7 @@ def matrix(record: Record) -> dict[str, Any] | None:
     lowest, highest = min(row[2] for row in strengths), max(row[3] for row in strengths)
     chart = charts.intervals(
         [*strengths, ("experts", 0.0, 0.0, 0.0, "ink")],
-        title=f"Strength before the last critic with 95 % intervals, the experts at 0: {told}",
+        title=f"Strength by the last critic with 95 % intervals, the experts at 0: {told}",
         limits=(min(lowest, 0.0) - 0.1, max(highest, 0.0) + 0.1),
         unit="plain",
     )
@@ -119,7 +119,7 @@ def _curve(found: dict[str, Any]) -> dict[str, Any]:
         if arm in found["scores"]
     ]
     told = "; ".join(f"{line.label} {', '.join(percent(value) for _, value in line.points)} %" for line in lines)
-    title = f"Score by {', '.join(map(str, found['n']))} answers a problem, and for as many tokens: {told}"
+    title = f"Score by {', '.join(map(str, found['n']))} answers per problem, and for as many tokens: {told}"
     return {"svg": charts.curves(lines, title=title, kind="share"), "keys": charts.legend(lines, "share")}
 
 

@@ -19,8 +19,8 @@ def panels(record: Record) -> list[dict[str, Any]]:
     mark = gate_opened(series)
     groups = [
         ("The game", _game(series, record, mark)),
-        ("What both write", _writing(series)),
-        ("The learning", _learning(series, mark)),
+        ("What both roles write", _writing(series)),
+        ("Learning", _learning(series, mark)),
     ]
     return [{"title": title, "panels": found} for title, some in groups if (found := [panel for panel in some if panel])]
 
@@ -45,13 +45,13 @@ def _game(series: Series, record: Record, mark: tuple[float, str] | None) -> lis
     return [
         _panel(
             "Rewards",
-            "A lasting gap means that one role has the upper hand; both flat means that nobody learns from anybody.",
+            "A lasting gap means that one role has the upper hand; both flat means that neither learns.",
             _lines(series, *((f"{role}/reward", role, colour) for role, colour in ROLES)),
             mark=mark,
         ),
         _panel(
             "Whom the critic names",
-            "Orange grows while the critic catches the policy, blue while the policy passes for the expert; only ties would be "
+            "Orange grows while the critic catches the policy, blue while the policy passes for the expert; ties alone are "
             "a stalemate.",
             shares,
             kind="stack",
@@ -59,8 +59,8 @@ def _game(series: Series, record: Record, mark: tuple[float, str] | None) -> lis
         ),
         _panel(
             "Critic: fresh and older answers",
-            "Decided verdicts that name the expert; 50 % is chance. Falling on fresh answers is the policy catching up; "
-            "on older ones it would be the critic forgetting.",
+            "Decided verdicts that name the expert; 50 % is chance. A fall on fresh answers is the policy catching up; "
+            "on older ones, the critic forgetting.",
             _lines(
                 series,
                 ("critic/accuracy", "fresh", "critic"),
@@ -84,8 +84,8 @@ def _game(series: Series, record: Record, mark: tuple[float, str] | None) -> lis
         ),
         _panel(
             "Critic's health",
-            "Where the right verdict is known: experts' answers beside the same made worse should stay near 100 %, 50 % knows "
-            "nothing; beside themselves only a tie is right.",
+            "Where the right verdict is known: experts' answers beside the same made worse should stay near 100 %, 50 % is "
+            "chance; beside themselves only a tie is right.",
             _lines(
                 series,
                 ("health/accuracy", "experts made worse", "critic"),
@@ -96,7 +96,7 @@ def _game(series: Series, record: Record, mark: tuple[float, str] | None) -> lis
         ),
         _panel(
             f"Dev {record.measure[0]}",
-            "On problems held out from training, for this curve only: nothing was selected by it. It should rise.",
+            "On problems held out from training, for this curve only: it selects nothing. It should rise.",
             _lines(series, ("dev/greedy", "greedy", "other", "dashed"), ("dev/sampled", "sampled", "accent")),
             kind="share",
             mark=mark,
@@ -114,8 +114,8 @@ def _writing(series: Series) -> list[dict[str, Any] | None]:
     return [
         _panel(
             "Length",
-            "Mean tokens per rollout, thought included. Growth that brings no accuracy is rambling; a collapse is thinking "
-            "given up.",
+            "Mean tokens per rollout, thought included. Growth without accuracy is rambling; a collapse means that "
+            "it stopped thinking.",
             _lines(series, *((f"{role}/tokens", role, colour) for role, colour in ROLES)),
         ),
         _panel(
@@ -132,8 +132,8 @@ def _writing(series: Series) -> list[dict[str, Any] | None]:
         ),
         _panel(
             "Groups without a signal",
-            "Share of rollouts that teach nothing, since all of their group earned alike; the policy's all, while the gate is "
-            "shut. Else near 100 % the game is over for that role.",
+            "Share of rollouts that teach nothing, as all of their group earned the same; all of the policy's while the gate "
+            "is shut. Otherwise near 100 % means that the role has stopped learning.",
             _lines(series, *((f"{role}/zero_advantage", role, colour) for role, colour in ROLES)),
             kind="share",
         ),
@@ -144,7 +144,7 @@ def _writing(series: Series) -> list[dict[str, Any] | None]:
         ),
         _panel(
             "Distance from the warm start",
-            "KL per token. It grows as the model learns; a steep climb says that it leaves what it knew.",
+            "KL per token. It grows as the model learns; a steep climb means that it is leaving what it knew.",
             _lines(series, *((f"{role}/kl", role, colour) for role, colour in ROLES)),
         ),
     ]
@@ -154,10 +154,10 @@ def _learning(series: Series, mark: tuple[float, str] | None) -> list[dict[str, 
     return [
         _panel(
             "Warm start loss",
-            "Cross-entropy of the lessons in format, before the game. It should fall and level off.",
+            "Cross-entropy of the format lessons, before the game. It should fall and level off.",
             _lines(series, ("warmstart/loss", "loss", "other")),
         ),
-        _panel("Learning rate", "What the optimiser was told.", _lines(series, ("learn/rate", "rate", "other", "exact"))),
+        _panel("Learning rate", "As given to the optimiser.", _lines(series, ("learn/rate", "rate", "other", "exact"))),
         _panel(
             "Gradient norm",
             "Before clipping. Single spikes are clipped; a lasting rise comes before divergence.",
@@ -165,14 +165,14 @@ def _learning(series: Series, mark: tuple[float, str] | None) -> list[dict[str, 
         ),
         _panel(
             "Angle between the roles",
-            "Cosine between both roles' gradients, on some samples of each. Near 0 they learn beside each other; well below it "
+            "Cosine between both roles' gradients, on some samples of each. Near 0 they do not interfere; well below, "
             "one undoes what the other learns in the weights they share.",
             _lines(series, ("learn/role_cosine", "cosine", "accent")),
             mark=mark,
         ),
         _panel(
             "Speed",
-            "Tokens per second. A slow decline follows longer rollouts; a drop is the machine's.",
+            "Tokens per second. A slow decline follows longer rollouts; a sudden drop is the machine's.",
             _lines(
                 series,
                 ("engine/generate_tokens_per_second", "generating", "other"),

@@ -14,7 +14,7 @@ from .reading import Interval, Record, percent, span
 COUNTS = (
     ("policy", "better"),
     ("tie", "tie"),
-    ("same", "the very same"),
+    ("same", "identical"),
     ("expert", "worse"),
     ("malformed", "unreadable"),
     ("too_long", "too long"),

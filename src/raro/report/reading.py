@@ -25,12 +25,12 @@ ARMS = {
 # The word for a score, and what it means, by benchmark.
 MEASURES = {
     "countdown": ("accuracy", "share of test problems solved, checked exactly"),
-    "deepmath": ("accuracy", "share of test problems whose answer is the expert's as mathematics, by math-verify"),
+    "deepmath": ("accuracy", "share of test problems whose answer equals the expert's mathematically, by math-verify"),
     "diagnosis": (
         "exact match",
         "share of test problems whose answer names the expert's diagnosis and no other; a lower bound",
     ),
-    "choice": ("accuracy", "share of test problems whose free answer says the expert's choice and no other; a lower bound"),
+    "choice": ("accuracy", "share of test problems whose free answer gives the expert's choice and no other; a lower bound"),
     "held_out": ("likeness", "likeness of the answer to the expert's: words and signs (F1), and their order (ROUGE-L)"),
 }
 

@@ -49,7 +49,7 @@ def signals(s: Guards) -> list[Signal]:
     return [
         Signal(
             "Ties",
-            "Two right answers can but tie, so some are good news; near 1 the game is a stalemate and nobody learns.",
+            "Two right answers can only tie, so some ties are good news; near 1 the game is a stalemate and nobody learns.",
             one("critic/tie"),
             s.tie * 5 / 6,
             s.tie,
@@ -57,7 +57,7 @@ def signals(s: Guards) -> list[Signal]:
         ),
         Signal(
             "Policy malformed or cut off",
-            "What cannot be read teaches nothing but to stay within the format.",
+            "Unreadable rollouts teach nothing but the format.",
             of("policy/malformed", "policy/truncated", lambda a, b: a + b),
             s.flood / 2,
             s.flood,
@@ -65,15 +65,15 @@ def signals(s: Guards) -> list[Signal]:
         ),
         Signal(
             "Critic malformed or cut off",
-            "A verdict that cannot be read pays nobody, and the policy is judged by the few that are left.",
+            "Unreadable verdicts pay nobody, and few are left to judge the policy.",
             one("critic/malformed"),
             s.flood / 2,
             s.flood,
             "guards.flood",
         ),
         Signal(
-            "Length of the policy's rollouts, of their budget",
-            "Longer thoughts may be better ones; near the whole budget they are cut off before they answer.",
+            "Length of the policy's rollouts, as a share of the budget",
+            "Longer thoughts may be better ones; near 1 they are cut off before they answer.",
             of("policy/tokens", "set:budget", lambda tokens, budget: tokens / budget),
             0.75,
             0.9,
@@ -81,7 +81,7 @@ def signals(s: Guards) -> list[Signal]:
         ),
         Signal(
             "KL of the policy, nats a token",
-            "How far it has gone from the warm start; what lies far out was never looked at by anyone.",
+            "How far it has moved from the warm start; far out, nobody has checked what it does.",
             one("policy/kl"),
             s.drift_policy / 2,
             s.drift_policy,
@@ -89,7 +89,7 @@ def signals(s: Guards) -> list[Signal]:
         ),
         Signal(
             "KL of the critic, nats a token",
-            "A critic that leaves the warm start fast loses what it knew, and the shared policy with it.",
+            "A critic that moves away fast forgets what it knew, and so does the policy that shares its weights.",
             one("critic/kl"),
             s.drift_critic / 2,
             s.drift_critic,
@@ -97,7 +97,7 @@ def signals(s: Guards) -> list[Signal]:
         ),
         Signal(
             f"Rise of a KL within {RISE} steps, nats a token",
-            "The faster of both roles: a game that learns goes far in time, one that breaks goes far at once.",
+            "The faster of the two roles: a game that learns moves far over time, one that breaks moves far at once.",
             lambda now: max((now[name] for name in ("rise:policy", "rise:critic") if name in now), default=None),
             s.drift_rise / 2,
             s.drift_rise,
@@ -105,7 +105,7 @@ def signals(s: Guards) -> list[Signal]:
         ),
         Signal(
             "Worth of best paid answers, asked again",
-            "The critic is asked a second time: near .5 the policy is paid by lot, whatever it says.",
+            "The critic judges them a second time: near .5 the policy's pay is random, whatever it says.",
             one("pooled:retest"),
             (1 + s.lottery) / 2,
             s.lottery,
@@ -141,7 +141,7 @@ def signals(s: Guards) -> list[Signal]:
         ),
         Signal(
             "Ties of experts with themselves",
-            "Where both answers are the same only a tie is right; a critic that never says so has forgotten the word.",
+            "Where both answers are the same only a tie is right; a critic that never says tie has forgotten how.",
             one("health/tie"),
             0.7,
             0.3,
@@ -150,7 +150,7 @@ def signals(s: Guards) -> list[Signal]:
         ),
         Signal(
             "Roles' gradients, cosine",
-            "Well below 0 one role undoes in the shared weights what the other learns.",
+            "Well below 0, one role undoes what the other learns in the shared weights.",
             one("learn/role_cosine"),
             -0.2,
             -0.5,
@@ -158,8 +158,8 @@ def signals(s: Guards) -> list[Signal]:
             below=True,
         ),
         Signal(
-            "Best older snapshot's answers beside the present",
-            "In the present critic's eyes: above .5 the policy was better before, and goes in a circle, or down.",
+            "Best older snapshot's answers beside the present ones",
+            "As the present critic judges: above .5 the policy was better before, and is going in circles or down.",
             one("game/older"),
             (EVEN + s.cycling) / 2,
             s.cycling,
@@ -167,8 +167,8 @@ def signals(s: Guards) -> list[Signal]:
         ),
         Signal(
             "Strongest snapshot beside the candidate",
-            "By Bradley-Terry before the last critic: above .5 another one, earlier or later, is the stronger there, beyond "
-            "its 95 % interval; what lies within counts as .5.",
+            "Bradley-Terry strength by the last critic: above .5 another snapshot, earlier or later, is stronger, beyond "
+            "its 95 % interval; within it counts as .5.",
             one("end:strongest"),
             0.6,
             0.7,
@@ -184,7 +184,7 @@ def signals(s: Guards) -> list[Signal]:
         ),
         Signal(
             "Told from experts by a critic trained afresh",
-            "One half: nobody can tell the candidate from the experts. Errors are fairly told; look at the next line too.",
+            "At .5 it cannot tell the candidate from the experts. Errors give it away fairly: see the next line too.",
             one("end:fresh"),
             0.75,
             0.9,
@@ -192,7 +192,7 @@ def signals(s: Guards) -> list[Signal]:
         ),
         Signal(
             "The same, less what the run's own critic tells",
-            "Above 0 the candidate lives in its critic's blind spots: another critic finds out what its own does not.",
+            "Above 0 the candidate exploits its critic's blind spots: another critic sees what its own does not.",
             one("end:exploited"),
             0.05,
             0.15,
@@ -200,7 +200,7 @@ def signals(s: Guards) -> list[Signal]:
         ),
         Signal(
             "Told from experts by length alone, AUC",
-            "Above .5 the answers' length gives them away, and the critic may go by it without reading.",
+            "Above .5 the answers' length gives them away, and the critic may judge by it without reading.",
             one("end:length"),
             0.65,
             0.8,
@@ -208,7 +208,7 @@ def signals(s: Guards) -> list[Signal]:
         ),
         Signal(
             "Told from experts by words and signs, AUC",
-            "Above .5 habits of wording give the answers away; fair where they are wrong, a shortcut where not.",
+            "Above .5 habits of wording give the answers away; fair if they are wrong, a shortcut if not.",
             one("end:ngrams"),
             0.75,
             0.9,
@@ -216,7 +216,7 @@ def signals(s: Guards) -> list[Signal]:
         ),
         Signal(
             "Gap between positions",
-            "The critic goes by the order in which answers are shown, not by what they say.",
+            "If large, the critic goes by the order of the answers, not by what they say.",
             of("critic/accuracy_first", "critic/accuracy_second", lambda a, b: abs(a - b)),
             0.2,
             0.4,
@@ -233,7 +233,7 @@ def signals(s: Guards) -> list[Signal]:
         ),
         Signal(
             "Policy's groups without a signal",
-            "Near 1 all answers to a question earn alike, and the policy learns nothing.",
+            "Near 1 all answers to a question earn the same, and the policy learns nothing.",
             one("playing:idle"),
             0.6,
             0.9,
@@ -242,7 +242,7 @@ def signals(s: Guards) -> list[Signal]:
         Signal(
             "Steps with the gate shut",
             "While it is shut the policy does not learn: its critic tells too few answers from the experts' (raro.gate). Near "
-            "1 the candidate is little else than the warm start; train longer, or from a base that judges better.",
+            "1 the candidate is little more than the warm start; train longer, or from a base that judges better.",
             one("shut"),
             0.5,
             0.9,

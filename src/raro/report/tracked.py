@@ -24,10 +24,10 @@ SIGNALS = {
     "policy/tokens": "length of a rollout",
     "health/accuracy": "the critic's health",
     "game/retest": "worth of best paid answers, asked again",
-    "game/older": "best older snapshot's answers beside the present",
+    "game/older": "best older snapshot's answers beside the present ones",
     "learn/role_cosine": "cosine of the roles' gradients",
     "positions": "gap between positions",
-    "worst": "the worst frozen critic, of those that chose",
+    "worst": "the worst of the frozen critics that chose",
 }
 LEAST = 6
 """Fewer looks have no rank correlation to speak of."""
