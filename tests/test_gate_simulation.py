@@ -149,10 +149,10 @@ def test_each_rule_and_its_figures(more, gate, decision, rule):
         ("n", "items", "The number of test problems is not known."),
         ("well_formed", "readable", "The share of readable answers was not measured."),
         ("strata", "strata", "Results by kind of problem are missing."),
-        ("judge", "judge", "The settings ask for rule 'judge', and its figures are missing."),
-        ("rubrics", "rubrics", "The settings ask for rule 'rubrics', and its figures are missing."),
-        ("general", "general", "The settings ask for rule 'general', and its figures are missing."),
-        ("canaries", "canaries", "The settings ask for rule 'canaries', and its figures are missing."),
+        ("judge", "judge", "The settings ask for rule 'judge', but its figures are missing."),
+        ("rubrics", "rubrics", "The settings ask for rule 'rubrics', but its figures are missing."),
+        ("general", "general", "The settings ask for rule 'general', but its figures are missing."),
+        ("canaries", "canaries", "The settings ask for rule 'canaries', but its figures are missing."),
     ],
 )
 def test_what_was_not_measured_holds(lost, rule, told):

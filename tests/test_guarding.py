@@ -99,7 +99,7 @@ def test_a_roll_back_is_in_the_checkpoint_that_it_led_to(tmp_path, monkeypatch):
     monkeypatch.setattr(Raro, "step", step)
     told, warnings = trained(tmp_path, **settings)
     assert told["steps"] == 6 and [alarm["undone"] for alarm in told["alarms"]] == [True]
-    assert warnings.count("went back at step 2") == 1
+    assert warnings.count("rolled back to step 2") == 1
 
 
 def test_a_step_whose_gradient_was_not_finite_has_its_snapshot(tmp_path, monkeypatch):
@@ -135,7 +135,7 @@ def test_a_flood_of_a_single_step_goes_back_past_the_weights_that_flooded(tmp_pa
     monkeypatch.setattr(Raro, "step", flooded)
     settings = {"guards.window": 1, "guards.actions": {"flood": "roll_back"}, "raro.checkpoint_every": 1}
     told, warnings = trained(tmp_path, **settings, **SHORT)
-    assert "went back at step 1" in warnings and told["alarms"][0]["step"] == 3
+    assert "rolled back to step 1" in warnings and told["alarms"][0]["step"] == 3
 
 
 def test_judged_pairs_of_steps_that_are_made_again_stand_there_once(tmp_path):

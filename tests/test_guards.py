@@ -53,14 +53,14 @@ def test_a_healthy_run_raises_no_alarm(tmp_path):
 def test_a_budget_that_is_too_small_floods_and_the_run_goes_on_warned(tmp_path):
     told, warnings = trained(tmp_path, **{"rollout.policy_tokens": 6})
     assert told["steps"] == 6 and [a["guard"] for a in told["alarms"]] == ["flood"]
-    assert "malformed or cut off" in warnings[0] and "nothing is done" in warnings[0]
+    assert "malformed or cut off" in warnings[0] and "no action is set" in warnings[0]
 
 
 def test_a_learning_rate_that_destroys_the_model_is_rolled_back_then_ended(tmp_path):
     wild = {"raro.learning_rate": 0.5, "raro.steps": 14, "raro.checkpoint_every": 1, "guards.rollbacks": 1}
     told, warnings = trained(tmp_path, **wild, **{"guards.actions": {"drift": "roll_back", "flood": "roll_back"}})
     assert told["stopped_by_guard"] in ("drift", "flood") and told["steps"] < 14
-    assert any(text.startswith("went back at step") for text in warnings) and warnings[-1].startswith("ended at step")
+    assert any(text.startswith("rolled back to step") for text in warnings) and warnings[-1].startswith("ended at step")
     assert {round(rate, 6) for rate in rates(tmp_path)} & {round(0.25 * (1 - 0.9 * s / 14), 6) for s in range(14)}
 
 
@@ -114,7 +114,7 @@ def test_a_gradient_that_is_not_finite(tmp_path, action, monkeypatch):
     settings = {"guards.actions": {"finite": action} if action else {}, "raro.checkpoint_every": 1}
     if action == "roll_back":
         told, warnings = trained(tmp_path, **settings)
-        assert told["steps"] == 6 and told["alarms"][0]["guard"] == "finite" and "went back at step 3" in warnings
+        assert told["steps"] == 6 and told["alarms"][0]["guard"] == "finite" and "rolled back to step 3" in warnings
     elif not action:
         with pytest.raises(NotFinite):
             trained(tmp_path, **settings)
@@ -208,7 +208,7 @@ LOT = {"raro.questions": 24, "raro.verdicts": 1, "probes.health_every": 0, "prob
 def test_a_policy_that_is_paid_by_lot_is_seen_though_its_critic_is_sound(tmp_path):
     lot = {"raro.control": "shuffled", "raro.steps": 12, "probes.retest_every": 1, "guards.lottery": 0.65}
     told, warnings = trained(tmp_path, **LOT, **lot, **{"guards.actions": {"lottery": "stop"}})
-    assert told["stopped_by_guard"] == "lottery" and told["alarms"][0]["since"] <= 3 and "by lot it is .5" in warnings[0]
+    assert told["stopped_by_guard"] == "lottery" and told["alarms"][0]["since"] <= 3 and "random pay gives .5" in warnings[0]
 
 
 def test_a_lottery_is_told_by_enough_comparisons_and_since_the_first_of_them():

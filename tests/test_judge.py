@@ -115,7 +115,7 @@ def obedient(handler, body):
 def test_a_judge_that_fails_on_known_pairs_is_refused(server, tmp_path, behave, told):
     server.behave = behave
     report, scores = run(server, tmp_path, "judge.min_agreement=0.95")
-    assert report["status"] == "refused" and f"in {told}" in report["why"] and "95 % are asked" in report["why"]
+    assert report["status"] == "refused" and f"in {told}" in report["why"] and "95 % are required" in report["why"]
     assert not scores and not {"wins", "paired", "rubric", "position", "counts"} & set(report)
     assert report["agreement"]["n"] == 14  # shown all the same
 

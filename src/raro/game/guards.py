@@ -2,8 +2,9 @@
 
 Each guard watches the median of a figure's last `window` values, so that one odd step raises no alarm; some figures are
 measured at every step, some at every tenth. KL is also watched for how fast it rises, whatever its level: a game that learns
-goes far in time, one that breaks goes far at once. Where a threshold comes from stands in config.Guards. What happens then is
-the loop's affair (steps/guarding.py): a guard only says that, why, and since when. Plain state, saved in every checkpoint.
+moves far over time, one that breaks moves far at once. config.Guards says where each threshold comes from. What happens after
+an alarm is up to the loop (steps/guarding.py): a guard only says that, why, and since when. Plain state, saved in every
+checkpoint.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ FIGURES: Mapping[GuardName, tuple[str, ...]] = {
     "cycling": ("older",),
     "lottery": ("retest",),
 }
-"""By which of the figures that are remembered a guard speaks."""
+"""The remembered figures that each guard watches."""
 RISE = 5
 """Values over which the rise of a KL is taken."""
 TRIALS = 150
-"""Questions, of the latest looks, that `lottery` is told by (O)."""
+"""Questions, from the latest looks, that `lottery` needs (O)."""
 EASE = 0.2
-"""By this share of the way from its threshold to its best, 0 or 1, a figure must have come back before its guard speaks again:
-one that swings around it is told once (O)."""
+"""A guard speaks again only after its figure has come back by this share of the way from its threshold to its best, 0 or 1: one
+that swings around the threshold raises one alarm (O)."""
 PLAYING = ("accuracy", "older", "retest", "retested")
-"""Figures that are measured only while the policy plays: where the gate shuts they are forgotten, and their alarms are over."""
+"""Figures measured only while the policy plays: when the gate shuts they are forgotten, and their alarms end."""
 
 Look = tuple[int, float, float]
 """(step, share, of how many): one retest of what the policy is paid."""
@@ -170,23 +171,23 @@ class Watch:
         above("flood", "policy", s.flood, "share of the policy's rollouts that are malformed or cut off")
         above("flood", "critic", s.flood, "share of the critic's rollouts that are malformed or cut off")
         above("tie", "tie", s.tie, "share of ties among the verdicts on fresh pairs")
-        above("cycling", "older", s.cycling, "what the best older snapshot's answers get beside the present ones")
+        above("cycling", "older", s.cycling, "win rate of the best older snapshot's answers against the present ones")
         above("drift", "policy_kl", s.drift_policy, "KL of the policy to the warm start, nats a token")
         above("drift", "critic_kl", s.drift_critic, "KL of the critic to the warm start, nats a token")
         for role in ("policy", "critic"):
             above("drift", f"{role}_rise", s.drift_rise, f"rise of the {role}'s KL within {RISE} steps, nats a token")
         if below("entropy", s.entropy, start := self.start.get("entropy", 0.0)):
-            why = f"the policy's entropy: {now['entropy']:.3f} nats a token, under {s.entropy:g} of {start:.3f}"
+            why = f"the policy's entropy: {now['entropy']:.3f} nats a token, below {s.entropy:g} of its initial {start:.3f}"
             found["entropy"] = "entropy", why
         if below("retest", s.lottery):
-            why = "of what best and worst paid answers are worth apart, the part that is again the best paid's"
-            found["lottery"] = "retest", f"{why}: {now['retest']:.2f}, under {s.lottery:g}; by lot it is .5"
+            why = "the best paid answers' share when the critic is asked about best and worst paid again"
+            found["lottery"] = "retest", f"{why}: {now['retest']:.2f}, below {s.lottery:g}; random pay gives .5"
         if below("accuracy", s.fooled):
             why = f"the critic prefers the policy to the experts: its accuracy is {now['accuracy']:.2f}"
             found["fooled"] = "accuracy", why
         if below("chance", s.chance):
-            why = f"the critic on its health set, experts beside themselves made worse: {now['chance']:.2f}, under {s.chance:g}"
-            found["chance"] = "chance", why
+            why = "the critic's accuracy on its health set, experts' answers beside the same made worse"
+            found["chance"] = "chance", f"{why}: {now['chance']:.2f}, below {s.chance:g}"
         return found
 
 

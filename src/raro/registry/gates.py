@@ -23,8 +23,8 @@ from .gate_rules import RIVALS, Rule, percent, rules, signed
 Decision = Literal["promote", "hold", "reject"]
 COMPULSORY = ("base", "warmstart")
 GAIN = "gain"
-WHY_GAIN = "A model is replaced only by one that is better on the same problems, whatever luck did."
-WHY_APPROVAL = "In a regulated house a person answers for the model that serves."
+WHY_GAIN = "A model is replaced only by one that is better on the same problems, beyond chance."
+WHY_APPROVAL = "In a regulated organisation a person answers for the model in use."
 
 
 def decide(
@@ -110,7 +110,9 @@ def _gains(compared: Mapping[str, Mapping[str, Any]], gate: Gate) -> list[Rule]:
 
 
 def _approval(gate: Gate) -> Rule:
-    asked = "gate.require_approval asks for a person." if gate.require_approval else "No person's approval is asked for."
+    asked = (
+        "gate.require_approval asks for a person's approval." if gate.require_approval else "No person's approval is required."
+    )
     return Rule(
         name="approval",
         why=gate.reasons.get("approval", WHY_APPROVAL),
@@ -125,7 +127,7 @@ def _sentence(rival: str, figures: Mapping[str, Any], gate: Gate) -> str:
     """For example: The candidate's sampled score of 41.2 % is 7.3 points above the base's 33.9 % (95 % interval +4.1 to +10.5),
     and the low end passes the 0.0 required."""
     if not figures["finite"]:
-        return f"The comparison with {rival} is no finite number, and shows nothing."
+        return f"The comparison with {rival} is not a finite number, and shows nothing."
     side = "above" if figures["difference"] >= 0 else "below"
     asked = "passes" if figures["passes"] else "does not pass"
     candidate, other, gap = (percent(figures[key]) for key in ("candidate", "rival", "difference"))

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 BY_WINDOW = ("flood", "tie", "drift", "entropy", "fooled")
 """Guards that speak of what was written before a step's update, by the weights that the step before had left."""
 TOLD = {
-    "warn": "nothing is done (guards.actions)",
+    "warn": "no action is set (guards.actions)",
     "damp": "the learning rate is damped",
-    "roll_back": "back to the last good checkpoint, with a damped learning rate",
+    "roll_back": "rolling back to the last good checkpoint, with a damped learning rate",
     "stop": "training ends with the last good checkpoint",
 }
 
@@ -133,7 +133,7 @@ class Guarding:
         self.together()  # what the others still read is written anew by the first
         self.watch.forget()
         self.went_back, self.stopped = True, alarm.guard if ends else None
-        self._warn(f"{'ended' if ends else 'went back'} at step {found.step if found else step}")
+        self._warn(f"{'ended at' if ends else 'rolled back to'} step {found.step if found else step}")
         if not ends:
             self.watch.rollbacks += 1
             self._damped(self.damping * self.settings.damp)

@@ -146,4 +146,4 @@ def believe(found: Mapping[str, Any], config: Config, did: str = "named the expe
     named, low, _ = found["named"]
     if named < settings.min_agreement or low <= 0.5:
         line = f"the judge {did} {100 * named:.0f} % of {n} known-good pairs"
-        raise Unusable(f"{line}, {100 * settings.min_agreement:.0f} % are asked", "name a better judge, or judge.kind: none")
+        raise Unusable(f"{line}, {100 * settings.min_agreement:.0f} % are required", "name a better judge, or judge.kind: none")
