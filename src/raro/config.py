@@ -88,18 +88,18 @@ class Config:
 
     schema: int = doc(SCHEMA, "version of this layout", low=SCHEMA, high=SCHEMA)
     name: str = doc("raro", "what this configuration is for")
-    seed: int = doc(0, "of everything random", low=0, high=2**31 - 1)
+    seed: int = doc(0, "seed of everything random", low=0, high=2**31 - 1)
     method: MethodName = doc("raro", "what trains: raro, or a rival on the same loop (docs/methods.md)")
     base: Base = doc(Base(), "the model the run starts from")
     demonstrations: Demonstrations = doc(Demonstrations(), "the experts' work")
-    prompts: Prompts = doc(Prompts(), "system texts of both roles")
+    prompts: Prompts = doc(Prompts(), "system prompts of both roles")
     warmstart: Warmstart = doc(Warmstart(), "supervised format lessons")
     raro: Raro = doc(Raro(), "the game")
-    guards: Guards = doc(Guards(), "when training is going wrong, and what is done then")
-    probes: Probes = doc(Probes(), "what is looked at beside the game")
+    guards: Guards = doc(Guards(), "how training that goes wrong is noticed, and what is done then")
+    probes: Probes = doc(Probes(), "what is measured beside the game")
     rollout: Rollout = doc(Rollout(), "how both roles write")
-    evaluation: Evaluation = doc(Evaluation(), "what is measured")
-    judge: Judge = doc(Judge(), "who compares answers with the experts' where no checker can")
+    evaluation: Evaluation = doc(Evaluation(), "how the candidate is evaluated")
+    judge: Judge = doc(Judge(), "what compares answers with the experts' where no checker can")
     gate: Gate = doc(Gate(), "when a candidate becomes champion")
     registry: Registry = doc(Registry(), "where models are registered")
     tracking: Tracking = doc(Tracking(), "MLflow")
@@ -212,5 +212,5 @@ def _override(data: dict, text: str) -> None:
     for section in sections:
         data = data.setdefault(section, {})
         if not isinstance(data, dict):
-            raise BadInput(f"--set {key}: '{section}' is not a section", "its settings stand in src/raro/settings/")
+            raise BadInput(f"--set {key}: '{section}' is not a section", "the sections are in src/raro/settings/")
     data[last] = parsed
