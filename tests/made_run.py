@@ -138,7 +138,7 @@ class _Made:
             if stage == "train":
                 self.train(steps, steps // 2)
                 failure["last_checkpoint"] = f"checkpoints/step-{steps // 2:06d}"
-            remedy = "start again with the same --output: it goes on where it was"
+            remedy = "start again with the same --output: it resumes"
             failure |= {"code": 130, "class": "KeyboardInterrupt", "line": "interrupted", "remedy": remedy, "permanent": False}
         write_json(self.run / "failure.json", failure)
         self.event(stage, "failed", failure=failure)

@@ -339,10 +339,10 @@ MANIPULATIONS: dict[str, tuple[Callable[[World], None], str]] = {
     "another version's files and tag": (swapped_version_and_tag, r"manifest: .*the log's"),
     "the version's source moved": (source_moved, r"registry: the version's source was changed"),
     "signature removed": (lambda w: (w.model / "model.sig").unlink(), r"signature: model.sig is gone"),
-    "signature of another version replayed": (replayed_signature, r"signature: .*does not hold"),
+    "signature of another version replayed": (replayed_signature, r"signature: .*is not valid"),
     "signed again by a stranger": (signed_by_mallory, r"signature: signed by .*policy does not name"),
     "signed again by an approver": (signed_by_ada, r"signature: 'Ada' may not sign models"),
-    "signature damaged": (lambda w: (w.model / "model.sig").write_text("{}"), r"signature: .*is no signature"),
+    "signature damaged": (lambda w: (w.model / "model.sig").write_text("{}"), r"signature: .*is not a signature"),
     "provenance edited": (edited_provenance, r"provenance: .*demonstrations is not"),
     "tag edited": (lambda w: tag(w, "raro.data_digest", "ef" * 32), r"registry: tag raro.data_digest .*changed"),
     "tag added": (lambda w: tag(w, "raro.approved_by", "Ada"), r"registry: tag raro.approved_by .*added"),
@@ -501,12 +501,12 @@ def test_a_key_is_referred_to_by_file_variable_or_command(tmp_path, monkeypatch)
 @pytest.mark.parametrize(
     ("reference", "named"),
     [
-        ("key.pem", "no reference"),
+        ("key.pem", "not a reference"),
         ("file:nowhere.pem", "cannot be read"),
         ("env:NOT_SET_ANYWHERE", "is empty"),
-        ("file:{rsa}", "no elliptic curve key"),
-        ("file:{text}", "no unencrypted private key"),
-        ("exec:{liar}", "no signature of its own key"),
+        ("file:{rsa}", "not an elliptic curve key"),
+        ("file:{text}", "not an unencrypted private key"),
+        ("exec:{liar}", "not a signature by its own key"),
     ],
 )
 def test_a_key_that_cannot_be_used_is_refused_without_showing_it(tmp_path, reference, named):
@@ -536,11 +536,11 @@ def test_a_hook_that_fails_is_worth_another_try(tmp_path):
         ("signatures: yes please", "signatures is"),
         ("approvals: two", "approvals is"),
         ("approvals: -1", "approvals is"),
-        ("keys: {}\n", "keys is no list|"),
+        ("keys: {}\n", "keys is not a list|"),
         ("keys: [{roles: [log]}]", "has no name"),
         ("keys: [{name: A, roles: [boss], public_key: x}]", "roles of 'A'"),
         ("keys: [{name: A, roles: [log]}]", "needs public_key"),
-        ("keys: [{name: A, roles: [log], public_key: x}]", "no public key in PEM"),
+        ("keys: [{name: A, roles: [log], public_key: x}]", "not a public key in PEM"),
         ("keys: [{name: A, roles: [log], public_key_file: nowhere}]", "cannot be read"),
         ("signatures: required\napprovals: 1", "names 0 who may approve"),
     ],
@@ -558,7 +558,7 @@ def test_a_policy_that_cannot_hold_is_refused(tmp_path, text, named):
 def test_two_people_cannot_have_one_key(tmp_path):
     path = new_policy(tmp_path)
     shutil.copy(tmp_path / "Ada.pub", tmp_path / "Grace.pub")
-    with pytest.raises(BadInput, match="'Ada' and 'Grace' have one key"):
+    with pytest.raises(BadInput, match="'Ada' and 'Grace' share one key"):
         read(path)
 
 
@@ -570,7 +570,7 @@ def test_two_approvals_make_a_champion_and_a_rollback_unmakes_it(world):
     first = promote(desk, "challenger", "Ada", "it holds on the ward's own cases", world.key("Ada"))
     assert (first.champion, first.approved, first.needed) == (False, ("Ada",), 2)
     assert desk.aliases() == {"champion": "1", "challenger": "2"}
-    with pytest.raises(GateRefused, match="'Ada' has approved version 2 already"):
+    with pytest.raises(GateRefused, match="'Ada' has already approved version 2"):
         promote(desk, "challenger", "Ada", "again", world.key("Ada"))
     second = promote(desk, "challenger", "Grace", "agreed", world.key("Grace"))
     assert (second.champion, second.approved) == (True, ("Ada", "Grace"))
@@ -597,7 +597,7 @@ def test_two_approvals_make_a_champion_and_a_rollback_unmakes_it(world):
         ("Ada", None, "fine", "no key is given"),
         ("Ada", "Grace", "fine", "is not 'Ada''s"),
         ("Mallory", "Mallory", "fine", "is not 'Mallory''s"),
-        ("pipeline", "pipeline", "fine", "no person"),
+        ("pipeline", "pipeline", "fine", "not a person"),
         ("Ada", "Ada", "x" * 1001, "1001 characters"),
     ],
 )

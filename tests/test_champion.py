@@ -91,7 +91,7 @@ def nothing_left(files: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
-        (weights_lost, "is missing, its manifest names it"),
+        (weights_lost, "is missing, but its manifest names it"),
         (weights_changed, "was changed: its sha256 is not the manifest's"),
         (tokenizer_replaced, "bytes, its manifest says"),
         (listing_broken, "is not valid JSON"),

@@ -73,7 +73,7 @@ def test_a_benchmark_of_choices_needs_choices(holdings):
     other = replace(config, demonstrations=replace(config.demonstrations, reader="columns"))
     with pytest.raises(BadInput, match="reads no choices"):
         choices.read(items, other)
-    with pytest.raises(BadInput, match="offers no choices any more"):
+    with pytest.raises(BadInput, match="no longer offers choices"):
         choices.read([replace(items[0], source="gone.jsonl#9")], config)
 
 

@@ -643,7 +643,7 @@ def test_one_step_at_a_time_writes_into_a_run(config, tmp_path, monkeypatch):
             make("train", config, tmp_path)
         assert f"stop it (`kubectl delete pod {socket.gethostname()}`)" in second.value.remedy
         assert (tmp_path / ".train.partial" / "half").exists() and not (tmp_path / "failure.json").exists()
-        assert "waits for another step" in events.read(tmp_path)[0][-1]["text"]
+        assert "waiting for another step" in events.read(tmp_path)[0][-1]["text"]
         with pytest.raises(BadInput, match="another raro is writing to"), local.reserved(config, tmp_path):
             pass
         monkeypatch.setattr(alone, "PATIENCE", 60)

@@ -190,7 +190,7 @@ IMPOSTORS = {
     "packed.jsonl": (gzip.compress(LINE), "is not JSONL, but gzip"),
     "plain.jsonl.gz": (LINE, "is named .gz, but is not gzip"),
     "empty.jsonl.gz": (b"", "is empty"),
-    "cut.jsonl.gz": (gzip.compress(os.urandom(3000).hex().encode() + b"\n" + LINE)[:-20], "is cut off or damaged"),
+    "cut.jsonl.gz": (gzip.compress(os.urandom(3000).hex().encode() + b"\n" + LINE)[:-20], "is truncated or damaged"),
     "utf16.jsonl": (LINE.decode().encode("utf-16"), "is not JSONL, but UTF-16 text"),
     "utf16.csv": ("question,answer\na,b\n".encode("utf-16-be"), "is not CSV, but binary data"),
     "noise.jsonl": (bytes(range(256)) * 4, "is not JSONL, but binary data"),
@@ -283,7 +283,7 @@ def test_a_file_that_may_not_be_read():
                 gather(path, Path(place) / "out")
         finally:
             os.seteuid(me)
-        assert caught.value.remedy == "give yourself the right to read it"
+        assert caught.value.remedy == "check its permissions"
 
 
 def test_an_undecodable_parquet_value_spoils_its_own_row_only(tmp_path):

@@ -90,13 +90,13 @@ def test_a_judges_word_stands_beside_the_scores(tmp_path):
 def test_a_judge_that_is_set_up_wrongly_stops_the_run_before_the_training(tmp_path):
     with chat_server(lambda handler, body: handler.send(b"{}", 401)) as server:
         more = ["judge.kind=endpoint", "judge.model=m", f"judge.endpoint={server.address}", "judge.retries=0"]
-        with pytest.raises(BadInput, match="401: it does not take the key"):
+        with pytest.raises(BadInput, match="401: it rejects the key"):
             preflight.run(load("countdown-mini", more), tmp_path / "run")
         server.behave = lambda handler, body: handler.send(b"{}", 503)
         assert "answers 503" in preflight._probed_judge(load("countdown-mini", more))
         with pytest.raises(ServiceFailed, match="answers 503"):
             preflight._probed_judge(load("countdown-mini", [*more, "judge.on_outage=stop"]))
-    with pytest.raises(BadInput, match="outside of the house"):
+    with pytest.raises(BadInput, match="not on a private network"):
         preflight.run(load("countdown-mini", [*more, "judge.endpoint=https://8.8.8.8/v1"]), tmp_path / "other")
 
 

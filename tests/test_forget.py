@@ -162,9 +162,9 @@ def test_what_a_killed_or_refused_ingest_left_is_named(runs, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("rows", "patterns", "line"),
     [
-        ([], [], "nothing to forget is named"),
+        ([], [], "nothing to forget was given"),
         ([], ["("], "is no regular expression"),
-        (["a#1"], [], "no finished ingest lies in"),
+        (["a#1"], [], "no finished ingest in"),
         (["a.jsonl:1"], [], "'a.jsonl:1' is not FILE#ROW"),
         (["a#1", "31"], [], "'31' is not FILE#ROW"),
     ],
@@ -183,7 +183,7 @@ def test_nothing_found_writes_nothing(runs, tmp_path, capsys):
 
 def test_a_list_that_is_none_is_refused(tmp_path):
     (tmp_path / "list.txt").write_text("John Roe\n")
-    with pytest.raises(BadInput, match="is no list of digests"):
+    with pytest.raises(BadInput, match="is not a list of digests"):
         gather(write_jsonl(tmp_path / "a.jsonl", many(3)), tmp_path / "out", forget=str(tmp_path / "list.txt"))
     assert not list((tmp_path / "out").glob("train.jsonl")) or not load_split(tmp_path / "out", "train")
 

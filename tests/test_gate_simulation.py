@@ -191,7 +191,7 @@ def test_a_comparison_that_is_no_finite_number_promotes_nothing(place, value):
     found = report()
     found["paired"]["candidate-base"]["sampled"] = [value if i == place else 0.3 for i in range(3)]
     decided, reasons, _ = gates.decide(found, Gate())
-    assert decided == "reject" and reasons[0] == "The comparison with the base is no finite number, and shows nothing."
+    assert decided == "reject" and reasons[0] == "The comparison with the base is not a finite number, and shows nothing."
 
 
 @pytest.mark.parametrize("part", ["sampled", "paired"])
@@ -214,7 +214,7 @@ def test_nothing_and_nonsense_are_no_result():
     with pytest.raises(BadInput, match="holds no problem"):
         compared({"base": arm(np.array([])), "candidate": arm(np.array([]))}, True, 0.0, 100, 0)
     spoilt = arm(np.array([1.0, float("nan")]))
-    with pytest.raises(BadInput, match="no finite number"):
+    with pytest.raises(BadInput, match="not a finite number"):
         compared({"base": arm(np.array([1.0, 0.0])), "candidate": spoilt}, False, 0.0, 100, 0)
     with pytest.raises(ValueError, match="not finite"):
         mean_interval([0.0, float("inf")])

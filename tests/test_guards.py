@@ -276,7 +276,7 @@ def test_a_guard_nobody_knows_is_refused():
     ],
 )  # fmt: skip
 def test_a_guard_that_is_to_act_and_is_shown_nothing_is_refused(guard, blind):
-    with pytest.raises(BadInput, match=f"{guard} stop, and nothing is measured"):
+    with pytest.raises(BadInput, match=f"{guard} stop, but nothing is measured"):
         load("countdown-mini", [f"guards.actions={{{guard}: stop}}", *blind])
     load("countdown-mini", [f"guards.actions={{{guard}: warn}}", *blind])
     load("countdown-mini", [f"guards.actions={{{guard}: stop}}", *blind[1:]])

@@ -92,7 +92,7 @@ def test_csv_with_any_delimiter_and_names_of_its_own(mark, tmp_path, capsys):
     rows = "".join(f"{i}{mark}Was ist {i}?{mark}Es ist {i}.\n" for i in range(40))
     (tmp_path / "a.csv").write_text(f"Nr{mark}Anfrage{mark}Answer\n{rows}", "utf-8")
     said = refused(capsys, "init", "--demonstrations", "a.csv", "--base", BASE)
-    assert "no columns that are known" in said and "Nr, Anfrage, Answer" in said  # Nr is text too: which one asks?
+    assert "no columns recognised" in said and "Nr, Anfrage, Answer" in said  # Nr is text too: which one asks?
     assert init("a.csv", "--question", "Anfrage") == 0
     assert (load("own.yaml").demonstrations.question, load("own.yaml").demonstrations.answer) == ("Anfrage", "Answer")
     assert "not read: Nr" in capsys.readouterr().out
@@ -131,9 +131,9 @@ def test_a_column_left_over_takes_the_unknown_place_and_licences_are_followed(tm
             "can be read in 2 ways: reader chat: messages 'chosen'; or reader chat: messages 'rejected'",
             "--set demonstrations.messages=COLUMN",
         ),
-        ({"left": "a{}", "right": "b{}"}, "no columns that are known as question and answer", "there are: left, right"),
-        ({"only": "a{}"}, "no columns that are known as question and answer", "there are: only"),
-        ({"numbers": [1, 2]}, "no columns that are known as question and answer", "there are: numbers"),
+        ({"left": "a{}", "right": "b{}"}, "no columns recognised as question and answer", "there are: left, right"),
+        ({"only": "a{}"}, "no columns recognised as question and answer", "there are: only"),
+        ({"numbers": [1, 2]}, "no columns recognised as question and answer", "there are: numbers"),
     ],
     ids=["alpaca", "solution", "chat-or-columns", "preferences", "unknown", "one", "numbers"],
 )

@@ -183,7 +183,7 @@ HUGE = json.dumps({"choices": [{"message": {"content": "a" * 10_000_000}, "finis
         (raw(b"9" * 10_000), "no readable verdict"),
         (raw(b"<html>Sign in</html>", Content_Type="text/html"), "no readable verdict"),
         (raw(HUGE), "no readable verdict"),
-        (raw(b"\xff\xfe\x00", Content_Encoding="gzip"), "lost one after another"),
+        (raw(b"\xff\xfe\x00", Content_Encoding="gzip"), "calls in a row failed"),
         (said(None), "no readable verdict"),
         (said({"verdict": 1}), "no readable verdict"),
         (said("VERDICT: 3"), "no readable verdict"),
@@ -191,13 +191,13 @@ HUGE = json.dumps({"choices": [{"message": {"content": "a" * 10_000_000}, "finis
         (said("I cannot judge this."), "no readable verdict"),
         (said("VERDICT: 1", finish="length"), "no readable verdict"),
         (raw(b"{}", 400), "no readable verdict"),
-        (raw(b"{}", 401), "401: it does not take the key"),
+        (raw(b"{}", 401), "401: it rejects the key"),
         (raw(b"{}", 404), "404: it does not know the path"),
-        (raw(b"{}", 429, Retry_After="0"), "answers 429: 5 calls were lost"),
-        (raw(b"nginx", 503), "answers 503: 5 calls were lost"),
+        (raw(b"{}", 429, Retry_After="0"), "answers 429: 5 calls in a row failed"),
+        (raw(b"nginx", 503), "answers 503: 5 calls in a row failed"),
         (slow, "does not answer in time"),
         (drip, "does not answer in time"),
-        (cut, "lost one after another"),
+        (cut, "calls in a row failed"),
         (hang_up, "cannot be reached"),
     ],
 )
@@ -219,7 +219,7 @@ def test_a_passing_outage_is_waited_out_and_one_that_stays_can_stop_the_step(ser
     report, _ = run(server, tmp_path, "judge.retries=4")
     assert report["status"] == "used" and report["wins"]["candidate"][0] == 1.0
     server.behave = raw(b"", 503)
-    with pytest.raises(ServiceFailed, match="lost one after another"):
+    with pytest.raises(ServiceFailed, match="calls in a row failed"):
         run(server, tmp_path / "other", "judge.on_outage=stop")
     server.server_close()
     report, _ = run(server, tmp_path / "third")
@@ -296,14 +296,14 @@ def test_what_is_in_the_house(host, is_inside):
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"endpoint": "https://8.8.8.8/v1"}, "outside of the house"),
+        ({"endpoint": "https://8.8.8.8/v1"}, "not on a private network"),
         ({"endpoint": "http://8.8.8.8/v1", "allow_external": True}, "not encrypted"),
         ({"endpoint": "http://user:secret@127.0.0.1/v1"}, "holds a secret"),
         ({"endpoint": "http://127.0.0.1/v1?key=secret"}, "holds a secret"),
-        ({"endpoint": "127.0.0.1:8000"}, "no address"),
-        ({"endpoint": "http://[::1/v1"}, "no address"),
-        ({"endpoint": "http://127.0.0.1:99999/v1"}, "no address"),
-        ({"endpoint": "file:///etc/passwd"}, "no address"),
+        ({"endpoint": "127.0.0.1:8000"}, "not an address"),
+        ({"endpoint": "http://[::1/v1"}, "not an address"),
+        ({"endpoint": "http://127.0.0.1:99999/v1"}, "not an address"),
+        ({"endpoint": "file:///etc/passwd"}, "not an address"),
         ({"model": ""}, "judge.model is empty"),
         ({"key": "RARO_NO_SUCH_KEY"}, "RARO_NO_SUCH_KEY"),
         ({"ca": "/no/such.pem"}, "does not exist"),
@@ -321,7 +321,7 @@ def test_a_judge_that_must_not_be_asked_is_refused_before_anything_else(given, t
 
 def test_one_that_is_found_out_only_after_the_training_costs_its_figures_and_not_the_evaluation(tmp_path):
     report, scores = judged(ITEMS, {"base": BAD, "candidate": GOOD}, settings("https://8.8.8.8/v1", tmp_path))
-    assert report["status"] == "refused" and "outside of the house" in report["why"] and not scores
+    assert report["status"] == "refused" and "not on a private network" in report["why"] and not scores
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "x.safetensors").touch()
     config = settings("http://127.0.0.1:1", tmp_path, "judge.kind=model", f"judge.model={tmp_path / 'model'}")

@@ -45,7 +45,7 @@ def refused(config: Config, run: Path) -> str:
         ({"policy": "KEYS/pipeline.pub"}, "policy '.*pipeline.pub'.* no mapping|policy '.*pipeline.pub'.* YAML"),
         ({"signing_key": "file:/nowhere"}, "key 'file:/nowhere' cannot be read"),
         ({"signing_key": "env:NOT_SET"}, "variable 'NOT_SET' of key 'env:NOT_SET' is empty"),
-        ({"signing_key": "file:KEYS/pipeline.pub"}, "is no unencrypted private key"),
+        ({"signing_key": "file:KEYS/pipeline.pub"}, "is not an unencrypted private key"),
         ({"policy": "KEYS/policy.yaml"}, "the policy requires signatures, and registry.signing_key is empty"),
         ({"policy": "KEYS/policy.yaml", "signing_key": "file:KEYS/Mallory.pem"}, "has no role 'model' in policy"),
         ({"policy": "KEYS/policy.yaml", "signing_key": "file:KEYS/Ada.pem"}, "has no role 'model' in policy"),

@@ -378,7 +378,7 @@ def _zipped(name: str) -> bytes:
     [
         ("rows.pkl", pickle.dumps([{"question": "q"}]), "the format of"),
         ("rows.jsonl", pickle.dumps([{"question": "q"}]), "binary data"),
-        ("rows.7z", b"7z\xbc\xaf\x27\x1c", "no whole 7z archive"),
+        ("rows.7z", b"7z\xbc\xaf\x27\x1c", "not a whole 7z archive"),
         ("Posts.xml", b"7z\xbc\xaf\x27\x1c" + b"\0" * 40, "is not XML, but 7z"),
         ("rows.zip", b"PK\x03\x04", "the format of"),
         ("rows.jsonl", _zipped("../../evil.jsonl"), "a zip archive"),
@@ -423,8 +423,8 @@ def test_a_dump_is_read_as_it_is_downloaded(tmp_path, monkeypatch):
     [
         ({"Users.xml": "<users/>"}, "holds no file named Posts.xml"),
         ({"a/Posts.xml": "<posts/>", "b/Posts.xml": "<posts/>"}, "several entries named Posts.xml"),
-        ({"../../Posts.xml": "<posts/>"}, "points out of its folder|no whole 7z archive"),
-        ({"/Posts.xml": "<posts/>"}, "points out of its folder|no whole 7z archive"),
+        ({"../../Posts.xml": "<posts/>"}, "points out of its folder|not a whole 7z archive"),
+        ({"/Posts.xml": "<posts/>"}, "points out of its folder|not a whole 7z archive"),
     ],
 )
 def test_archives_that_are_not_as_they_should_be(members, line, tmp_path, monkeypatch):
@@ -453,7 +453,7 @@ def test_archives_damaged_encrypted_or_too_large(tmp_path, monkeypatch):
     with pytest.raises(ServiceFailed, match="has no room"):
         sources(str(_packed(tmp_path / "large.7z", {"Posts.xml": "<posts></posts>"})))
     monkeypatch.setattr(archives, "MEMORY", 2**10)
-    with pytest.raises(BadInput, match="MiB of memory to unpack it"):
+    with pytest.raises(BadInput, match="MiB of memory for unpacking"):
         sources(str(_packed(tmp_path / "hungry.7z", {"Posts.xml": "<posts> </posts>"})))
 
 
@@ -474,7 +474,7 @@ def test_zstd_is_read_and_a_cut_stream_is_told(tmp_path):
     (tmp_path / "a.jsonl.zst").write_bytes(zstd.compress(data[:50_000]) + zstd.compress(data[50_000:]))
     assert len(gather(tmp_path / "a.jsonl.zst", tmp_path / "out")[1]) == 5000
     (tmp_path / "b.jsonl.zst").write_bytes(zstd.compress(data)[:-9])
-    with pytest.raises(BadInput, match="cut off or damaged: its zstd"):
+    with pytest.raises(BadInput, match="truncated or damaged: its zstd"):
         gather(tmp_path / "b.jsonl.zst", tmp_path / "out")
     (tmp_path / "c.jsonl.zst").write_bytes(data)
     with pytest.raises(BadInput, match="is named .zst, but is not zstd"):

@@ -451,7 +451,7 @@ def test_a_changed_champion_is_refused(tiny, tmp_path):
     with pytest.raises(GateRefused, match="not those that were registered"):
         models.champion(config, run)
     (path / storage.MANIFEST).write_text("[]")
-    with pytest.raises(BadInput, match="manifest.json' is no manifest of a model's files"):
+    with pytest.raises(BadInput, match="manifest.json' is not the manifest of a model"):
         models.champion(config, run)
     shutil.rmtree(path)
     with pytest.raises(GateRefused, match="are not at"):

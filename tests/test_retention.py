@@ -93,7 +93,7 @@ def test_nothing_is_said_to_be_deleted_whose_files_would_stay(tmp_path, capsys):
     files = Path(desk.version("1").source.removeprefix("file://"))
     person = ["--approver", "Ada", "--reason", "it is asked"]
     assert main(["gc", "tiny", "--tracking-uri", desk.uri, "--erase", "1", "--delete", *person]) == 2
-    assert "does not lie in the registry.store that is known here" in capsys.readouterr().err
+    assert "is not in the registry.store known here" in capsys.readouterr().err
     assert files.is_dir() and desk.version("1") is not None
     assert [record.action for record in desk.settle()][-1] == "erasure", "it is asked for, and not done"
     assert gc(desk, "--delete") == 0
@@ -103,7 +103,7 @@ def test_nothing_is_said_to_be_deleted_whose_files_would_stay(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("approver", "reason", "named"),
     [
-        ("pipeline", "asked", "'pipeline' is no person"),
+        ("pipeline", "asked", "'pipeline' is not a person"),
         (" ", "asked", "no approver is given"),
         ("Ada", "", "no reason is given"),
         ("Ada", "x" * 1001, "1001 characters"),

@@ -60,13 +60,13 @@ GOOD = {"prompt": [{"role": "user", "content": "?"}], "rubrics": [{"criterion": 
 )  # fmt: skip
 def test_what_is_no_case_is_named(tmp_path, row):
     (tmp_path / "a.jsonl").write_text(f"{json.dumps(GOOD)}\n{row}\n")
-    with pytest.raises(BadInput, match="line 2 of .* is no case with a rubric"):
+    with pytest.raises(BadInput, match="line 2 of .* is not a case with a rubric"):
         rubrics.read(tmp_path / "a.jsonl", 10)
 
 
 def test_what_is_no_text_is_named(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(json.dumps(GOOD).encode() + b"\n\xff\n")
-    with pytest.raises(BadInput, match="line 2 of .* is no case with a rubric"):
+    with pytest.raises(BadInput, match="line 2 of .* is not a case with a rubric"):
         rubrics.read(tmp_path / "a.jsonl", 10)
 
 
@@ -150,7 +150,7 @@ def test_a_judge_that_knows_the_experts_ticks_every_criterion_and_a_second_time_
         assert again | {"spent": 0} == found | {"spent": 0} and len(server.seen) == first
         server.behave = lambda handler, body: handler.say("hm")
         told = ticked(cases, answers | {"candidate": ["else"] * 16}, config)
-    assert told["status"] == "refused" and "without a readable word" in told["why"] and "scores" not in told
+    assert told["status"] == "refused" and "no readable verdict on criteria" in told["why"] and "scores" not in told
 
 
 @pytest.mark.parametrize(

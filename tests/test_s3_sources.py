@@ -125,7 +125,7 @@ def test_an_object_that_changes_between_two_parts(s3, tmp_path, monkeypatch):
     ("variable", "value", "uri", "line", "remedy"),
     [
         ("", "", "s3://no-such-bucket/a.jsonl", "NoSuchBucket", "the bucket's name"),
-        ("", "", "s3://models/no-such-prefix", "nothing lies at", "the prefix"),
+        ("", "", "s3://models/no-such-prefix", "there is nothing at", "the prefix"),
         ("AWS_SECRET_ACCESS_KEY", "wrong", "s3://models/a", "SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY"),
         ("AWS_ACCESS_KEY_ID", "nobody", "s3://models/a", "InvalidAccessKeyId", "AWS_ACCESS_KEY_ID"),
     ],
@@ -142,7 +142,7 @@ def test_what_no_second_try_mends_is_one_clear_line(s3, variable, value, uri, li
 
 def test_an_empty_bucket_and_a_file_without_rows(s3, tmp_path):
     s3.create_bucket(Bucket="empty")
-    with pytest.raises(BadInput, match="nothing lies at 's3://empty'"):
+    with pytest.raises(BadInput, match="there is nothing at 's3://empty'"):
         sources("s3://empty")
     s3.put_object(Bucket="empty", Key="a.jsonl", Body=b"")
     with pytest.raises(BadInput, match="is empty"):

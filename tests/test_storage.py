@@ -259,8 +259,8 @@ def test_an_s3_store_that_does_not_answer_is_worth_a_retry(monkeypatch, tmp_path
 @pytest.mark.parametrize(
     "variable, value, says",
     [
-        ("AWS_MAX_ATTEMPTS", "five", "AWS_MAX_ATTEMPTS 'five' is no number of attempts"),
-        ("AWS_MAX_ATTEMPTS", "0", "AWS_MAX_ATTEMPTS '0' is no number of attempts"),
+        ("AWS_MAX_ATTEMPTS", "five", "AWS_MAX_ATTEMPTS 'five' is not a number of attempts"),
+        ("AWS_MAX_ATTEMPTS", "0", "AWS_MAX_ATTEMPTS '0' is not a number of attempts"),
         ("AWS_RETRY_MODE", "fast", "fast"),
         ("AWS_ENDPOINT_URL", "localhost:9000", "Invalid endpoint: localhost:9000"),
         ("AWS_PROFILE", "nobody", "nobody"),
@@ -356,7 +356,7 @@ def test_s3_content_that_is_not_what_its_manifest_says_is_refused(s3, folder, tm
 
 @pytest.mark.check
 def test_s3_refusals_are_permanent(s3, folder, tmp_path, monkeypatch):
-    with pytest.raises(BadInput, match="nothing lies at"):
+    with pytest.raises(BadInput, match="there is nothing at"):
         storage.fetch("s3://models/none", cache=tmp_path)
     with pytest.raises(BadInput, match="refuses .*: NoSuchBucket"):
         storage.fetch("s3://no-such-bucket/x", cache=tmp_path)

@@ -323,7 +323,7 @@ def test_the_selected_snapshot_is_the_model(study):
         ("arms: {a: {raro.stepz: 3}}", "unknown config key 'raro.stepz'"),
         ("arms: {a: {}}\nbudget: b", "budget 'b' is no arm"),
         ("arms: {a: {seeds: [x]}}", "not whole numbers"),
-        ("arms: {a: {}}\nseeds: [0, 1, 0]", "a seed of 'a' stands there twice"),
+        ("arms: {a: {}}\nseeds: [0, 1, 0]", "a seed of 'a' is listed twice"),
         ("arms: {a: {}}\nbudgets: [500, 500]", "two of its budgets are the same"),
         ("arms: [", "not valid YAML"),
         ("arms: {a: {}}\naxes: {size: {b: 3}}", "axis 'size' names no arm: 'b'"),

@@ -568,7 +568,7 @@ def test_ingest_goes_on_while_the_server_is_away_but_an_outage_opens_no_gate(tmp
     run_step("preflight", config, tmp_path)
     assert run_step("ingest", config, tmp_path)["verdict"] == "proceed"
     notes = [event["text"] for event in events.read(tmp_path)[0] if event["kind"] == "note" and event["stage"] == "ingest"]
-    (told,) = [text for text in notes if "whether this was trained before is not known" in text]
+    (told,) = [text for text in notes if "whether this was trained before is unknown" in text]
     assert told.startswith(f"MLflow at '{config.tracking.uri}' failed: it cannot be reached: Connection refused;")
     with pytest.raises(ServiceFailed, match="is to be compared with the champion's.*drift_against"):
         run_step("ingest", load("countdown-mini", away), tmp_path / "compared")

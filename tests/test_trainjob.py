@@ -284,7 +284,7 @@ def test_what_an_earlier_try_left_is_taken_away_and_a_strangers_is_not(server, t
     trainjob.train(ORDER, tmp_path, GREET, 2)
     assert [body["spec"]["trainer"]["command"] for body in server.created] == [SLEEP, GREET]
     server.create({**left, "metadata": {"name": trainjob.name_of(tmp_path), "labels": {}}})
-    with pytest.raises(BadInput, match="stands there and is not ours"):
+    with pytest.raises(BadInput, match="exists and is not ours"):
         trainjob.train(ORDER, tmp_path, GREET, 2)
     assert server.jobs
 

@@ -31,7 +31,7 @@ def _verdicts(raro: Raro) -> Iterator[Conflict]:
     alone = raro.critic_group == "pair" and raro.verdict == "said" and raro.verdicts == 1
     if alone and raro.lambda_crit:
         yield (
-            "raro.critic_group is pair, and raro.verdicts 1: a verdict is measured by itself alone, which teaches nothing",
+            "raro.critic_group is pair, and raro.verdicts 1: a verdict is compared only with itself, which teaches nothing",
             "set raro.verdicts=2 or more, raro.critic_group=question, or raro.verdict=expected",
         )
     if raro.orders == "both" and raro.critic == "absolute":
@@ -49,7 +49,7 @@ def _guards(config: Config) -> Iterator[Conflict]:
     for guard, action in config.guards.actions.items():
         if action not in ("off", "warn") and guard in looks and not looks[guard][1]:
             yield (
-                f"guards.actions has {guard} {action}, and nothing is measured that this guard could speak of",
+                f"guards.actions has {guard} {action}, but nothing is measured that this guard watches",
                 f"set {looks[guard][0]} above 0, or leave it out",
             )
 
@@ -58,7 +58,7 @@ def _measures(config: Config) -> Iterator[Conflict]:
     """What is decided by a figure that nothing measures."""
     raro = config.raro
     if raro.kl_budget and not raro.kl_pol:
-        yield "raro.kl_budget is set, and no KL is measured: raro.kl_pol is 0", "set raro.kl_pol, be it to 1e-6"
+        yield "raro.kl_budget is set, and no KL is measured: raro.kl_pol is 0", "set raro.kl_pol, if only to 1e-6"
     if raro.early_stop and not (config.probes.older_items and raro.snapshots):
         yield "raro.early_stop is set, and no snapshots are compared", "set raro.snapshots and probes.older_items above 0"
     if raro.lambda_pol == raro.lambda_crit == 0:
@@ -120,7 +120,7 @@ def _model(config: Config) -> Iterator[Conflict]:
     separate = config.raro.critic_model == "separate"
     whole = _set({"base.lora_rank": lora, "raro.critic_model=separate": separate, "method=dpo": dpo})
     if config.resources.sharding == "full" and whole:
-        yield f"resources.sharding is full, which {whole[0]} does not go with", BACK
+        yield f"resources.sharding is full, which does not work with {whole[0]}", BACK
 
 
 def _set(settings: Mapping[str, float]) -> list[str]:

@@ -59,7 +59,7 @@ def main(sizes: str, processes: int) -> dict[str, Any]:
     from rich.table import Table
 
     if not re.fullmatch(r"[1-9]\d{0,8}(,[1-9]\d{0,8})*", sizes):
-        raise BadInput(f"--rows '{sizes}' is no list of sizes", "write for example 10000,100000,1000000")
+        raise BadInput(f"--rows '{sizes}' is not a list of sizes", "write for example 10000,100000,1000000")
     if not 1 <= processes <= 64:
         raise BadInput(f"--processes {processes} is out of bounds", "write 1 to 64")
     counts = sorted(set(map(int, sizes.split(","))))

@@ -39,14 +39,14 @@ def forget(runs: Path, rows: Sequence[str], patterns: Sequence[str], output: Pat
     `.cache` among the runs, where a cluster has it. Raises BadInput.
     """
     if not rows and not patterns:
-        raise BadInput("nothing to forget is named", "give --row FILE#ROW or --pattern REGEX")
+        raise BadInput("nothing to forget was given", "give --row FILE#ROW or --pattern REGEX")
     if odd := [row for row in rows if not re.fullmatch(r".+#[0-9]+", row)]:
         raise BadInput(f"--row '{odd[0]}' is not FILE#ROW", "write it as `source` has it in the run's ingest/*.jsonl")
     folders = sorted(path.parent for path in runs.glob("*/ingest/data.json")) or sorted(
         path.parent for path in runs.glob("ingest/data.json")
     )
     if not folders and not _left(runs):
-        raise BadInput(f"no finished ingest lies in '{runs}'", "name the folder of the runs with --runs")
+        raise BadInput(f"there is no finished ingest in '{runs}'", "name the folder of the runs with --runs")
     compiled = [_compiled(pattern) for pattern in patterns]
     known = read_forgotten(str(output)) if output.exists() else frozenset()
     first = {hit.digest for folder in folders for hit in find(folder, rows, compiled, known) if hit.digest}
@@ -66,7 +66,7 @@ def forget(runs: Path, rows: Sequence[str], patterns: Sequence[str], output: Pat
     for path in (path for path in _left(runs) if _holds(path, rows, compiled, digests)):
         print(f"{path}: left by an ingest that was killed or refused; remove it: rm -r {shlex.quote(str(path))}")
     for entry in sorted({entry for cache in (cache_folder(), runs / ".cache") for entry in copies(cache, files, compiled)}):
-        print(f"{entry}: a copy of what was fetched, nothing masked; remove it: rm -r {shlex.quote(str(entry))}")
+        print(f"{entry}: an unmasked copy of what was fetched; remove it: rm -r {shlex.quote(str(entry))}")
     if not found:
         print(f"none of {len(folders)} data sets in '{runs}' holds such a row")
         return []

@@ -50,7 +50,7 @@ def download(uri: str, cache: Path) -> Path:
     with speaking(uri) as client:
         objects = _list(client, bucket, prefix)
         if not objects:
-            raise BadInput(f"nothing lies at '{uri}'", "check the bucket and the prefix")
+            raise BadInput(f"there is nothing at '{uri}'", "check the bucket and the prefix")
         _check_places(uri, objects)
         entry = cache / "s3" / digest_text(canonical([bucket, prefix, objects]))[:32]
         seal = entry.with_suffix(".json")

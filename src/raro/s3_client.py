@@ -94,11 +94,13 @@ def _client(process: int, settings: tuple[tuple[str, str], ...]) -> BaseClient:
 
     attempts, mode = (os.environ.get(name) or usual for name, usual in RETRIES.items())
     if not attempts.isdecimal() or int(attempts) < 1:
-        raise BadInput(f"AWS_MAX_ATTEMPTS '{attempts}' is no number of attempts", "write a whole number from 1 on, or unset it")
+        raise BadInput(
+            f"AWS_MAX_ATTEMPTS '{attempts}' is not a number of attempts", "write a whole number from 1 on, or unset it"
+        )
     try:
         return boto3.Session().client("s3", config=Config(retries={"mode": mode, "total_max_attempts": int(attempts)}))
     except (CredentialRetrievalError, PartialCredentialsError):
         raise
     except (BotoCoreError, ValueError) as error:  # nothing was asked of the store yet: what boto3 was given is wrong
         remedy = "check the AWS_ variables, and the profile in ~/.aws"
-        raise BadInput(f"no client for S3 can be made: {first_line(error)}", remedy) from error
+        raise BadInput(f"an S3 client cannot be created: {first_line(error)}", remedy) from error

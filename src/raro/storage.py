@@ -74,7 +74,7 @@ def verify(
     for file in files:
         path = folder / file["path"]
         if file["path"] not in present:
-            raise GateRefused(f"'{path}' is missing, its manifest names it", remedy)
+            raise GateRefused(f"'{path}' is missing, but its manifest names it", remedy)
         if path.stat().st_size != file["size"]:
             raise GateRefused(f"'{path}' has {path.stat().st_size} bytes, its manifest says {file['size']}", remedy)
         if (known.get(file["path"]) or digest_file(path)) != file["sha256"]:
@@ -274,7 +274,7 @@ def _package(uri: str, cache: Path) -> Path:
 def _hugging_face(uri: str, cache: Path) -> Path:
     repo, _, revision = uri.removeprefix("hf://").partition("@")
     if not revision:
-        raise BadInput(f"'{uri}' names no revision", "write hf://repo@revision, best a commit: branches move")
+        raise BadInput(f"'{uri}' names no revision", "write hf://repo@revision, preferably a commit: branches move")
     from huggingface_hub import errors, snapshot_download
 
     kind = "dataset" if repo.startswith("datasets/") else "model"

@@ -93,7 +93,7 @@ def read(items: Sequence[Demonstration], config: Config) -> dict[str, Choices]:
     for item in items:
         pair = offered(rows.get(item.source, {}), settings)
         if isinstance(pair, Refusal):
-            line = f"{item.source} offers no choices any more: {pair.detail}"
+            line = f"{item.source} no longer offers choices: {pair.detail}"
             raise BadInput(line, "evaluate on the data that was ingested")
         texts = [normalise(text) for text in pair[0]]
         texts = [mask.clean(text).text for text in texts] if mask else texts

@@ -37,7 +37,7 @@ def compared(results: Results, checked: bool, margin: float, resamples: int, see
     for arm, found in results.items():
         for way, measured in found.items():
             if not np.isfinite(np.asarray(measured.scores, dtype=np.float64)).all():
-                line = f"a score of {arm}, {way}, is no finite number: nothing can be concluded from it"
+                line = f"a score of {arm}, {way}, is not a finite number: nothing follows from it"
                 raise BadInput(line, "see evaluation.benchmark")
     ways = list(results["candidate"])
     others = [arm for arm in results if arm != "candidate"]

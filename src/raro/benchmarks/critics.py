@@ -47,7 +47,7 @@ def ruled(
     health["told"] = mean_interval(score, resamples, seed) if score else None
     if len(told) < LEAST or health["told"][1] <= 0.5:
         share = f"{100 * health['told'][0]:.0f} %" if score else "none"
-        why = f"of {len(told)} made-up faults it told {share}: no better than chance, or too few to know"
+        why = f"it recognised {share} of {len(told)} made-up faults: no better than chance, or too few to know"
         return {"health": health, "status": "refused", "why": why}
     worths: dict[str, dict[int, float]] = {}
     for arm, written in answers.items():

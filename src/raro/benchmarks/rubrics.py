@@ -57,7 +57,7 @@ def read(path: Path, most: int) -> list[Case]:
                 try:
                     found.append(_case(json.loads(line)))
                 except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-                    told = f"line {number} of '{path}' is no case with a rubric: {error}"
+                    told = f"line {number} of '{path}' is not a case with a rubric: {error}"
                     raise BadInput(
                         told, 'write {"prompt": [{"role", "content"}], "rubrics": [{"criterion", "points"}]}'
                     ) from None

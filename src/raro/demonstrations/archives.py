@@ -31,7 +31,7 @@ def unpacked(uri: str, path: Path) -> Path:
         raise BadInput(f"'{uri}' is 7z, which needs py7zr", "pip install 'raro-pipelines[archives]', or unpack it") from None
     cache = cache_folder()
     target = cache / "7z" / digest_file(path) / MEMBER
-    damaged = BadInput(f"'{uri}' is cut off or damaged: it is no whole 7z archive", "fetch it again")
+    damaged = BadInput(f"'{uri}' is truncated or damaged: not a whole 7z archive", "fetch it again")
     try:
         with py7zr.SevenZipFile(path) as archive:
             name, size = _member(uri, archive)
@@ -69,11 +69,13 @@ def _member(uri: str, archive: Any) -> tuple[str, int]:
         what = "several entries named" if len(found) > 1 else "no file named"
         raise BadInput(f"'{uri}' holds {what} {MEMBER}", "name a site's dump, such as math.stackexchange.com.7z")
     if ".." in found[0].filename.replace("\\", "/").split("/") or found[0].filename.startswith("/"):
-        raise BadInput(f"'{uri}' holds a {MEMBER} that points out of its folder", "do not use it: somebody made it so")
+        raise BadInput(f"'{uri}' holds a {MEMBER} that points out of its folder", "do not use it: that was done on purpose")
     if strange := sorted({name.rstrip("*") for name in archive.archiveinfo().method_names} - METHODS):
         raise BadInput(f"'{uri}' is packed by {strange[0]}, which is not read", f"unpack it, then name its {MEMBER}")
     if (most := _dictionary(archive)) > MEMORY:
-        raise BadInput(f"'{uri}' asks for {most / 2**20:,.0f} MiB of memory to unpack it", f"unpack it, then name its {MEMBER}")
+        raise BadInput(
+            f"'{uri}' asks for {most / 2**20:,.0f} MiB of memory for unpacking", f"unpack it, then name its {MEMBER}"
+        )
     return found[0].filename, found[0].uncompressed
 
 

@@ -104,5 +104,5 @@ def _questions(source: Source, column: str) -> Iterator[str]:
         for row in READERS[kind](source, [column]):
             if row.values is None or not isinstance(row.values.get(column), str):
                 line = f"row {row.number} of the benchmark '{source.uri}' has no text in '{column}'"
-                raise BadInput(line, "mend it, or name another column")
+                raise BadInput(line, "fix it, or name another column")
             yield row.values[column]

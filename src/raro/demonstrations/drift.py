@@ -39,7 +39,7 @@ def refusal(figures: Mapping[str, float], settings: Demonstrations, against: str
     told = ", ".join(f"{name} {value:.2f} (at most {most:g})" for name, value, most in passed)
     keys = " and ".join(f"demonstrations.{FIGURES[name]}" for name, _, _ in passed)
     line = f"the data has drifted from that of {against}: {told}"
-    return GateRefused(line, f"look at the new files; if it is meant, raise {keys}")
+    return GateRefused(line, f"look at the new files; if this is intended, raise {keys}")
 
 
 def distance(one: Sequence[int], other: Sequence[int]) -> float:

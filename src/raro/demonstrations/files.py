@@ -95,7 +95,7 @@ def sources(uri: str) -> Found:
         try:
             paths = [path for path in root.glob(pattern) if path.is_file()]
         except (ValueError, NotImplementedError) as error:
-            raise BadInput(f"'{uri}' is not a pattern that can be followed: {error}", "give ** a part of its own") from None
+            raise BadInput(f"'{uri}' is not a valid pattern: {error}", "write ** as a path part of its own") from None
         prefix = f"{base}/" if wild else ""
         if not paths:
             raise BadInput(f"no file matches '{uri}'", "check the pattern")
@@ -195,11 +195,13 @@ def told(source: Source) -> Iterator[None]:
         line = f"'{source.uri}' is named {suffix}, but is not {kind}"
         raise BadInput(line, f"take {suffix} off its name, or compress it") from None
     except (EOFError, zlib.error, _zstd_error()):
-        raise BadInput(f"'{source.uri}' is cut off or damaged: its {kind} stream does not end well", "copy it again") from None
+        raise BadInput(
+            f"'{source.uri}' is truncated or damaged: its {kind} stream has no proper end", "copy it again"
+        ) from None
     except FileNotFoundError:
-        raise BadInput(f"'{source.uri}' vanished while it was read", "start again when nobody moves it") from None
+        raise BadInput(f"'{source.uri}' disappeared while it was read", "start again when nobody moves it") from None
     except PermissionError:
-        raise BadInput(f"'{source.uri}' may not be read", "give yourself the right to read it") from None
+        raise BadInput(f"'{source.uri}' may not be read", "check its permissions") from None
 
 
 def check(source: Source, claimed: str) -> None:

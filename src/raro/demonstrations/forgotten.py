@@ -35,7 +35,7 @@ def read_forgotten(uri: str) -> frozenset[bytes]:
     path = fetch(uri)
     lines = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line and line[0] != "#"]
     if wrong := next((line for line in lines if not _DIGEST.fullmatch(line)), ""):
-        raise BadInput(f"'{uri}' is no list of digests: it holds '{wrong[:40]}'", "give the file that `raro forget` wrote")
+        raise BadInput(f"'{uri}' is not a list of digests: it holds '{wrong[:40]}'", "give the file that `raro forget` wrote")
     return frozenset(map(bytes.fromhex, lines))
 
 

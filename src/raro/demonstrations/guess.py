@@ -92,7 +92,7 @@ def guessed(settings: Demonstrations, files: Sequence[Source], fixed: Iterable[s
     if wanted:
         raise BadInput(f"'{source.uri}' holds nothing that the reader {wanted} understands", f"its columns are: {listed}")
     raise BadInput(
-        f"'{source.uri}' has no columns that are known as question and answer",
+        f"'{source.uri}' has no columns recognised as question and answer",
         f"name them with --question and --answer; there are: {listed}",
     )
 

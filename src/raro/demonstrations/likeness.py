@@ -108,7 +108,7 @@ class NearDuplicates:
             if share < self.threshold:
                 continue
             if its_split != split:
-                line = f"its question is {share:.0%} alike to one of an earlier row in another split"
+                line = f"its question is {share:.0%} similar to that of an earlier row in another split"
                 return Refusal("split_leak", line)
             if (both := alike(answer, stored(its_answer))) >= self.threshold:
                 return Refusal("near_duplicate", f"question and answer are {min(share, both):.0%} alike to an earlier row's")

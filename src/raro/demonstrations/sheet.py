@@ -83,10 +83,10 @@ def sections(content: Mapping[str, Any], samples: Sequence[Demonstration]) -> li
     files = [(one["uri"], one["size"], one.get("version", ""), one["sha256"]) for one in content["sources"][:MOST]]
     found.append(Section("Files", _more(len(content["sources"])), ("file", "bytes", "version", "sha256"), files))
     if unread := content.get("unread"):
-        line = "They lie among the files: of another format, or .json beside other formats."
+        line = "They are beside the files read: of another format, or .json among other formats."
         found.append(Section("Files not read", _more(len(unread)) or line, ("file",), [(uri,) for uri in unread[:MOST]]))
     told = sorted(content["versions"].items())
-    found.append(Section("Made with", f"Digest of all that was kept: {content['digest']}", ("what", "version"), told))
+    found.append(Section("Made with", f"Digest of all rows kept: {content['digest']}", ("what", "version"), told))
     shown = [(one.question[:LONGEST], one.answer[:LONGEST], one.attribution or one.source) for one in samples]
     line = "" if shown else "No text is shown (privacy.show_text)."
     found.append(Section("Samples", line, ("question", "answer", "from") if shown else (), shown))

@@ -107,7 +107,7 @@ def _done(batch: list[Row], future: Future[Results]) -> Iterator[tuple[Row, Exam
 
 
 def _killed() -> ServiceFailed:
-    line = "a process that examines rows was killed, most likely for want of memory"
+    line = "a process that examines rows was killed, most likely for lack of memory"
     return ServiceFailed(line, "give more memory, or lower resources.ingest_processes")
 
 

@@ -171,12 +171,12 @@ def _unjudged(steps: Sequence[int], alarmed: Alarmed) -> tuple[int, str]:
     a fall has left of the last is measured before anything is promoted."""
     last = len(steps) - 1
     if alarmed is None:
-        return last, "the last snapshot: no critic could judge, and no alarm stands"
+        return last, "the last snapshot: no critic could judge, and no alarm was raised"
     since, raised = alarmed
     if before := sum(step < since for step in steps):
         return before - 1, f"the last snapshot before the first alarm, for step {since}: no critic could judge"
     if before := sum(step <= raised for step in steps):
-        why = f"no critic could judge, and it may itself be one of those the alarm is for, from step {since} on"
+        why = f"no critic could judge, and the alarm may apply to it too, from step {since} on"
         return before - 1, f"the last snapshot when the first alarm was raised, in step {raised}: {why}"
     return last, f"the last snapshot: no critic could judge, and all are from after the first alarm, in step {raised}"
 

@@ -36,7 +36,7 @@ def check(folder: Path, root: str, policy: str = "") -> str:
     if not trusted.keys:
         return f"'{folder}' is {root[:16]}, its signature not checked: no policy"
     if (name := trusted.holder(key_id, "model")) is None:
-        raise GateRefused(f"'{folder}' is signed by {key_id[:12]}, who may not sign models by the policy", "see the policy")
+        raise GateRefused(f"'{folder}' is signed by {key_id[:12]}, whom the policy does not let sign models", "see the policy")
     signature.verify(folder, listing, trusted.of(key_id).key)
     return f"'{folder}' is {root[:16]}, signed by {name}"
 

@@ -56,7 +56,7 @@ def reproduce(desk: Desk, standing_at: str, output: Path | None) -> int:
     for line, equal in _scores(evaluated, read_json(run / "evaluate" / "evaluation.json")):
         same &= equal
         print(f"{'same' if equal else 'DIFFERENT':<10}{line}")
-    print(f"{reference}: {'reproduced bit by bit' if same else 'NOT reproduced'}; the second run lies in '{run}'")
+    print(f"{reference}: {'reproduced bit by bit' if same else 'NOT reproduced'}; the second run is in '{run}'")
     return 0 if same else 3
 
 
@@ -70,10 +70,10 @@ def _again(config: Config, run: Path, tags: Mapping[str, str]) -> None:
             print(f"... {name}", flush=True)
             outputs = run_step(name, config, run)
             if name == "ingest" and outputs["digest"] != tags["raro.data_digest"]:
-                line = f"the demonstrations are others now: {outputs['digest'][:16]}, recorded {tags['raro.data_digest'][:16]}"
+                line = f"the demonstrations have changed: {outputs['digest'][:16]}, recorded {tags['raro.data_digest'][:16]}"
                 raise GateRefused(line, "restore the sources that the data manifest names")
             if name == "warmstart" and read_json(run / name / "manifest.json")["given"]["base"] != tags["raro.base_digest"]:
-                raise GateRefused(f"the base '{config.base.uri}' is another one now", "restore it")
+                raise GateRefused(f"the base '{config.base.uri}' has changed", "restore it")
     finally:
         os.environ.pop("RARO_TRACKING") if before is None else os.environ.update(RARO_TRACKING=before)
 

@@ -78,7 +78,7 @@ def main(desk: Desk, args: argparse.Namespace) -> int:
             s3.abandon(_shelf(desk), name, upload_id)
         print(f"deleted: {len(going)} versions, {len(lost) + len(cut)} left-overs")
     elif going or lost or cut:
-        print("nothing was deleted: --delete with --approver and --reason does it")
+        print("nothing was deleted: add --delete, --approver and --reason")
     blocked = [fate.number for fate in fates if fate.keep and fate.erase]
     if blocked:
         raise GateRefused(f"an erasure of version {blocked[0]} waits: {next(f.keep for f in fates if f.number == blocked[0])}",
@@ -111,7 +111,7 @@ def plan(
         elif erase or number in log.deleted(records):
             why = ""
         elif number in last or number in was and older_than > 0 and now - version.creation_timestamp < older_than * DAY:
-            why = "it was champion, a rollback may lead back to it"
+            why = "it was champion, and a rollback may return to it"
         elif at < keep:
             why = f"it is among the newest {keep}"
         elif now - version.creation_timestamp < older_than * DAY:
@@ -168,7 +168,8 @@ def _registered(lines: Sequence[tuple[str, bytes]], shelf: str) -> set[str]:
             named |= {f"{shelf}/{body['root']}"} if "root" in body else set()
         except (ValueError, LookupError, TypeError, AttributeError):
             raise GateRefused(
-                "an audit log beside the store holds what is no record", "raro audit verify tells more; nothing is deleted"
+                "an audit log beside the store holds something that is not a record",
+                "raro audit verify tells more; nothing is deleted",
             ) from None
         if record["action"] == "deleted":
             found.pop(version, None)
@@ -255,7 +256,7 @@ def _removable(desk: Desk, address: str) -> str:
     removed, and where it stayed, the log would say that it is gone."""
     place, shelf = address.removeprefix("file://"), _shelf(desk)
     if shelf is None or not place.startswith(f"{shelf}/") or ".." in place.split("/"):
-        line = f"'{address}' does not lie in the registry.store that is known here, and nothing else is removed"
+        line = f"'{address}' is not in the registry.store known here, and nothing outside it is removed"
         raise BadInput(line, "name a run with that store: --run DIR")
     return place
 

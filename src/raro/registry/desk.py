@@ -193,7 +193,7 @@ class Desk:
         head = self.anchor()  # before the log, which is written first
         records = log.whole(place, self.model)
         if wrong := log.unfit(records, head, self.policy):
-            line = f"the audit log of '{self.model}' cannot be gone on with: {wrong}"
+            line = f"the audit log of '{self.model}' cannot be continued: {wrong}"
             raise GateRefused(line, "raro audit verify tells more; restore what is missing, or take away what is too much")
         return records
 
@@ -219,7 +219,7 @@ class Desk:
                         self.client.delete_registered_model_alias(self.model, alias)
                 if records:
                     self.client.set_registered_model_tag(self.model, ANCHOR, records[-1].head)
-        raise ServiceFailed(f"the aliases of '{self.model}' change all the time", "see who else registers, and try again")
+        raise ServiceFailed(f"the aliases of '{self.model}' keep changing", "see who else is registering, and try again")
 
     def _differs(self, records: Sequence[log.Record]) -> bool:
         found = self.aliases()

@@ -28,7 +28,7 @@ def run(made: Audit, check: Check) -> None:
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
-            raise GateRefused(f"run {run_id} does not exist any more") from None
+            raise GateRefused(f"run {run_id} no longer exists") from None
     check.detail = f"{found.info.run_name} ({run_id[:8]})"
     if found.info.lifecycle_stage != "active":
         check.breaks.append(f"run {run_id} was deleted")
@@ -126,7 +126,7 @@ def _model_metrics(made: Audit) -> Mapping[str, float] | None:
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
-            raise GateRefused(f"the logged model {model_id} does not exist any more") from None
+            raise GateRefused(f"the logged model {model_id} no longer exists") from None
 
 
 def decision(made: Audit, check: Check) -> None:

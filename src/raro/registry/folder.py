@@ -15,7 +15,7 @@ REMEDY = "remove it; weights are safetensors, and the model's code is the librar
 
 
 def inspect(folder: Path) -> None:
-    """Raises GateRefused naming the first thing that is no plain file, that is or holds a pickle, or that is code."""
+    """Raises GateRefused naming the first thing that is not a regular file, that is or holds a pickle, or that is code."""
     for path in sorted(folder.rglob("*")):
         named = f"'{path.relative_to(folder)}' in '{folder}'"
         if path.is_symlink():
@@ -23,7 +23,7 @@ def inspect(folder: Path) -> None:
         if path.is_dir():
             continue
         if not path.is_file():
-            raise GateRefused(f"{named} is no plain file", "remove it")
+            raise GateRefused(f"{named} is not a regular file", "remove it")
         if path.suffix.lower() in CODE:
             raise GateRefused(f"{named} is code, and models bring none", REMEDY)
         if path.suffix.lower() in PICKLED or _is_pickle(path):
@@ -40,7 +40,7 @@ def listing(folder: Path) -> dict[str, Any]:
         or not isinstance(found.get("root"), str)
         or any(not isinstance(one, dict) or any(not isinstance(one.get(k), t) for k, t in kinds.items()) for one in files)
     ):
-        raise BadInput(f"'{folder / MANIFEST}' is no manifest of a model's files", "name a registered model's folder")
+        raise BadInput(f"'{folder / MANIFEST}' is not the manifest of a model", "name a registered model's folder")
     return found
 
 

@@ -34,7 +34,7 @@ TIMEOUT = 60.0  # seconds that a KMS hook may take
 
 
 class PublicKey:
-    """What checks signatures. Raises BadInput where `pem` is no elliptic curve key of the three curves; `named` is for that
+    """What checks signatures. Raises BadInput where `pem` is not an elliptic curve key of the three curves; `named` is for that
     message."""
 
     def __init__(self, pem: str | bytes, named: str):
@@ -42,9 +42,9 @@ class PublicKey:
         try:
             self.key: EllipticCurvePublicKey = _library().serialization.load_pem_public_key(content)
         except (ValueError, TypeError, _library().unsupported):
-            raise BadInput(f"{named} is no public key in PEM", "openssl ec -in key.pem -pubout writes one") from None
+            raise BadInput(f"{named} is not a public key in PEM", "openssl ec -in key.pem -pubout writes one") from None
         if getattr(getattr(self.key, "curve", None), "name", "") not in CURVES:
-            raise BadInput(f"{named} is no elliptic curve key of {', '.join(CURVES)}", KEY_REMEDY)
+            raise BadInput(f"{named} is not an elliptic curve key of {', '.join(CURVES)}", KEY_REMEDY)
 
     @cached_property
     def pem(self) -> str:
@@ -82,7 +82,7 @@ class Key:
             return self._private.sign(message, ecdsa(self.public.key))
         signature = _asked(self._command, "sign", message)
         if not self.public.signed(signature, message):
-            raise BadInput(f"what '{self._command} sign' printed is no signature of its own key", "print DER, nothing else")
+            raise BadInput(f"what '{self._command} sign' printed is not a signature by its own key", "print DER, nothing else")
         return signature
 
 
@@ -94,7 +94,7 @@ def signing_key(reference: str) -> Key:
     fails."""
     scheme, colon, rest = reference.partition(":")
     if not colon or not rest or scheme not in ("file", "env", "exec"):
-        raise BadInput(f"'{reference[:60]}' is no reference to a key", "write file:PATH, env:NAME or exec:COMMAND")
+        raise BadInput(f"'{reference[:60]}' is not a reference to a key", "write file:PATH, env:NAME or exec:COMMAND")
     if scheme == "exec":
         return Key(PublicKey(_asked(rest, "public", b""), f"what '{rest} public' printed"), command=rest)
     if scheme == "env":
@@ -110,7 +110,7 @@ def signing_key(reference: str) -> Key:
     try:
         private = _library().serialization.load_pem_private_key(content, None)
     except (ValueError, TypeError, _library().unsupported):
-        raise BadInput(f"key '{reference}' is no unencrypted private key in PEM", KEY_REMEDY) from None
+        raise BadInput(f"key '{reference}' is not an unencrypted private key in PEM", KEY_REMEDY) from None
     form = _library().serialization
     pem = private.public_key().public_bytes(form.Encoding.PEM, form.PublicFormat.SubjectPublicKeyInfo)
     return Key(PublicKey(pem, f"key '{reference}'"), private)

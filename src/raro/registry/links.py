@@ -49,7 +49,7 @@ def log_chain(made: Audit, check: Check) -> None:
             f"the log goes on after record {seq}, the last that MLflow knows: repeat an interrupted command, or others wrote it"
         )
     if breaks and (none := log.surplus(place, desk.model, desk.policy, head)):
-        known = f"up to record {seq}, which MLflow knows, the log is whole, and what is numbered {none[0]} is none of it"
+        known = f"up to record {seq}, which MLflow knows, the log is whole, but what is numbered {none[0]} is not part of it"
         check.remedy = f"{known}: {place.away(none[0])}, keep it as evidence, and verify again (--anchor: a head that you kept)"
     if made.anchor:
         _anchored(made, check)

@@ -123,7 +123,7 @@ def append(
         if place.create(record.seq, record.line):
             return [*records, record]
         time.sleep(min(0.02 * (attempt + 1), 0.5))
-    raise ServiceFailed(f"others write to the audit log of '{model}' all the time", "try again")
+    raise ServiceFailed(f"others keep writing to the audit log of '{model}'", "try again")
 
 
 def whole(place: Place, model: str, policy: Policy | None = None) -> list[Record]:

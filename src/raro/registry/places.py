@@ -144,7 +144,7 @@ class Parameters:
                 raise
             kept = self.client.get_run(self.run_id).data.params.get(f"{seq:08d}")
         if kept is None:
-            raise ServiceFailed(f"MLflow at '{server.shown(self.uri)}' took record {seq} and does not hold it", "try again")
+            raise ServiceFailed(f"MLflow at '{server.shown(self.uri)}' accepted record {seq} but does not hold it", "try again")
         return kept == text
 
     def kept(self) -> str:

@@ -82,13 +82,13 @@ def read(path: Path) -> Policy:
         raise BadInput(f"policy '{path}': approvals is '{approvals}'", "write a whole number, 0 to 9")
     entries = data.get("keys") or []
     if not isinstance(entries, list):
-        raise BadInput(f"policy '{path}': keys is no list", "docs/audit.md shows one")
+        raise BadInput(f"policy '{path}': keys is not a list", "docs/audit.md shows one")
     keys = [_trusted(path, entry) for entry in entries]
     owners: dict[str, str] = {}
     for one in keys:
         if owners.setdefault(one.key.id, one.name) != one.name:
             raise BadInput(
-                f"policy '{path}': '{owners[one.key.id]}' and '{one.name}' have one key", "give each a key of their own"
+                f"policy '{path}': '{owners[one.key.id]}' and '{one.name}' share one key", "give each a key of their own"
             )
     people = {one.name for one in keys if "approve" in one.roles}
     if signatures == "required" and approvals > len(people):

@@ -47,7 +47,8 @@ def promote(desk: Desk, standing_at: str, approver: str, reason: str, key: Key |
         if approver in people:
             if len(people) < needed:
                 raise GateRefused(
-                    f"'{approver}' has approved version {number} already, {needed} must", "another must promote, too"
+                    f"'{approver}' has already approved version {number}; {needed} people must",
+                    "someone else must promote it, too",
                 )
             return None  # a repeated call goes on to the promotion
         return log.Draft("approved", number, approver, {"root": root, "reason": reason})
@@ -120,14 +121,14 @@ def said(approver: str, reason: str) -> tuple[str, str]:
     reason, approver = " ".join(reason.split()), " ".join(approver.split())
     if not reason or not approver:
         raise BadInput(
-            f"no {'approver' if reason else 'reason'} is given", "--approver NAME --reason TEXT: both stay in the log"
+            f"no {'approver' if reason else 'reason'} is given", "--approver NAME --reason TEXT: both are kept in the log"
         )
     if len(reason) > LONGEST or len(approver) > 100:
         raise BadInput(f"the reason has {len(reason)} characters", f"write at most {LONGEST}, and a name of at most 100")
     if not (reason + approver).isprintable():
-        raise BadInput("the reason or the name holds a sign that cannot be shown", "write letters: it is read on a terminal")
+        raise BadInput("the reason or the name holds a character that cannot be shown", "use printable characters")
     if approver == log.PIPELINE:
-        raise BadInput(f"'{approver}' is no person", "give a name")
+        raise BadInput(f"'{approver}' is not a person", "give a name")
     return approver, reason
 
 

@@ -74,7 +74,7 @@ def _check_bucket(store: str, lock_days: int) -> None:
     try:
         created = [s3_records.create(f"{place}/1", CONTENT) for _ in range(2)]
         if created != [True, False] or s3_records.read(place)["1"].content != CONTENT:
-            line = f"the store of '{store}' writes over what is there, though it is asked not to (If-None-Match)"
+            line = f"the store of '{store}' overwrites what is there, though asked not to (If-None-Match)"
             raise BadInput(line, "the audit log needs one that does not: docs/audit.md")
     finally:
         with contextlib.suppress(BadInput):  # who may not delete leaves a few bytes

@@ -58,7 +58,7 @@ def verify(folder: Path, listing: Mapping[str, Any], public: PublicKey) -> None:
             check.verify(folder, folder / SIGNATURE)
         except Exception as error:  # the library raises what json, base64, pydantic and cryptography raise
             said = " ".join(str(error).split())[:200] or type(error).__name__
-            raise GateRefused(f"the signature of '{folder}' does not hold: {said}", "restore the model from a copy") from None
+            raise GateRefused(f"the signature of '{folder}' is not valid: {said}", "restore the model from a copy") from None
 
 
 def signer(folder: Path) -> str | None:
@@ -70,12 +70,12 @@ def signer(folder: Path) -> str | None:
     try:
         return str(json.loads(path.read_text(encoding="utf-8"))["verificationMaterial"]["publicKey"]["hint"])
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise GateRefused(f"'{path}' is no signature", "restore it from a copy") from None
+        raise GateRefused(f"'{path}' is not a signature", "restore it from a copy") from None
 
 
 def _sane(path: Path) -> None:
     if path.is_symlink() or not path.is_file() or path.stat().st_size > LARGEST:
-        raise GateRefused(f"'{path}' is no signature", "restore it from a copy")
+        raise GateRefused(f"'{path}' is not a signature", "restore it from a copy")
 
 
 class _Private:

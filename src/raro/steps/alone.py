@@ -50,7 +50,7 @@ def at_work(run: Path, stage: str) -> Iterator[None]:
     started, told = time.monotonic(), False
     while (lock := take(run / STEP)) is None:
         if not told:
-            Events(run, stage).note("waits for another step that is at work in this folder", "warning")
+            Events(run, stage).note("waiting for another step that is running in this folder", "warning")
             told = True
         if time.monotonic() - started > PATIENCE:
             remedy = f"wait for it, or stop it{holder(run / STEP)}; then start again"

@@ -52,7 +52,7 @@ def _remove_nodes(run: Path, step: Step) -> None:
     try:
         remove(run)
     except RaroError as error:
-        step.events.note(f"a TrainJob may be left: {error.line}", "warning")
+        step.events.note(f"a TrainJob may be left over: {error.line}", "warning")
 
 
 def outcomes(stages: Stages) -> dict[str, dict[str, Any]]:

@@ -239,13 +239,13 @@ def described(error: BaseException) -> dict[str, Any]:
     """What failure.json says of an error: {"code", "class", "line", "remedy", "permanent", "time" (seconds since 1970)}."""
     kind, message = type(error).__name__, str(error).strip()
     code, line, permanent = 1, f"{kind}: {message.splitlines()[0] if message else 'no message'}", False
-    remedy = "a fault of ours, or of a library: the traceback is in the log"
+    remedy = "a bug in raro or in a library: the traceback is in the log"
     if isinstance(error, RaroError):
         code, line, remedy, permanent = error.code, error.line, error.remedy, error.permanent
     elif isinstance(error, KeyboardInterrupt):
-        code, line, remedy = INTERRUPTED, "interrupted", "start again with the same --output: it goes on where it was"
+        code, line, remedy = INTERRUPTED, "interrupted", "start again with the same --output: it resumes"
     elif isinstance(error, MemoryError) or "OutOfMemory" in kind:
-        remedy = "lower rollout.slots or resources.batch_tokens and start again with the same --output: it goes on where it was"
+        remedy = "lower rollout.slots or resources.batch_tokens and start again with the same --output: it resumes"
     return {"code": code, "class": kind, "line": line, "remedy": remedy, "permanent": permanent, "time": time.time()}
 
 
@@ -257,6 +257,6 @@ def explained(error: RaroError) -> str:
 def _clearer(error: BaseException, run: Path) -> BaseException:
     """A full disk, in whatever words a library tells of it, in ours."""
     if not isinstance(error, RaroError) and os.strerror(errno.ENOSPC).lower() in str(error).lower():
-        remedy = "free some disk space and start again: it goes on where it was"
+        remedy = "free some disk space and start again: it resumes"
         return ServiceFailed(f"no space left on the disk of '{run}'", remedy)
     return error

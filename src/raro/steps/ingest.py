@@ -150,7 +150,7 @@ def _champion(config: Config, run: Path, events: Events) -> tuple[Any, bool]:
         if config.demonstrations.drift_against == "champion":
             remedy = "wait for MLflow, a retry asks again; or name a data.json, or nothing, in demonstrations.drift_against"
             raise ServiceFailed(f"{error.line}; the data is to be compared with the champion's", remedy) from error
-        events.note(f"{error.line}; whether this was trained before is not known, and the run goes on", "warning")
+        events.note(f"{error.line}; whether this was trained before is unknown, and the run continues", "warning")
         return None, True
 
 

@@ -93,7 +93,7 @@ def _check_lineage(name: str, config: Config, run: Path, inputs: Mapping[str, Ar
     for before, artifact in inputs.items():
         handed, found = read_json(artifact.path)["root"], read_json(run / before / MANIFEST)["root"]
         if handed != found:
-            line = f"step '{before}' handed on {handed[:12]}, but '{run / before}' now holds {found[:12]}"
+            line = f"step '{before}' produced {handed[:12]}, but '{run / before}' now holds {found[:12]}"
             error = GateRefused(line, "let one pipeline at a time write into a run's folder")
             record_failure(name, config, run, error)
             raise error

@@ -98,7 +98,7 @@ def _speaking(what: str, missing: bool = False) -> Iterator[None]:
             said = str(error.reason)
         line = f"Kubernetes refuses '{what}' ({error.status}): {' '.join(said.split())[:200]}"
         if error.status in (401, 409, 429) or error.status >= 500:
-            raise ServiceFailed(line, "the next try may be heard") from error
+            raise ServiceFailed(line, "a retry may succeed") from error
         raise BadInput(line, REMEDIES.get(error.status, "correct what it names")) from error
     except HTTPError as error:
         raise ServiceFailed(f"Kubernetes does not answer: {type(error).__name__}", "see the cluster's API server") from error

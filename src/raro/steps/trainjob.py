@@ -147,7 +147,7 @@ def _take_away(cluster: Cluster, name: str) -> None:
     """An earlier try's job, whose nodes would write into the same folder. Raises BadInput where it is not ours."""
     found, started = cluster.get(name), time.monotonic()
     if found and found["metadata"].get("labels", {}).get(RUN) != name:
-        raise BadInput(f"a TrainJob named '{name}' stands there and is not ours", "rename or delete it")
+        raise BadInput(f"a TrainJob named '{name}' exists and is not ours", "rename or delete it")
     while found:
         cluster.delete(name)
         if time.monotonic() - started > GONE:

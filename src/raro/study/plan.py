@@ -144,7 +144,7 @@ def _study(name: str, data: Any) -> Study:
             raise BadInput(f"study '{name}': the seeds of '{arm.name}' are not whole numbers", "write for example [0, 1, 2]")
         if len(set(arm.seeds)) < len(arm.seeds):
             raise BadInput(
-                f"study '{name}': a seed of '{arm.name}' stands there twice", "it would count as two runs: name it once"
+                f"study '{name}': a seed of '{arm.name}' is listed twice", "it would count as two runs: name it once"
             )
         study.configured(arm, arm.seeds[0])
     if len({arm.name for arm in study.arms}) < len(study.arms):

@@ -100,7 +100,7 @@ def write(table: Path, arm: str = "raro") -> dict[str, Any]:
             runs.append(of_run(truth[name], own["selection"], curves[arm][str(own["seed"])]))
             costs[name] = max(truth[name].values()) - truth[name][own["selection"]["chosen"]]
     if not runs:
-        raise BadInput(f"no run of arm '{arm}' stands in '{paths[2]}'", "run python -m raro.study.snapshots on that arm's runs")
+        raise BadInput(f"no run of arm '{arm}' is in '{paths[2]}'", "run python -m raro.study.snapshots on that arm's runs")
     result = {"arm": arm, "runs": list(costs), "signals": tracked(runs), "cost_of_selection": costs}
     write_json(table.with_name(f"{table.name}-signals.json"), result)
     return result

@@ -43,16 +43,16 @@ def _check_endpoint(settings: Judge) -> None:
     except ValueError:
         parts, host = urlsplit(""), ""
     if parts.scheme not in ("http", "https") or not host:
-        raise BadInput(f"judge.endpoint '{settings.endpoint}' is no address", "write http://HOST:PORT/v1")
+        raise BadInput(f"judge.endpoint '{settings.endpoint}' is not an address", "write http://HOST:PORT/v1")
     if parts.username or parts.password or parts.query:
         raise BadInput("judge.endpoint holds a secret or a query", "put the key into a variable and name it in judge.key")
     if inside(host):
         return
     if not settings.allow_external:
-        line = f"judge.endpoint '{host}' is outside of the house: questions and answers would be sent there"
+        line = f"judge.endpoint '{host}' is not on a private network: questions and answers would be sent there"
         raise BadInput(line, "name an endpoint on a private address, or set judge.allow_external: true")
     if parts.scheme != "https":
-        raise BadInput(f"judge.endpoint '{host}' is outside of the house and not encrypted", "write https://")
+        raise BadInput(f"judge.endpoint '{host}' is not on a private network, and not encrypted", "write https://")
 
 
 def inside(host: str) -> bool:
@@ -96,7 +96,7 @@ def key_of(settings: Judge) -> str:
             f"judge.key names the variable '{settings.key}', which is not set", "export it, or leave judge.key empty"
         )
     if not key.isascii() or not key.isprintable():
-        raise BadInput(f"the variable '{settings.key}' holds what cannot be a key", "check its value")
+        raise BadInput(f"the variable '{settings.key}' does not hold a usable key", "check its value")
     return key
 
 

@@ -34,7 +34,7 @@ def check_rubrics(config: Config) -> None:
         )
     cases = cases_of(config)
     if cases and (n := len(_with_expert(cases, config))) < PAIRS:
-        line = f"{n} of {len(cases)} cases of evaluation.rubrics have an expert's answer, {PAIRS} are needed to know the judge"
+        line = f"{n} of {len(cases)} cases of evaluation.rubrics have an expert's answer, {PAIRS} are needed to test the judge"
         raise BadInput(line, "give more of them an ideal_completions_data, or raise evaluation.rubric_cases")
 
 
@@ -119,7 +119,7 @@ def _compared(
                 found[arm][i] = score(share)
         unread[arm] = len(cases) - len(found[arm])
         if unread[arm] > config.judge.max_unread * len(cases):
-            line = f"the judge left criteria of {unread[arm]} of {len(cases)} cases of {arm} without a readable word"
+            line = f"the judge gave no readable verdict on criteria of {unread[arm]} of {len(cases)} cases of {arm}"
             raise Unusable(line, "raise judge.reply_tokens, or look at the endpoint")
     resamples, seed = config.evaluation.bootstrap, config.seed
     scores = {"expert": list(experts)} | {arm: list(one.values()) for arm, one in found.items()}

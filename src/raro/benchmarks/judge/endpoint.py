@@ -27,8 +27,8 @@ WRONG_SET_UP = {
     302: "it redirects elsewhere",
     307: "it redirects elsewhere",
     308: "it redirects elsewhere",
-    401: "it does not take the key",
-    403: "it does not let us in",
+    401: "it rejects the key",
+    403: "it denies access",
     404: "it does not know the path or the model",
     405: "it does not speak chat completions",
 }
@@ -131,10 +131,8 @@ class Endpoint:
         """A call without a reply. Raises Unusable where that is the rule now."""
         self._lost += outage
         if self._lost >= self.most_lost:
-            line = f"the judge's endpoint {how}" + (
-                f": {self._lost} calls were lost one after another" if self._lost > 1 else ""
-            )
-            raise Unusable(line, "see judge.endpoint; what it said before is kept", passes=True)
+            line = f"the judge's endpoint {how}" + (f": {self._lost} calls in a row failed" if self._lost > 1 else "")
+            raise Unusable(line, "see judge.endpoint; its verdicts so far are kept", passes=True)
 
 
 def reply(body: bytes) -> tuple[str, tuple[int, int] | None]:

@@ -141,7 +141,7 @@ def believe(found: Mapping[str, Any], config: Config, did: str = "named the expe
         raise Unusable(line, "raise judge.reply_tokens, or name a judge that keeps to the form")
     if n < PAIRS:
         raise Unusable(
-            f"only {n} known-good pairs could be made, {PAIRS} are needed to know the judge", "give more test problems"
+            f"only {n} known-good pairs could be made, {PAIRS} are needed to test the judge", "give more test problems"
         )
     named, low, _ = found["named"]
     if named < settings.min_agreement or low <= 0.5:

@@ -38,7 +38,7 @@ class Spent:
         """Raises Unusable where nothing is left."""
         if self.gone:
             line = f"the judge's budget of {self.budget:,} tokens is spent after {self.calls:,} calls"
-            raise Unusable(line, "raise judge.budget, or lower judge.items; what it said is kept")
+            raise Unusable(line, "raise judge.budget, or lower judge.items; its verdicts so far are kept")
 
     def add(self, read: int, written: int) -> None:
         """One more call."""
