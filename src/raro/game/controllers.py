@@ -12,7 +12,7 @@ class CriticGate:
     A policy trained under a critic at chance decays, and one that has found what its critic cannot judge wins without getting
     better. The signal needs no verifier: the smoothed share of `expert` among the decided verdicts. The gate opens at
     `threshold` (0: open from the start) and shuts again below `shut` (0: never). A policy near its experts brings the share
-    near one half too, so `shut` must lie below what is hoped for: with a share c of answers as good as an expert's, an ideal
+    near one half too, so `shut` must be below what is hoped for: with a share c of answers as good as an expert's, an ideal
     critic reaches 1 - c / 2.
     share: smoothed, starts at one half. step_opened: when it opened first, None until then.
     """
@@ -40,7 +40,7 @@ class CriticGate:
 
 def damping(share: float, ceiling: float) -> float:
     """What the critic's lambda is multiplied by: 1 while its smoothed share of wins is at most `ceiling`, from there linearly
-    down to 0 where it wins always. A critic that always wins pays no answer more than another, and the policy starves."""
+    down to 0 where it wins always. A critic that always wins pays all answers the same, and the policy learns nothing."""
     return 1.0 if share <= ceiling else (1 - share) / (1 - ceiling)
 
 

@@ -73,9 +73,10 @@ class Alarm:
 
 @dataclass
 class Watch:
-    """All guards of one run. recent: each figure's last values, (step, value). raised: guards whose alarm stands; it is told
-    once, and again after the figure was well in between, by EASE. start: the first median of the policy's entropy. rollbacks:
-    how often the run was rolled back. alarms: all that were raised, as plain data; `undone`: their steps were rolled back."""
+    """All guards of one run. recent: each figure's last values, (step, value). raised: guards whose alarm is active: each
+    alarms once, and again only after its figure has recovered, by EASE. start: the first median of the policy's entropy.
+    rollbacks: how often the run was rolled back. alarms: all that were raised, as plain data; `undone`: their steps were rolled
+    back."""
 
     settings: Guards
     recent: dict[str, deque[tuple[int, float]]] = field(default_factory=dict)
@@ -139,7 +140,7 @@ class Watch:
         self.rollbacks, self.alarms = state["rollbacks"], list(state["alarms"])
 
     def undone(self, step: int) -> None:
-        """What was raised after this step was raised for steps that are no more."""
+        """Marks the alarms raised after this step: their steps no longer exist."""
         for alarm in self.alarms:
             if alarm["step"] > step:
                 alarm["undone"] = True
@@ -195,7 +196,7 @@ GRAVITY: tuple[GuardAction, ...] = ("off", "warn", "damp", "roll_back", "stop")
 
 
 def _watched(figures: Mapping[str, float]) -> dict[str, float]:
-    """What the guards look at, of those of a step's figures that there are."""
+    """The figures of a step that the guards watch, as far as it has them."""
     found = {
         short: figures[name]
         for short, name in (

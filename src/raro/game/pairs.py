@@ -1,6 +1,6 @@
 """Pairs of an expert's and the policy's answer, in balanced order.
 
-Order is balanced by construction, not by coin: within a step, every second pair shows the expert first, starting from a side
+Order is balanced by construction, not by chance: within a step, every second pair shows the expert first, starting from a side
 that the seed and step choose. A fixed order is learnt as a shortcut; an unbalanced one biases the policy's reward.
 """
 
@@ -27,7 +27,7 @@ def balanced_order(n: int, seed: int, step: int, what: str) -> list[bool]:
 def fresh_pairs(
     questions: Sequence[str], experts: Sequence[str], answers: Sequence[str | None], seed: int, step: int, both: bool = False
 ) -> list[Pair]:
-    """One pair per well-formed policy answer, or with `both` one in either order; None (malformed, never shown to the critic)
+    """One pair per well-formed policy answer, or with `both` one in each order; None (malformed, never shown to the critic)
     gives none.
 
     questions, experts, answers: one entry per rollout; the entry's index becomes the pair's rollout_id.
@@ -42,8 +42,8 @@ def fresh_pairs(
 
 
 def apart(fresh: Sequence[Pair]) -> list[Pair]:
-    """What the absolute critic is asked instead: each answer alone, the policy's (as the first of a pair in which the expert's
-    would be the second) and the expert's, whose verdict pays no rollout."""
+    """What the absolute critic is asked instead: each answer alone: the policy's (as the first of a pair in which the expert's
+    would be second), and the expert's, whose verdict pays no rollout."""
     return [
         replace(pair, expert_first=expert_first, rollout_id=-1 if expert_first else pair.rollout_id, alone=True)
         for pair in fresh

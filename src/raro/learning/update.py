@@ -40,9 +40,9 @@ class NotFinite(RaroError):
 
 @dataclass(frozen=True, kw_only=True)
 class Stream:
-    """How one stream enters the update. coefficient: its lambda. kl: beta of its KL to the reference, beside lambda.
-    budget: tokens a sample may have; 0 normalises by the tokens there are, anything else by samples x budget. temperature: of
-    its samples."""
+    """How one stream enters the update. coefficient: its lambda. kl: beta of its KL to the reference, not multiplied by lambda.
+    budget: tokens a sample may have; 0 normalises by the actual tokens, anything else by samples x budget. temperature: of its
+    samples."""
 
     coefficient: float = 1.0
     kl: float = 0.0
@@ -239,7 +239,7 @@ class Learner:
         return int(self.accelerator.gather(torch.tensor([batches], device=self.accelerator.device)).max()) - batches
 
     def _keep_pace(self, anchored: bool) -> None:
-        """Goes through a spread model with one token that counts for nothing."""
+        """Runs one token, which counts for nothing, through a spread model."""
         (rows,) = lay_out([((self.pad_id,), (self.pad_id,))], self.settings.batch_tokens, self.pad_id)
         rows = rows.to(self.accelerator.device)
         with self._arithmetic():
@@ -279,7 +279,7 @@ class Learner:
 
 
 def _optimiser(model: torch.nn.Module, settings: Optimisation) -> torch.optim.AdamW:
-    """AdamW on what learns; matrices decay, vectors do not."""
+    """AdamW on the trained parameters; weight decay on matrices only."""
     decayed = [p for p in model.parameters() if p.requires_grad and p.dim() >= 2]
     others = [p for p in model.parameters() if p.requires_grad and p.dim() < 2]
     groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]

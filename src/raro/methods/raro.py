@@ -45,9 +45,9 @@ from .selection import Alarmed, Selection, Snapshots, Tick, alone, gone, select,
 class Raro(Method):
     """The game's state between steps: older answers, and the gate.
 
-    critic: the engine that judges, the policy's own but for a control (frozen) and an ablation (separate). own: the separate
-    critic's learner. past: the engine of the earlier critics that judge a share of the rollouts. kl: of the policy to the warm
-    start, nats a token, by step, of the steps of which a snapshot is kept.
+    critic: the engine that judges; the policy's own, except in a control (frozen) and an ablation (separate). own: the separate
+    critic's learner. past: the engine of the earlier critics that judge a share of the rollouts. kl: {step: the policy's KL to
+    the warm start, nats a token} of the steps whose snapshots are kept.
     """
 
     replay: Replay = field(init=False)
@@ -73,7 +73,7 @@ class Raro(Method):
             self.past = self.engine_on(copy.deepcopy(self.speaker.model).requires_grad_(False))
 
     def step(self, step: int) -> tuple[dict[str, float], list[dict]]:
-        """One step of the game and one update. Returns its figures and the judged pairs, to be looked at."""
+        """One step of the game and one update. Returns its figures and the judged pairs, for inspection."""
         settings, playing, before = self.config.raro, self.gate.open, self.progress(step)
         self.begin()
         opened = 0 if settings.gate <= 0 else self.gate.step_opened
@@ -119,12 +119,12 @@ class Raro(Method):
         return pairs.apart(fresh) if self.config.raro.critic == "absolute" else fresh
 
     def judged_as(self, answers: Sequence[Answer]) -> list[int]:
-        """For each rollout the one whose pair is judged for it: itself, or the first with the same answer to the question."""
+        """For each rollout, the one whose pair is judged for it: itself, or the first with the same answer to the question."""
         return alike(answers) if self.config.raro.judged == "answers" else list(range(len(answers)))
 
     def shared_out(self, fresh: Sequence[Pair], step: int) -> tuple[list[Pair], list[Pair], list[Pair]]:
-        """The fresh pairs that the critic is trained on, all or `pairs` less the replayed; of the others whose verdict pays a
-        rollout, those for it to judge, and those for an earlier critic."""
+        """(the fresh pairs that the critic is trained on: all, or `pairs` less the replayed ones; of the other pairs that pay a
+        rollout, those that it judges; those that an earlier critic judges)."""
         wanted = self.config.raro.pairs_per_step - self.replayed
         order = random.Random(f"fresh-{self.config.seed}-{step}").sample(range(len(fresh)), len(fresh))
         others = [fresh[i] for i in order[wanted:] if fresh[i].rollout_id >= 0]
@@ -133,7 +133,7 @@ class Raro(Method):
         return [fresh[i] for i in order[:wanted]], others[n:], others[:n]
 
     def earlier(self, step: int) -> list[Path]:
-        """Weights of the critics that were."""
+        """Weights of the earlier critics."""
         return [path for at, path in self.snapshots() if at <= step] if self.past else []
 
     @property
@@ -183,7 +183,7 @@ class Raro(Method):
         streams: dict[str, Stream],
         step: int,
     ) -> dict[str, float]:
-        """What is looked at while the weights are still those that played."""
+        """Probes of the weights that played this step."""
         found = {} if self.own else self.probes.angle(self.learner, samples, streams, self.loss(), step)
         if self.gate.open:
             if not self.probes.older:
@@ -192,7 +192,7 @@ class Raro(Method):
         return found
 
     def probed_after(self, before: float, kl: float | None, step: int) -> dict[str, float]:
-        """What is looked at once they are new. before: the progress when the step began. kl: of the policy."""
+        """Probes of the updated weights. before: the progress when the step began. kl: the policy's."""
         found = self.probes.health(self.critic, step)
         if passed(before, self.progress(step + 1), self.config.raro.snapshots):
             if kl is not None:
@@ -223,15 +223,15 @@ class Raro(Method):
         return [reward(i, answer) for i, answer in enumerate(answers)]
 
     def held_samples(self, answers: Sequence[Answer]) -> list[Sample]:
-        """The policy's stream while the gate is shut: no answer earns more than another, the samples only carry the KL that
-        holds the policy where it is, since training the critic alone moves the shared weights under it."""
+        """The policy's stream while the gate is shut: all answers earn the same, and the samples only carry the KL that holds
+        the policy in place, since training the critic moves the weights that both share."""
         if not self.config.raro.kl_held:
             return []
         return self.policy_samples(answers, [None if self.filtered(answer) else 0.0 for answer in answers])
 
     def critic_samples(self, judged: Sequence[Sequence[Judgement]], tau_crit: float) -> list[Sample]:
-        """The critic's stream: whether each verdict named the expert, less the mean over its group's verdicts. Where a
-        verdict is known by its chances, each word it could be is a sample, by its chance. None where another judges."""
+        """The critic's stream: whether each verdict named the expert, less the mean over its group's verdicts. If
+        verdicts are expectations, each possible word is a sample, weighted by its probability. Empty for a fixed critic."""
         if self.config.raro.control == "frozen" or not (self.config.raro.lambda_crit or self.config.raro.kl_crit):
             return []
         by_pair = self.config.raro.critic_group == "pair"
@@ -259,10 +259,10 @@ class Raro(Method):
     def select(
         self, snapshots: Snapshots, held_out: Sequence[Demonstration], progress: Tick = None, alarmed: Alarmed = None
     ) -> Selection | None:
-        """The latest snapshot that is as good as the best in its worst frozen critic's eyes, of those in which the policy has
-        played and within the KL budget; where no two are, the last of them, if there is a budget. Where the gate never opened
-        it is one of those in which the policy was held where it started. With a critic of its own the last step's, since the
-        snapshots hold no critic."""
+        """The latest snapshot whose worst frozen critic rates it as high as the best, among those in which the policy has
+        played and that are within the KL budget; if there are not two, the last of them, given a budget. If the gate never
+        opened, one of those in which the policy was held in place. With a separate critic, the last step's, since snapshots
+        hold no critic."""
         if self.own is not None:
             return None
         first, budget = self.plays_from or 1, self.config.raro.kl_budget

@@ -1,4 +1,4 @@
-"""The Engine seam: everything that writes tokens or scores them stands behind it, and nothing above it knows how.
+"""The Engine seam: everything that writes tokens or scores them is behind it, and nothing above it knows how.
 
 Noise is keyed by (seed, step, role, group, sample): the n-th sample of a group is the same whatever else is decoded beside it,
 in whatever order, in however many slots or processes. One uniform number per token, turned into a token by inverse transform

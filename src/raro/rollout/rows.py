@@ -2,10 +2,10 @@
 
 Three layouts of the same sequences, tested to give the same log-probabilities and gradients:
 rows    one sequence a row, sorted by length, padded to the right. Causal attention needs no mask for it.
-packed  several sequences a row, each with positions of its own, kept apart by a block-causal mask: no padding but the last
-row's end. shared  completions of one prompt follow it in one row, each seeing the prompt and itself: the prompt is computed
-once for all of them.
-        Only where the prompt is at least as long as its completions, as a critic's is; elsewhere longer rows cost more than
+packed  several sequences a row, each with positions of its own, kept apart by a block-causal mask: no padding but at
+        the end of the last row.
+shared  completions of one prompt follow it in one row, each seeing the prompt and itself: the prompt is computed once for all.
+        Only where the prompt is at least as long as its completions, as a critic's is; otherwise longer rows cost more than
         they save.
 """
 

@@ -6,8 +6,8 @@
   written to that folder, the server reads them in place, and forgets what it had computed of prompts. Then a few of its
   completions are scored by the model itself: a server that computes something else is refused.
 * Each completion has a seed of its own, from the same key as the slot engine's noise: it does not depend on order or number of
-  processes. But vLLM draws other numbers from it than the slot engine, and its arithmetic depends on what is decoded beside:
-  the same run again may differ in a token here and there, and goes on differently from there.
+  processes. But vLLM draws other numbers from it than the slot engine, and its arithmetic depends on what else is decoded: a
+  repeated run may differ in a token here and there, and diverges from there.
 
 Written for vLLM 0.32: `/inference/v1/generate` (token ids in and out) and the development server's `reload_weights`.
 """

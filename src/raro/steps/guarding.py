@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..methods.selection import Alarmed
 
 BY_WINDOW = ("flood", "tie", "drift", "entropy", "fooled")
-"""Guards that speak of what was written before a step's update, by the weights that the step before had left."""
+"""Guards whose figures come from before a step's update, from the weights that the step before left."""
 TOLD = {
     "warn": "no action is set (guards.actions)",
     "damp": "the learning rate is damped",
@@ -29,8 +29,7 @@ TOLD = {
 
 class Guarding:
     """The guards of one run. Every process makes the same calls; events is None on all but the one that writes. stopped: the
-    guard by which training is over, None while it is not. went_back: whether the last step made was undone, or the last one
-    of all."""
+    guard that ended training, or None. went_back: whether the last step was undone, or ended training."""
 
     def __init__(
         self,
@@ -107,7 +106,7 @@ class Guarding:
         return self._back(alarm, step) if alarm.action in ("roll_back", "stop") else step + 1
 
     def _act(self, alarm: Alarm) -> None:
-        """Says it, and damps where it asks for that."""
+        """Reports it, and damps if that is its action."""
         if alarm.action != "off":
             self._warn(f"guard {alarm.guard}, step {alarm.step}: {alarm.why}; {TOLD[alarm.action]}")
         if alarm.action == "damp":
