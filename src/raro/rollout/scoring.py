@@ -69,7 +69,8 @@ def outgrown(model: torch.nn.Module, sequences: Sequences) -> int | None:
 @torch.no_grad()
 def disagreement(model: torch.nn.Module) -> float:
     """The largest difference, in nats, of `token_logprobs`, and of a prompt shared by two completions in one row, from the
-    model's own forward on one completion at a time: rounding, unless the model rescales its logits or mixes neighbours in a row."""
+    model's own forward on one completion at a time: rounding, unless the model rescales its logits or mixes neighbours in
+    a row."""
     device, words = next(model.parameters()).device, model.get_output_embeddings().weight.shape[0]
     ids = [place * words // 13 for place in range(1, 13)]
     prompt, completions = ids[:6], [ids[6:9], ids[9:]]
