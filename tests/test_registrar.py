@@ -536,16 +536,16 @@ def test_gc_says_first_what_it_would_delete_and_honours_aliases_and_holds(world,
     every = ["--keep", "0", "--older-than", "0"]
     assert raro(world, "gc tiny", *every) == 0
     said = capsys.readouterr().out
-    assert "version 4   keeps: it is champion" in said
-    assert "version 3   keeps: it was champion" in said
-    assert "version 2   keeps: it is challenger" in said
+    assert "version 4   kept: it is champion" in said
+    assert "version 3   kept: it was champion" in said
+    assert "version 2   kept: it is challenger" in said
     assert "version 1   goes" in said
     assert "leftover" in said
     assert "nothing was deleted" in said
     assert raro(world, "gc tiny --hold 1", *every, *key) == 0
-    assert "version 1   keeps: legal hold" in capsys.readouterr().out
+    assert "version 1   kept: legal hold" in capsys.readouterr().out
     assert raro(world, "gc tiny --erase 1", *every, *key) == 3
-    assert "an erasure of version 1 waits: legal hold" in capsys.readouterr().err
+    assert "version 1 cannot be erased yet: legal hold" in capsys.readouterr().err
     source = world.model
     assert source.is_dir()
     assert raro(world, "gc tiny --release 1 --delete", *every, *key) == 0

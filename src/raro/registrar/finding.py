@@ -20,7 +20,7 @@ RUNS = Path("runs")
 def model_arguments(parser: argparse.ArgumentParser) -> None:
     """MODEL@ALIAS and where it is registered."""
     parser.add_argument(
-        "model", metavar="MODEL@ALIAS", nargs="?", default="", help="or MODEL@VERSION (default: the newest run's, at champion)"
+        "model", metavar="MODEL@ALIAS", nargs="?", default="", help="or MODEL@VERSION (default: the newest run's champion)"
     )
     parser.add_argument(
         "--run", dest="folder", metavar="DIR", help="the run that registered it (default: the newest that registered one)"

@@ -62,7 +62,7 @@ def main(desk: Desk, args: argparse.Namespace) -> int:
     fates = plan(list(known.values()), records, desk.aliases(), args.keep, args.older_than)
     lost = orphans(desk, args.older_than)
     for fate in fates:
-        print(f"version {fate.number:<4}{'keeps: ' + fate.keep if fate.keep else 'goes' + (', erasure' if fate.erase else '')}")
+        print(f"version {fate.number:<4}{'kept: ' + fate.keep if fate.keep else 'goes' + (', erasure' if fate.erase else '')}")
     for address, size in lost.items():
         print(f"goes, no version names it ({size / 2**20:,.1f} MiB): {address}")
     cut = cut_off(desk, args.older_than)
@@ -81,7 +81,7 @@ def main(desk: Desk, args: argparse.Namespace) -> int:
         print("nothing was deleted: add --delete, --approver and --reason")
     blocked = [fate.number for fate in fates if fate.keep and fate.erase]
     if blocked:
-        raise GateRefused(f"an erasure of version {blocked[0]} waits: {next(f.keep for f in fates if f.number == blocked[0])}",
+        raise GateRefused(f"version {blocked[0]} cannot be erased yet: {next(f.keep for f in fates if f.number == blocked[0])}",
                           "move the alias (raro promote another), or end the hold (--release)")  # fmt: skip
     return 0
 

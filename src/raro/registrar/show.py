@@ -89,7 +89,7 @@ def sentence(record: Record) -> str:
         "rolled back": "became champion again",
         "deleted": "was deleted",
         "erasure": "holds rows that must be erased",
-        "legal hold": "must be kept" if record.body.get("on", True) else "need not be kept any more",
+        "legal hold": "must be kept" if record.body.get("on", True) else "no longer needs to be kept",
     }.get(record.action, record.action)
     why = record.body.get("reason") or ""
     what = f"version {record.version}" if record.version else f"the candidate of run {record.body.get('run_id', '')[:8]}"

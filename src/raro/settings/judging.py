@@ -115,7 +115,7 @@ class Gate:
     """When a candidate becomes champion. `reasons` may replace a rule's reason with your own."""
 
     min_gain: float = doc(
-        0.0, "the candidate's sampled score must beat warm start and champion by this, interval's low end (O)", low=-1, high=1
+        0.0, "the interval's low end of the sampled gain over warm start and champion must be above this (O)", low=-1, high=1
     )
     hold_gain: float = doc(0.0, "if only the mean gain is above this, it is held for a person to promote (O)", low=-1, high=1)
     require_approval: bool = doc(False, "a passing candidate is held, never promoted by the pipeline (regulated domains)")
@@ -150,7 +150,7 @@ class Gate:
     max_exposure: float = doc(
         3.0,
         "mean exposure of planted canaries, in bits; above it held, and rejected if one is "
-        "completed (M: chance is 1.4; with 8 canaries it passes 3 in 4 of 1,000 draws, with 4 in 27)",
+        "completed (M: chance is 1.4; by chance 8 canaries exceed 3 in 4 of 1,000 draws, 4 canaries in 27)",
         low=0,
     )
     max_judge_loss: float = doc(

@@ -119,8 +119,8 @@ class Raro:
     gate_smoothing: float = doc(0.9, "smoothing of that accuracy, per step (O)", low=0, high=0.999)
     lambda_pol: float = doc(1 / 9, "weight of the policy's stream (P)", low=0)
     lambda_crit: float = doc(8 / 9, "weight of the critic's stream (P)", low=0)
-    kl_pol: float = doc(1e-3, "KL to the reference on the policy's tokens, beside lambda_pol (P)", low=0)
-    kl_crit: float = doc(1e-3, "KL to the reference on the critic's tokens, beside lambda_crit (P)", low=0)
+    kl_pol: float = doc(1e-3, "KL to the reference on the policy's tokens, not multiplied by lambda_pol (P)", low=0)
+    kl_crit: float = doc(1e-3, "KL to the reference on the critic's tokens, not multiplied by lambda_crit (P)", low=0)
     kl_held: float = doc(0.035, "KL on the policy's tokens while the gate is shut, to hold it where it is (M)", low=0)
     clip_low: float = doc(0.20, "ratio clip below 1 (P, .5)", low=0, high=1)
     clip_high: float = doc(0.28, "ratio clip above 1 (P, .5)", low=0)
@@ -182,12 +182,14 @@ class Guards:
     tie: float = doc(0.6, "share of ties among the verdicts on fresh pairs (M)", low=0, high=1)
     drift_policy: float = doc(0.6, "KL of the policy to the warm start, nats a token (M)", low=0)
     drift_critic: float = doc(
-        0.5, "KL of the critic to the warm start, nats a token (M: .12 at most in runs that learn, .20 to 1.9 in falls)", low=0
+        0.5,
+        "KL of the critic to the warm start, nats a token (M: .12 at most in runs that learn, .20 to 1.9 in collapses)",
+        low=0,
     )
     drift_rise: float = doc(
         0.15,
         "rise of either KL within five steps, nats a token (M: .10 at most in games that learn on the packaged base, .26 at "
-        "least in falls; at .2 one had lost a third of its accuracy at the alarm)",
+        "least in collapses; at .2 one had lost a third of its accuracy at the alarm)",
         low=0,
     )
     entropy: float = doc(0.2, "share of its initial entropy below which the policy has collapsed (O)", low=0, high=1)
@@ -204,7 +206,7 @@ class Guards:
     cycling: float = doc(
         0.7,
         "win rate of the best older snapshot's answers against the present ones, above which the policy was better before; .5: "
-        "even (M: .69 at most in runs that learn, .72 and more once one has fallen)",
+        "even (M: .69 at most in runs that learn, .72 and more once accuracy has fallen)",
         low=0,
         high=1,
     )
