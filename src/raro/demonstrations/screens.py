@@ -32,13 +32,13 @@ REASONS: Mapping[str, str] = {
     "not_a_chat": "write messages as [{role, content}], text only, an assistant's after a user's",
     "no_choice": "give a list or an object of choices, and an answer that names one of them",
     "not_squad": "give question, context and answers as {text, answer_start}, each answer where its start says",
-    "not_countdown": "give nums, a list of whole numbers above 0, and target, one more",
+    "not_countdown": "give nums, a list of whole numbers above 0, and target, another such number",
     "not_text": "write questions and answers as text, numbers in quotes",
     "encoding": RECODE,
     "empty": "remove rows without a question or an answer",
     "too_long": "shorten them, or raise demonstrations.max_question_chars or max_answer_chars",
     "tags": "remove <think>, <verdict> and chat control tokens, and thoughts with them",
-    "answer_in_question": "ask without giving the answer",
+    "answer_in_question": "take the answer out of the question",
     "duplicate": "remove repeated rows",
     "near_duplicate": "remove rows that hardly differ, or raise demonstrations.near_duplicates",
     "personal_data": "take it out, or let demonstrations.personal_data mask it",
@@ -46,7 +46,7 @@ REASONS: Mapping[str, str] = {
     "licence": "give rows you may use, or name their licence in demonstrations.licences",
     "contaminated": "remove questions of the benchmarks",
     "unknown_split": "name the splits train, dev and test",
-    "split_leak": "give equal questions one group",
+    "split_leak": "put equal questions into one group",
 }
 RAW = 8  # times the allowed length that a text may have before it is normalised: blanks may go
 

@@ -1,17 +1,17 @@
-"""Which of a run's snapshots becomes the candidate, without a verifier: the latest that is as good as the best, as its worst
-frozen critic says.
+"""Which of a run's snapshots becomes the candidate, without a verifier: the latest that is as good as the best, as judged by
+its worst frozen critic.
 
 The last step may have drifted, and the current critic flatters the policy it grew up with. So each snapshot's policy answers
-held-out questions, each of several frozen critics judges these answers beside the experts', in both orders, and a snapshot is
-as good as the critic that likes it least says (a minimax choice, after the duality gap of arXiv 1811.05512). What two snapshots
-get from some hundreds of questions differs by chance, and the best of several is the luckiest: so of those within
+held-out questions, each of several frozen critics judges these answers beside the experts', in both orders, and a snapshot
+counts as good as its least favourable critic says (a minimax choice, after the duality gap of arXiv 1811.05512). Over some
+hundreds of questions two snapshots differ by chance, and the best of several is the luckiest: so among those within
 `probes.select_level` standard errors of the best the latest is taken, which has learnt longest. Nothing here knows which
 answer is right. Of a large dev split `probes.select_items` are asked: all of them would cost more than the game.
 
-A critic that ties, or guesses, whatever it sees tells nothing. So the latest critics that know an expert's answer from the same
-made worse (methods/health.py) are asked, and none that is below `guards.chance` there. Where all are, nobody can judge: the
-candidate is the last snapshot from before the steps that an alarm is for; else the last that there was when it was raised,
-since falls were told while most was left (docs/collapse-gallery.md); else the last of all.
+A critic that always ties or guesses tells nothing. So only the latest critics that can tell an expert's answer from the same
+made worse (methods/health.py, `guards.chance`) are asked. If there is none, nobody can judge: the candidate is the last
+snapshot from before the steps that an alarm is for; else the last one when it was raised, since alarms came while most of the
+accuracy was left (docs/collapse-gallery.md); else the last of all.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ Snapshots = Sequence[tuple[int, Path]]
 LEAST = 0.5
 """Of what the best gets, under which a snapshot is never as good: of a few questions a fall could be chance."""
 Alarmed = tuple[int, int] | None
-"""The first step that a standing alarm is for, and the first in which one was raised; None: none stands."""
+"""The first step that an active alarm is for, and the first in which one was raised; None without an alarm."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """win_rates[i][j]: the share of held-out questions that snapshot i's answers win before the critic of snapshot judges[j], a
+    """win_rates[i][j]: the share of held-out questions that snapshot i's answers win with the critic of snapshot judges[j], a
     tie and an unreadable verdict counting half, a malformed answer nothing. Steps count from 1. matrix: of all snapshots'
     critics, on fewer questions; None where it is not asked for. unfit: (step, health) of the critics that would have judged
-    and are below `guards.chance`. instead: by what the candidate was chosen where nobody could judge, or there was nothing to
-    compare; empty where the critics chose."""
+    and are below `guards.chance`. instead: how the candidate was chosen if nobody could judge, or there was nothing to
+    compare; empty if the critics chose."""
 
     steps: list[int]
     judges: list[int]
@@ -57,7 +57,7 @@ class Selection:
 
     @property
     def warning(self) -> str:
-        """What a person should know of it, one sentence; empty for nothing."""
+        """What a person should know about the choice, one sentence; empty for nothing."""
         told = [f"critics below guards.chance on their health set did not judge: {_listed(self.unfit)}"] if self.unfit else []
         return "; ".join([*told, f"the candidate is {self.instead}"] if self.instead else told)
 
