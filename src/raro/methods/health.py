@@ -1,4 +1,4 @@
-"""The critic's health: what it says where the right verdict is known without a verifier.
+"""The critic's health: its verdicts where the right one is known without a verifier.
 
 An expert's answer beside itself made worse (benchmarks/corruption.py) must be named the expert's; beside itself it must be a
 tie. A critic at one half on the policy's answers may mean that the policy is the experts' equal, or that the critic knows

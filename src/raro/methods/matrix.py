@@ -1,9 +1,9 @@
-"""Every snapshot's policy before every snapshot's critic, and against one another before one critic: progress or a circle?
+"""Every snapshot's policy judged by every snapshot's critic, and against one another by one critic: progress or a circle?
 
-win_rates[i][j] is what policy i gets beside the experts before the frozen critic j. A row that rises in all its columns is
-progress; new policies that fall before old critics while their own still likes them go in a circle. From it the duality gap
-(arXiv 1811.05512): what the best policy gets before critic t, less what policy t gets before its worst critic; 0 where neither
-could do better by being another of the run's own.
+win_rates[i][j] is policy i's win rate against the experts with the frozen critic j. A row that rises in all its columns is
+progress; new policies that lose with old critics while their own still likes them go in circles. From it the duality gap
+(arXiv 1811.05512): what the best policy gets from critic t, less what policy t gets from its worst critic; 0 if neither could
+do better as another of this run's snapshots.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What is measured beside the game every so many steps (config.Probes), and never learnt from.
 
 Nothing here draws from the noise of training, whose key names role and step, and the optimiser is not touched: a run with
-probes has the weights of one without, bit by bit. What they take is logged as time/probes, in seconds.
+probes has the weights of one without, bit by bit. The time they take is logged as time/probes, in seconds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .matrix import against_each, written
 from .retest import groups, kept, retested
 
 RETESTS = 8
-"""Looks in a row at what the policy is paid, from where it starts to play: what goes wrong there goes wrong at once (O)."""
+"""Retests in a row from the step where the policy starts to learn: what goes wrong there goes wrong at once (O)."""
 
 
 @dataclass

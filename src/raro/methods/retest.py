@@ -1,11 +1,11 @@
-"""Whether what the policy is paid goes by what it says: the critic is asked again about the best and the worst paid answer.
+"""A retest of what the policy is paid: the critic is asked again about the best and the worst paid answer to each question.
 
-Of each question's answers that one which earned most and that one which earned least are shown to the same critic again, each
-beside the expert's as before, in the other order, with noise of its own. Where pay goes by the answer, most of what the two
-are worth apart goes to the better paid one again. Where pay is a lottery (a critic that guesses; verdicts that reach the wrong
-rollout) half of it does, whatever the answers and however sound the critic, and less where the order alone decides: the
-reward's retest reliability. Weighed by how far the two are apart, since most answers of a policy that mostly errs are worth
-nothing, and in which order these stand tells nothing. Nothing is learnt from it, and its tokens are not the game's.
+The best paid and the worst paid of each question's answers are shown to the same critic again, each beside the expert's as
+before, in the other order, with fresh noise. If pay depends on the answer, most of the difference between the two goes to the
+better paid one again. If pay is a lottery (a critic that guesses; verdicts that reach the wrong rollout), half of it does,
+whatever the answers and however sound the critic, and less if the order alone decides: the reward's retest reliability. Each
+pair is weighted by its difference: most answers of a policy that mostly errs are worth nothing, and their order tells nothing.
+Nothing is learnt from it, and its tokens are not the game's.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ Paid = tuple[Pair, float]
 
 
 def retested(speaker: Speaker, critic: Engine, groups: Sequence[Sequence[Paid]], config: Config, step: int) -> list[float]:
-    """For each group of answers to one question in which two earned unlike: what the best paid is worth when the critic is
-    asked again, less what the worst paid is, -1 to 1; 0 where that cannot be read. groups: the judged answers of one question
-    each."""
+    """For each group of answers to one question in which two earned different amounts: what the best paid is worth when the
+    critic is asked again, less what the worst paid is, -1 to 1; 0 if that cannot be read. groups: the judged answers of one
+    question each."""
     chosen = [pair for group in groups for pair in extremes(group)]
     shown = [pair if pair.alone else replace(pair, expert_first=not pair.expert_first) for pair in chosen]
     asked = [asking.critic(speaker, pair, config, "retest", i) for i, pair in enumerate(shown)]
