@@ -61,7 +61,7 @@ def _on_a_cluster(name: str, line: str) -> Command:
 
 COMMANDS: dict[str, dict[str, Command]] = {
     "Train": {
-        "run [CONFIG]": _here("run", "run the whole pipeline on this machine, from demonstrations to a registered model"),
+        "run [CONFIG]": _here("run", "run the whole pipeline on this machine, from data to a registered model"),
         "step NAME [CONFIG]": _here("step", "run a single step of the pipeline"),
         "study [STUDY]": _here("study", "compare methods over several seeds, in one table"),
         "init": _here("init", "write a checked configuration for your own data and model"),
