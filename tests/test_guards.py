@@ -38,7 +38,8 @@ def trained(folder: Path, **more: object) -> tuple[dict, list[str]]:
     """train.json and the warnings of a run trained under these settings."""
     run_step("train", prepared(folder, **more), folder)
     found = [e["text"] for e in events.read(folder)[0] if e["kind"] == "note" and e.get("level") == "warning"]
-    return read_json(folder / "train" / "train.json"), [text for text in found if text.startswith(("guard", "went", "ended"))]
+    shown = [text for text in found if text.startswith(("guard", "rolled back", "ended"))]
+    return read_json(folder / "train" / "train.json"), shown
 
 
 def rates(folder: Path) -> list[float]:

@@ -333,7 +333,7 @@ def test_the_exit_handler_takes_away_what_a_killed_task_left(server, tmp_path, m
     server.answers = [403]
     STEPS["finish"](config, run)
     warnings = [event["text"] for event in events.read(run)[0] if event.get("level") == "warning"]
-    assert warnings == [f"a TrainJob may be left: Kubernetes refuses '{trainjob.name_of(run)}' (403): the server says 403"]
+    assert warnings == [f"a TrainJob may be left over: Kubernetes refuses '{trainjob.name_of(run)}' (403): the server says 403"]
 
 
 # ------------------------------------------------------------------------------------------------------------------ for real
