@@ -71,7 +71,7 @@ results-one-seen: $(STAMP) $(BASES)/alone/model.safetensors ## a critic that see
 results-scaling: $(STAMP) $(BASES)/small/model.safetensors $(BASES)/tiny/model.safetensors ## accuracy against reasoning budget and model size (an hour on two cores)
 	@$(RARO) study scaling --output runs/scaling --table results/scaling
 
-results-several: $(STAMP) $(BASES)/several/model.safetensors ## RARO and its rivals where a question has several right answers (two hours on two cores)
+results-several: $(STAMP) $(BASES)/several/model.safetensors ## RARO and its rivals where a question has several right answers (two and a half hours on two cores)
 	@$(RARO) study countdown-several --output runs/study-countdown-several --table results/study-countdown-several
 
 UNSEEN := runs/unseen-seeds
