@@ -300,4 +300,4 @@ def test_a_folder_that_another_pipeline_wrote_to_is_refused(tmp_path, capsys):
     Path(artifact.path).write_text(json.dumps(handed | {"root": "0" * 64}))
     with pytest.raises(SystemExit) as left:
         perform("ingest", config, str(run), "job", SimpleNamespace(path=""), {"preflight": artifact})
-    assert left.value.code == 3 and "handed on 000000000000, but" in capsys.readouterr().err
+    assert left.value.code == 3 and "produced 000000000000, but" in capsys.readouterr().err

@@ -40,7 +40,8 @@ def test_a_summary_that_nobody_reads_changes_nothing(stopped, tmp_path):
     folder: Path = made_run.make(tmp_path / "run", **({"fail_at": stopped} if stopped else {}))
     reader, writer = os.pipe()
     os.close(reader)
-    program = f"from raro import terminal; terminal.follow({str(folder)!r}, lambda: False); terminal.summary({str(folder)!r})"
+    shown = f"terminal.follow({str(folder)!r}, lambda: False); terminal.summary({str(folder)!r})"
+    program = f"from raro import printing, terminal\nwith printing.enduring(): {shown}"  # as each command does
     buffered = {key: value for key, value in os.environ.items() if key != "PYTHONUNBUFFERED"}
     ended = subprocess.run([sys.executable, "-c", program], stdout=writer, stderr=subprocess.PIPE, text=True, env=buffered)
     os.close(writer)
