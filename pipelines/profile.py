@@ -23,9 +23,8 @@ QUANTITIES = {  # how each is written, and an example; of memory a bare number w
     **dict.fromkeys(("memory", "shm", "tmp"), (re.compile(r"\d+(\.\d+)?(Mi|Gi|Ti|M|G|T)"), "16Gi or 512Mi")),
 }
 NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")  # of whatever stands in Kubernetes
-LABEL = re.compile(
-    r"([a-z0-9][a-z0-9.-]*/)?[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?"
-)  # a node's, or a resource; its value has no /
+# A node's label, or a resource; the label's value has no /.
+LABEL = re.compile(r"([a-z0-9][a-z0-9.-]*/)?[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 TOLERATION = re.compile(r"([\w./-]+)(=[\w.-]*)?:(NoSchedule|PreferNoSchedule|NoExecute)")
 AFFINITY = re.compile(

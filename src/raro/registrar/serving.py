@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import yaml
 
 from ..errors import BadInput, GateRefused
+from ..pipelines.profile import CERTIFICATES
 from ..registry.audit import audited
 from ..registry.desk import Desk
 from ..registry.findings import Audit
 
 MODELS = "/mnt/models"
-CERTIFICATES = "/etc/raro/authority"  # as in a run's tasks
 GROUP = "raro-pipelines.github.io"
 SECRETS = {"AWS_ACCESS_KEY_ID": "access-key", "AWS_SECRET_ACCESS_KEY": "secret-key"}
 SETTINGS = {
