@@ -75,6 +75,22 @@ def test_a_pod_that_never_started_is_told_of_its_own_launch_alone(made):
     assert tried("finish", config, run, state="SUCCEEDED") == 0 and ended(run) == ("nothing-new", "FINISHED")
 
 
+@pytest.mark.parametrize(("state", "told"), [("CANCELED", ("interrupted", "KILLED")), ("RUNNING", ("failed", "FAILED"))])
+def test_a_run_that_did_not_end_well_is_no_run_without_anything_new(made, state, told):
+    """Canceled while a task waits for a node; and where Kubeflow leaves a stage at RUNNING, though what follows never came."""
+    config, run, data = made
+    data.write_text(GOOD, encoding="utf-8")
+    assert tried("preflight", config, run) == 0 and tried("ingest", config, run) == 0
+    assert tried("finish", config, run, state=state) == 0 and ended(run) == told
+
+
+def test_a_run_that_ended_is_one_whatever_kubeflow_calls_it(made):
+    config, run, data = made
+    data.write_text(GOOD, encoding="utf-8")
+    assert tried("preflight", config, run) == 0 and tried("ingest", config, run) == 0 and tried("record", config, run) == 0
+    assert tried("finish", config, run, state="RUNNING") == 0 and ended(run) == ("nothing-new", "FINISHED")
+
+
 def test_there_is_nothing_to_go_on_with(made, monkeypatch, capfd):
     config, run, data = made
     data.write_text(GOOD, encoding="utf-8")

@@ -23,6 +23,10 @@ from . import notice
 from .harness import FAILURE, INTERRUPTED, Step, last_checkpoint
 from .trainjob import Order, remove
 
+# What a scheduler says of the tasks before. Kubeflow also says RUNNING of some that failed: then the last steps tell.
+WELL, CANCELED = ("", "SUCCEEDED", "COMPLETE"), ("CANCELED", "CANCELLED", "CANCELING")
+LAST = {"register", "record"}
+KILLED = "perhaps it was killed for its memory: lower rollout.slots; start again, it goes on from its last checkpoint"
 STATES = {"done": "done", "kept": "skipped", "failed": "failed", "running": "lost"}
 
 
@@ -70,19 +74,23 @@ def _failure(config: Config, run: Path, stages: Mapping[str, Mapping[str, Any]],
     if path.exists():
         return read_json(path)
     lost = [name for name, stage in stages.items() if stage["state"] == "lost"]
-    if not lost and state != "FAILED":
+    if not lost and (state in WELL or state != "FAILED" and stages.keys() & LAST):
         return None
     for name in lost:
         shutil.rmtree(run / f".{name}.partial", ignore_errors=True)
+    code, kind = 4, "Lost"
+    line, remedy = "a task failed before its step began", "look at the task's log and its pod's events"
+    if state in CANCELED:
+        code, kind, line, remedy = INTERRUPTED, "Canceled", "the run was canceled", "raro submit --resume goes on from there"
+    elif lost:
+        line, remedy = f"step '{lost[-1]}' ended without a word", KILLED
     failure = {
         "stage": lost[-1] if lost else "pipeline",
         "config_digest": config.digest,
-        "code": 4,
-        "class": "Lost",
-        "line": f"step '{lost[-1]}' ended without a word" if lost else "a task failed before its step began",
-        "remedy": "perhaps it was killed for its memory: lower rollout.slots; start again, it goes on from its last checkpoint"
-        if lost
-        else "look at the task's log and its pod's events",
+        "code": code,
+        "class": kind,
+        "line": line,
+        "remedy": remedy,
         "permanent": False,
         "time": time.time(),
         "last_checkpoint": last_checkpoint(run),
