@@ -16,6 +16,7 @@ from ..errors import BadInput
 from ..memory import keep_freed
 from ..records import Completion, Prompt
 from ..text import END_THINK, THINK, split_thought
+from .chat import prompt_ids, turn_end
 from .engine import Engine
 from .mirrored import MirroredEngine
 from .plain import PlainEngine
@@ -42,8 +43,7 @@ class Speaker:
 
     def prompt(self, messages: Sequence[dict[str, str]], role: str, group: int) -> Prompt:
         """Messages through the tokenizer's own chat template, ready for the model to answer."""
-        ids = self.tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, return_dict=False)
-        return Prompt(tuple(ids), role, group)
+        return Prompt(prompt_ids(self.tokenizer, messages), role, group)
 
     def text(self, ids: Sequence[int]) -> str:
         """A completion's text, without what ended it."""
@@ -152,6 +152,8 @@ def open_model(folder: Path, config: Config) -> Speaker:
         # cuDNN's attention plans anew for each shape, and nearly every micro-batch has its own; torch has other kernels
         torch.backends.cuda.enable_cudnn_sdp(False)
     told = AutoConfig.from_pretrained(folder, local_files_only=True)
+    if getattr(told.get_text_config(), "final_logit_softcapping", None):
+        raise _rescaled(folder)
     _quieten(told)
     model, loading = AutoModelForCausalLM.from_pretrained(
         folder,
@@ -174,19 +176,24 @@ def open_model(folder: Path, config: Config) -> Speaker:
     if (known := len(tokenizer)) > (held := model.get_input_embeddings().num_embeddings):
         line = f"the tokenizer in '{folder}' knows {known:,} tokens, the model {held:,}"
         raise BadInput(line, "take the tokenizer that the model was trained with")
-    if getattr(told.get_text_config(), "final_logit_softcapping", None) or not disagreement(model) < TOLERANCE:
-        line = f"model '{folder}' rescales its logits, or its layers mix what lies in one row, which is not supported"
-        raise BadInput(line, "choose a Qwen, Llama or Mistral-like model")
-    ends = model.generation_config.eos_token_id if model.generation_config.eos_token_id is not None else tokenizer.eos_token_id
-    ends = [ends] if isinstance(ends, int) else list(ends or [])
-    if tokenizer.eos_token_id is not None:
-        ends = [tokenizer.eos_token_id, *(e for e in ends if e != tokenizer.eos_token_id)]
+    if not disagreement(model) < TOLERANCE:
+        raise _rescaled(folder)
+    known = model.generation_config.eos_token_id
+    known = [known] if isinstance(known, int) else list(known or [])
+    ends = list(dict.fromkeys(e for e in (turn_end(tokenizer), tokenizer.eos_token_id, *known) if e is not None))
     if not ends:
         raise BadInput(f"the tokenizer in '{folder}' has no end token", "set eos_token")
+    if set(ends) > set(known):  # what serves the candidate stops where it was taught to
+        model.generation_config.eos_token_id = ends
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else ends[0]
     if config.resources.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     return Speaker(model.to(device), tokenizer, tuple(ends), pad)
+
+
+def _rescaled(folder: Path) -> BadInput:
+    line = f"model '{folder}' rescales its logits, or its layers mix what lies in one row, which is not supported"
+    return BadInput(line, "choose a Qwen, Llama or Mistral-like model")
 
 
 def _quieten(config: Any) -> None:
