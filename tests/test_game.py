@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from raro.game import advantages, controllers, pairs, rewards
 from raro.game.prompts import critic_messages
 from raro.game.replay import Replay, Replayed
-from raro.game.verdicts import WORDS, consistent, outcome, read_verdict
+from raro.game.verdicts import WORDS, consistent, outcome, read_verdict, together
 from raro.records import Pair
 
 PAIR = Pair("q", "expert's", "policy's", True, 0, 0)
@@ -155,6 +155,12 @@ def test_both_orders_of_a_pair_and_what_they_say_together():
     ]
     assert consistent("malformed", "policy") == consistent("policy", "malformed") == "policy"
     assert consistent("malformed", "malformed") == "malformed"
+
+
+def test_two_verdicts_known_by_their_chances_say_together_what_their_words_would_on_average():
+    one, other = {"expert": 0.6, "policy": 0.4}, {"expert": 0.3, "policy": 0.7}
+    assert together(one, other) == pytest.approx({"expert": 0.18, "policy": 0.28, "tie": 0.54})
+    assert together(one, {"malformed": 1.0}) == together({"malformed": 1.0}, one) == one
 
 
 def test_the_critic_sees_both_answers_whole_and_not_who_wrote_them():

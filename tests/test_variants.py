@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -113,9 +114,14 @@ def test_a_ceiling_is_held_against_the_mean_of_an_expected_verdict():
 
 
 def test_an_expected_verdict_has_the_gradient_of_its_expectation(speaker):  # noqa: F811
-    """The weighted words' gradient is that of sum_v p(v | thought) * (r(v) - b) plus the thought's own policy gradient."""
+    """The weighted words' gradient is that of sum_v p(v | thought) * (r(v) - b) plus the thought's own policy gradient, by the
+    tokens that were written: a malformed verdict, which has no other words, counts by its own."""
     game, judged = judged_by(speaker, "raro.verdict=expected", "raro.critic_group=pair", "raro.kl_crit=0")
     group = next(g for g in judged if all(len(j.words) == 3 for j in g))
+    cut = group[0].completion.ids[:2]
+    broken = replace(group[0].completion, ids=cut, logprobs=group[0].completion.logprobs[:2], finish="length")
+    unread = replace(group[0], completion=broken, verdict="malformed", outcome="malformed", chances={"malformed": 1.0})
+    group = [replace(unread, words={"malformed": cut}), *group[1:]]
     tau = 0.55
     game.learner.settings = game.learner.settings.__class__(learning_rate=0.0, max_grad_norm=0.0)
     samples = game.critic_samples([group], tau)
@@ -124,7 +130,8 @@ def test_an_expected_verdict_has_the_gradient_of_its_expectation(speaker):  # no
 
     model = game.speaker.model
     earned = [rewards.critic_reward(j.chances, tau) for j in group]
-    tokens = sum(len(s.completion_ids) for s in samples)
+    written = sum(j.chances[name] * len(ids) for j in group for name, ids in j.words.items())
+    assert written == pytest.approx(sum(len(j.completion.ids) for j in group)), "each word of the mini is one token"
     objective = 0.0
     for j, advantage in zip(group, advantages.centred(earned), strict=True):
         mean = rewards.critic_reward(j.chances, tau) - advantage
@@ -134,7 +141,7 @@ def test_an_expected_verdict_has_the_gradient_of_its_expectation(speaker):  # no
             said = logprobs[torch.arange(start - 1, start - 1 + len(ids)), torch.tensor(ids)].sum()
             objective = objective + j.chances[name] * (rewards.critic_reward({name: 1.0}, tau) - mean) * said
     model.zero_grad()
-    (-objective * len(samples) / len(group) / tokens).backward()
+    (-objective / written).backward()
     want = torch.cat([p.grad.flatten() for p in model.parameters()])
     assert torch.allclose(got, want, rtol=1e-3, atol=1e-6)
 
@@ -142,6 +149,7 @@ def test_an_expected_verdict_has_the_gradient_of_its_expectation(speaker):  # no
 def test_a_critic_without_reasoning_only_says_its_word(speaker):  # noqa: F811
     game, judged = judged_by(speaker, "raro.reasoning=false")
     closed = speaker.completion(f"{THINK} {END_THINK}")[:-1]
+    assert any(j.verdict != "malformed" for group in judged for j in group)
     for j in (j for group in judged for j in group):
         assert j.prompt.ids[-len(closed) :] == closed
         if j.verdict != "malformed":

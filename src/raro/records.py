@@ -76,6 +76,7 @@ class Sample:
 
     prompt_ids: T_p. completion_ids: T_c. rollout_logprobs: T_c, empty of what was not sampled. advantage: multiplies the
     log-probability gradient. weight: 0 leaves the sample out of the gradient, but not out of its stream's normaliser.
+    counts: as how much of a sample it counts there, less than 1 where several stand for one rollout.
     """
 
     prompt_ids: tuple[int, ...]
@@ -84,6 +85,7 @@ class Sample:
     advantage: float
     weight: float
     stream: str
+    counts: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

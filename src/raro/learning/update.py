@@ -290,5 +290,5 @@ def _normalisers(samples: Sequence[Sample], streams: Mapping[str, Stream]) -> di
     """What each stream's sum is divided by; 1 for a stream without samples."""
     totals: Counter[str] = Counter()
     for sample in samples:
-        totals[sample.stream] += streams[sample.stream].budget or len(sample.completion_ids)
+        totals[sample.stream] += sample.counts * (streams[sample.stream].budget or len(sample.completion_ids))
     return {stream: float(max(1, totals[stream])) for stream in streams}

@@ -236,19 +236,18 @@ class Raro(Method):
             return []
         by_pair = self.config.raro.critic_group == "pair"
         baseline = advantages.centred if by_pair else advantages.leave_one_out
-        spread = sum(len(j.words) for group in judged for j in group) / max(1, sum(map(len, judged)))
         samples: list[Sample] = []
         for group in judged if by_pair else judgements.by_question(judged):
             kept = [j for j in group if not self.filtered(j)]
             earned = [rewards.critic_reward(j.chances, tau_crit) for j in kept]
             means = {id(j): e - a for j, e, a in zip(kept, earned, baseline(earned), strict=True)}
             for j in group:
+                learnt = id(j) in means
                 for word, ids in j.words.items():
-                    counts = id(j) in means
-                    advantage = rewards.critic_reward({word: 1.0}, tau_crit) - means[id(j)] if counts else 0.0
-                    weight = j.chances[word] * spread if counts else 0.0
+                    share = j.chances[word]
+                    advantage = rewards.critic_reward({word: 1.0}, tau_crit) - means[id(j)] if learnt else 0.0
                     told = j.completion.logprobs if ids == j.completion.ids else ()  # another word was not sampled
-                    samples.append(Sample(j.prompt.ids, ids, told, advantage, weight, "critic"))
+                    samples.append(Sample(j.prompt.ids, ids, told, advantage, share if learnt else 0.0, "critic", share))
         return samples
 
     @property
