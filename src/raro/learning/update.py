@@ -13,8 +13,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -29,25 +28,16 @@ from ..rollout.rows import Layout, Rows, lay_out
 from ..rollout.scoring import outgrown, token_logprobs
 from ..rollout.weights import own, whole
 from .losses import Loss, kl_to_reference
+from .streams import Stream, Sums, Terms, normalisers
 
 PATIENCE = timedelta(hours=2)
 """How long a process waits for the others: one of them writes a checkpoint, or starts a server, while they do."""
+MESSAGE = 2**26
+"""Numbers of a gradient that processes sum at once: 256 MB of float32, beside the gradient."""
 
 
 class NotFinite(RaroError):
     """The gradient is not finite; the weights are as before."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stream:
-    """How one stream enters the update. coefficient: its lambda. kl: beta of its KL to the reference, not multiplied by lambda.
-    budget: tokens a sample may have; 0 normalises by the actual tokens, anything else by samples x budget. temperature: of its
-    samples."""
-
-    coefficient: float = 1.0
-    kl: float = 0.0
-    budget: int = 0
-    temperature: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,41 +51,6 @@ class Optimisation:
     batch_tokens: int = 16_384
     layout: Layout = "rows"
     half: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Weights:
-    """What each of N samples brings to the sum, one tensor [N] each, made once for all micro-batches of an update.
-
-    weight: its own. share: weight * coefficient / normaliser, of its loss. anchor: weight * kl / normaliser, of its KL.
-    advantage. temperature. stream: its number in `streams`.
-    """
-
-    weight: Tensor
-    share: Tensor
-    anchor: Tensor
-    advantage: Tensor
-    temperature: Tensor
-    stream: Tensor
-    streams: tuple[str, ...]
-
-    @classmethod
-    def of(
-        cls, samples: Sequence[Sample], streams: Mapping[str, Stream], normaliser: Mapping[str, float], device: torch.device
-    ) -> _Weights:
-        def column(values: list[float]) -> Tensor:
-            return torch.tensor(values, dtype=torch.float32, device=device)
-
-        names = tuple(streams)
-        return cls(
-            column([s.weight for s in samples]),
-            column([s.weight * streams[s.stream].coefficient / normaliser[s.stream] for s in samples]),
-            column([s.weight * streams[s.stream].kl / normaliser[s.stream] for s in samples]),
-            column([s.advantage for s in samples]),
-            column([streams[s.stream].temperature for s in samples]),
-            torch.tensor([names.index(s.stream) for s in samples], device=device),
-            names,
-        )
 
 
 class Learner:
@@ -135,7 +90,7 @@ class Learner:
         normaliser. Raises NotFinite where the gradient is not, the weights then as before; BadInput for what outgrows a window.
         """
         started = time.perf_counter()
-        figures = self._backward(samples, streams, loss)
+        sums = self._backward(samples, streams, loss)
         norm = whole(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm or math.inf))
         if not torch.isfinite(norm):
             self.optimiser.zero_grad(set_to_none=True)
@@ -143,17 +98,16 @@ class Learner:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
         self.optimiser.step()
-        seconds = time.perf_counter() - started
-        result = {"loss": figures["loss"], "tokens": figures["tokens"]}
-        for stream in streams:
-            if count := figures[f"n:{stream}"]:
-                result[f"{stream}/entropy"] = figures[f"entropy:{stream}"] / count
+        tokens, seconds = float(sums.tokens), time.perf_counter() - started
+        figures = {"loss": float(sums.loss), "tokens": tokens, "tokens_per_second": tokens / seconds}
+        for stream, (count, entropy, kl, known, apart) in zip(streams, sums.by_stream.tolist(), strict=True):
+            if count:
+                figures[f"{stream}/entropy"] = entropy / count
                 if streams[stream].kl:
-                    result[f"{stream}/kl"] = figures[f"kl:{stream}"] / count
-            if known := figures[f"known:{stream}"]:
-                result[f"{stream}/mismatch"] = figures[f"mismatch:{stream}"] / known
-        padding = figures["padding"] / max(1.0, figures["batches"])
-        return result | {"grad_norm": float(norm), "tokens_per_second": figures["tokens"] / seconds, "padding": padding}
+                    figures[f"{stream}/kl"] = kl / count
+            if known:
+                figures[f"{stream}/mismatch"] = apart / known
+        return figures | {"grad_norm": float(norm), "padding": sums.padding}
 
     def gradient(self, samples: Sequence[Sample], streams: Mapping[str, Stream], loss: Loss) -> list[Tensor]:
         """The gradient that an update on these samples would take, before clipping: flat, one tensor per trained parameter, of
@@ -172,64 +126,53 @@ class Learner:
             return product
         return float(self.accelerator.reduce(torch.tensor(product, device=self.accelerator.device), reduction="sum"))
 
-    def _backward(self, samples: Sequence[Sample], streams: Mapping[str, Stream], loss: Loss) -> defaultdict[str, float]:
-        """Leaves the samples' gradient in the model, summed over the processes. Returns sums of figures."""
-        normaliser = _normalisers(samples, streams)
+    def _backward(self, samples: Sequence[Sample], streams: Mapping[str, Stream], loss: Loss) -> Sums:
+        """Leaves the samples' gradient in the model, and returns the sums; both are of all processes."""
+        normaliser = normalisers(samples, streams)
         trained = [s for s in samples if s.completion_ids and s.weight and (s.advantage or streams[s.stream].kl)]
         window = outgrown(self.model, [(s.prompt_ids, s.completion_ids) for s in trained])
         if window and self.settings.layout != "rows":
             line = f"the model attends to the last {window} tokens only, and a sample is longer"
             raise BadInput(line, "set resources.packing=rows, or shorten the budgets")
         mine = self._share(trained)
-        figures: defaultdict[str, float] = defaultdict(float)
         self.model.train()
         self.optimiser.zero_grad(set_to_none=True)
         layout = lay_out(
             [(s.prompt_ids, s.completion_ids) for s in mine], self.settings.batch_tokens, self.pad_id, self.settings.layout
         )
-        weights = _Weights.of(mine, streams, normaliser, self.accelerator.device)
+        terms = Terms.of(mine, streams, normaliser, self.accelerator.device)
+        sums = Sums.of(len(streams), self.accelerator.device)
         anchored = self.reference is not None and any(stream.kl for stream in streams.values())
         idle = self._behind(len(layout))
         for rows in layout:
-            self._accumulate(rows.to(self.accelerator.device), mine, weights, loss, anchored, figures)
+            self._accumulate(rows.to(self.accelerator.device), terms, loss, anchored, sums)
         for _ in range(idle):
             self._keep_pace(anchored)
-        figures["batches"] = float(len(layout))
-        self._sum_over_processes(figures, streams)
-        return figures
+        sums.padding = sum(rows.padding for rows in layout) / max(1, len(layout))
+        self._sum_over_processes(sums)
+        return sums
 
-    def _accumulate(
-        self, rows: Rows, samples: Sequence[Sample], weights: _Weights, loss: Loss, anchored: bool, figures: dict
-    ) -> None:
+    def _accumulate(self, rows: Rows, terms: Terms, loss: Loss, anchored: bool, sums: Sums) -> None:
         """Adds one micro-batch's gradient, and its figures. anchored: some stream is held to the reference."""
-        temperature = weights.temperature[rows.owner]
+        temperature = terms.temperature[rows.owner]
         with self._arithmetic():
             logprobs, entropy = self._scored(rows, temperature)
-        ours = logprobs.detach()
-        places = zip(rows.owner.tolist(), rows.place.tolist(), strict=True)
-        given = [s[p] if (s := samples[o].rollout_logprobs) else math.nan for o, p in places]
-        told = torch.tensor(given, dtype=ours.dtype, device=ours.device)
-        known = ~told.isnan()
-        rollout = torch.where(known, told, ours)
-        losses = loss(logprobs, rollout, weights.advantage[rows.owner])
-        total, anchor = (weights.share[rows.owner] * losses).sum(), weights.anchor[rows.owner]
+        ours, rollout = logprobs.detach(), terms.rollout_logprobs[rows.owner, rows.place]
+        known = ~rollout.isnan()
+        rollout = torch.where(known, rollout, ours)
+        losses = loss(logprobs, rollout, terms.advantage[rows.owner])
+        total, kl_scale = (terms.loss_scale[rows.owner] * losses).sum(), terms.kl_scale[rows.owner]
         kl = torch.zeros_like(losses)
-        if anchored and (self.is_spread or bool((anchor > 0).any())):
+        if anchored and (self.is_spread or bool((kl_scale > 0).any())):
             with torch.no_grad(), self._arithmetic():
                 reference, _ = self._anchor(rows, temperature)
             kl = kl_to_reference(logprobs, reference)
-            total = total + (anchor * kl).sum()
+            total = total + (kl_scale * kl).sum()
         self.accelerator.backward(total)
-        figures["loss"] += total.item()
-        figures["tokens"] += rows.input_ids.numel() * (1 - rows.padding)
-        figures["padding"] += rows.padding
-        for number, stream in enumerate(weights.streams):
-            counts = torch.where(weights.stream[rows.owner] == number, weights.weight[rows.owner], 0.0)
-            figures[f"n:{stream}"] += float(counts.sum())
-            figures[f"entropy:{stream}"] += float((counts * entropy.detach()).sum())
-            figures[f"kl:{stream}"] += float((counts * kl.detach()).sum())
-            figures[f"known:{stream}"] += float((counts * known).sum())
-            figures[f"mismatch:{stream}"] += float((counts * (ours - rollout).abs()).sum())
+        sums.loss += total.detach()
+        sums.tokens += rows.input_ids.numel() * (1 - rows.padding)
+        figures = torch.stack([torch.ones_like(ours), entropy.detach(), kl.detach(), known, (ours - rollout).abs()], dim=1)
+        sums.by_stream.index_add_(0, terms.stream[rows.owner], (figures * terms.weight[rows.owner, None]).double())
 
     def _behind(self, batches: int) -> int:
         """How many micro-batches fewer than the process with the most this one has, where all of them must put the layers of a
@@ -262,20 +205,31 @@ class Learner:
             turn.setdefault(sample.prompt_ids, len(turn))
         return [s for s in samples if turn[s.prompt_ids] % self.accelerator.num_processes == self.accelerator.process_index]
 
-    def _sum_over_processes(self, figures: dict[str, float], streams: Mapping[str, Stream]) -> None:
+    def _sum_over_processes(self, sums: Sums) -> None:
         """Sums figures, and gradients where they are not summed already; a parameter without a gradient on one process counts
-        as zeros there. One message for all."""
+        as zeros there. Gradients go in messages of a bounded size."""
         if self.accelerator.num_processes == 1:
             return
+        figures = self.accelerator.reduce(torch.cat([sums.loss[None], sums.tokens[None], sums.by_stream.flatten()]), "sum")
+        sums.loss, sums.tokens, sums.by_stream = figures[0], figures[1], figures[2:].view_as(sums.by_stream)
         trained = [] if self.is_spread else [p for p in self.model.parameters() if p.requires_grad]
-        kinds = ("n", "entropy", "kl", "known", "mismatch")
-        names = ["loss", "tokens", *sorted(f"{kind}:{stream}" for kind in kinds for stream in streams)]
-        gradients = [(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in trained]
-        told = torch.tensor([float(figures[name]) for name in names], device=self.accelerator.device)
-        summed = self.accelerator.reduce(torch.cat([*gradients, told]), reduction="sum")
-        figures.update(zip(names, summed[-len(names) :].tolist(), strict=True))
-        for parameter, part in zip(trained, summed[: -len(names)].split([p.numel() for p in trained]), strict=True):
-            parameter.grad = part.view_as(parameter)
+        for bucket in _buckets(trained):
+            flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in bucket])
+            parts = self.accelerator.reduce(flat, "sum").split([p.numel() for p in bucket])
+            for parameter, gradient in zip(bucket, parts, strict=True):
+                parameter.grad = gradient.view_as(parameter)
+
+
+def _buckets(parameters: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    """Parameters in order, so many together as have MESSAGE numbers; a larger one by itself."""
+    bucket: list[Tensor] = []
+    for parameter in parameters:
+        if bucket and sum(p.numel() for p in bucket) + parameter.numel() > MESSAGE:
+            yield bucket
+            bucket = []
+        bucket.append(parameter)
+    if bucket:
+        yield bucket
 
 
 def _optimiser(model: torch.nn.Module, settings: Optimisation) -> torch.optim.AdamW:
@@ -284,11 +238,3 @@ def _optimiser(model: torch.nn.Module, settings: Optimisation) -> torch.optim.Ad
     others = [p for p in model.parameters() if p.requires_grad and p.dim() < 2]
     groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.95), fused=True)
-
-
-def _normalisers(samples: Sequence[Sample], streams: Mapping[str, Stream]) -> dict[str, float]:
-    """What each stream's sum is divided by; 1 for a stream without samples."""
-    totals: Counter[str] = Counter()
-    for sample in samples:
-        totals[sample.stream] += sample.counts * (streams[sample.stream].budget or len(sample.completion_ids))
-    return {stream: float(max(1, totals[stream])) for stream in streams}
