@@ -29,7 +29,7 @@ from ..errors import BadInput, GateRefused
 from ..registry import log
 from ..registry.desk import Desk, key_of, standing
 from ..registry.keys import Key, signing_key
-from ..registry.promotion import person, said
+from ..registry.promotion import earlier, person, said
 from ..tracking import server
 
 DAY = 86_400_000  # milliseconds
@@ -98,7 +98,7 @@ def plan(
     now = int(time.time() * 1000) if now is None else now
     held, erased = holds(records), {record.version for record in records if record.action == "erasure"}
     was = {record.version for record in records if record.action in ("promoted", "rolled back")}
-    last = [record.version for record in records if record.action == "promoted"][-2:]
+    last = rollbacks(records)
     fates = []
     for at, version in enumerate(sorted(versions, key=lambda one: int(one.version), reverse=True)):
         number = str(version.version)
@@ -120,6 +120,12 @@ def plan(
             why = ""
         fates.append(Fate(number, version.source, why, erase))
     return fates
+
+
+def rollbacks(records: Sequence[log.Record]) -> set[str]:
+    """The last two versions that became champion, by a promotion or a rollback, and whatever a rollback would lead to now."""
+    became = [record.version for record in records if record.action in ("promoted", "rolled back")]
+    return {*list(dict.fromkeys(reversed(became)))[:2], earlier(records, standing(records).get("champion", ""))}
 
 
 def holds(records: Sequence[log.Record]) -> set[str]:

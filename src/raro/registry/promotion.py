@@ -77,7 +77,7 @@ def rollback(desk: Desk, approver: str, reason: str, key: Key | None, to: str = 
     person(desk, approver, key)
     records = log.whole(desk.log_place(), desk.model)
     now = standing(records).get("champion", "")
-    target = to or _earlier(records, now)
+    target = to or earlier(records, now)
     if not target or target not in _once(records) or target == now:
         has = ", ".join(dict.fromkeys(v for v in _once(records) if v != now)) or "none"
         raise BadInput(
@@ -179,7 +179,7 @@ def _once(records: Sequence[log.Record]) -> list[str]:
     return [version for version in reversed(was) if version not in gone]
 
 
-def _earlier(records: Sequence[log.Record], now: str) -> str:
+def earlier(records: Sequence[log.Record], now: str) -> str:
     """The champion that `now` was promoted after."""
     promoted = [record for record in records if (record.action, record.version) == ("promoted", now)]
     return promoted[-1].body.get("before", "") if promoted else ""
