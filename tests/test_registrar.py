@@ -24,7 +24,7 @@ from raro.cli import main
 from raro.config import load, parse
 from raro.pipelines import profile
 from raro.registrar import chat, retention
-from raro.registry import log
+from raro.registry import log, promotion
 from raro.registry.desk import ANCHOR, desk_of
 from raro.registry.places import Folder
 
@@ -128,6 +128,14 @@ def test_an_address_may_say_how_its_store_is_opened(world, capsys):
     store = f"{world.config.tracking.uri}?timeout=20"
     assert main(["audit", "verify", "tiny@champion", "--tracking-uri", store, "--policy", str(world.policy)]) == 0
     assert "whole: every link holds" in capsys.readouterr().out
+
+
+def test_what_another_release_registered_is_audited_whatever_it_calls_its_settings(world, tmp_path, capsys):
+    told = json.loads(world.config.canonical())
+    told["guards"]["called_otherwise"] = told["of_a_later_release"] = {}
+    (tmp_path / "config.json").write_text(json.dumps(told), encoding="utf-8")
+    assert main(["audit", "verify", "tiny@champion", "--run", str(tmp_path)]) == 0
+    assert "guards" not in capsys.readouterr().err
 
 
 def test_show_tells_the_story_and_draws_the_page(world, capsys, tmp_path):
@@ -249,6 +257,7 @@ def rewrite(path: Path, old: str, new: str) -> None:
             lambda f: shutil.copy(next((f / "keys").glob("*Ada*")), next((f / "keys").glob("*pipeline*"))),
             "signature that does not",
         ),
+        (lambda f: (f / "log.jsonl").write_text(""), "log does not end with the head"),
         (lambda f: rewrite(f / "model" / "model.sig", '"payload":"', '"payload":"A'), "model.sig|Error"),
     ],
 )
@@ -281,6 +290,19 @@ def test_an_archive_whose_signatures_were_taken_away_says_so(exported):
     code, said = offline(exported, "--signed")
     assert code == 3
     assert "record 1 is not signed" in said and "the model's signature is not there" in said
+
+
+def test_a_version_whose_files_are_lost_is_told_in_lines(world, tmp_path, capsys):
+    """One break and what cannot be looked at because of it: no word of our own variables, and nothing that would be a lie."""
+    shutil.rmtree(world.model)
+    run = str(world.run)
+    assert main(["audit", "verify", "tiny@champion", "--run", run]) == 3
+    said = capsys.readouterr().out
+    assert f"'{world.model}' does not exist" in said and said.count("the version's files are not there") == 3
+    assert "KeyError" not in said and "different evidence" not in said
+    assert main(["audit", "export", "tiny@champion", "--run", run, "--output", str(tmp_path / "lost.tar")]) == 3
+    assert "tiny@champion cannot be exported: manifest: " in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_archive_without_weights_says_so(world, tmp_path, capsys):
@@ -611,6 +633,20 @@ def test_fates_as_a_table():
     assert [n for n, why in kept.items() if not why] == ["7", "6", "5", "2", "1"]
     young = retention.plan(versions, records, {}, 0, 95, now=1000 * retention.DAY)
     assert {f.number: f.keep for f in young}["7"] == "it is younger than 95 days"
+
+
+def test_what_a_rollback_leads_to_is_kept():
+    """Version 1 was champion again before version 4 became it: `raro rollback` goes there, though 3 was promoted later."""
+    kinds = [("promoted", str(n), str(n - 1)) for n in (1, 2, 3)] + [("rolled back", "1", "3"), ("promoted", "4", "1")]
+    told = {"previous": "", "time": "", "model": "m", "actor": "a", "hash": "", "signatures": []}
+    records = [
+        log.Record(seq=n, action=action, version=version, body={"before": before}, **told)
+        for n, (action, version, before) in enumerate(kinds, 1)
+    ]
+    assert retention.rollbacks(records) == {"1", "4"}
+    assert promotion.earlier(records, "4") == "1"
+    back = [log.Record(seq=6, action="rolled back", version="2", body={"before": "4"}, **told)]
+    assert retention.rollbacks([*records, *back]) == {"2", "4", "1"}, "from 2 it goes to the one before that"
 
 
 # ----------------------------------------------------------------------------------------------------- a real model, end to end

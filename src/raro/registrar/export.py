@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from .. import __version__
+from ..errors import GateRefused
 from ..registry.findings import Audit
 from ..registry.log import Record
 from ..storage import MANIFEST, SIGNATURE, beside, names, writing
@@ -17,7 +18,10 @@ from . import offline, show
 
 
 def export(made: Audit, target: Path, weights: bool = True) -> Path:
-    """Writes the archive, whole or not at all. Raises BadInput, ServiceFailed where it cannot be written."""
+    """Writes the archive, whole or not at all. Raises GateRefused where there are no files of the version to put into it,
+    BadInput and ServiceFailed where it cannot be written."""
+    if "path" not in made.found:
+        raise GateRefused(f"{made.reference} cannot be exported: {made.breaks[0]}", "raro audit verify tells more")
     model = Path(made.found["path"])
     left_out = [name for name in names(model) if not weights and name.endswith(".safetensors")]
     partial = beside(target, "partial")

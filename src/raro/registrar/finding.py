@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -72,12 +73,23 @@ def _check_store(address: str) -> None:
 def _of_run(run: Path, name: str, policy: str) -> Desk:
     if not (run / "config.json").is_file():
         raise BadInput(f"'{run}' is not a run's folder", "name the folder that `raro run` wrote")
-    config = stored((run / "config.json").read_text(encoding="utf-8"))
+    config = _where((run / "config.json").read_text(encoding="utf-8"))
     _check_store(server.address(config, run))
     desk = desk_of(config, run, policy)
     if name and name != desk.model:
         raise BadInput(f"run '{run}' registered model '{desk.model}', not '{name}'", f"write {desk.model}@ALIAS")
     return desk
+
+
+def _where(text: str) -> Config:
+    """Of a run's configuration what says where its model is registered and whose keys count. Another release may name the rest
+    otherwise, which is no reason not to audit what it registered."""
+    try:
+        data = json.loads(text)
+    except ValueError:
+        data = None
+    parts = {key: value for key, value in data.items() if key in ("tracking", "registry")} if isinstance(data, dict) else text
+    return stored(parts)
 
 
 def _newest(runs: Path, name: str) -> Path:

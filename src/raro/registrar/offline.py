@@ -90,7 +90,7 @@ def check(root: Path, required: bool = False) -> list[str]:
 
 
 def _log(root: Path, told: dict, keys: dict[str, Path]) -> list[str]:
-    wrong, before, registered, unsigned = [], "0" * 64, None, 0
+    wrong, before, registered, unsigned, number, head = [], "0" * 64, None, 0, 0, "none, the log is empty"
     for number, line in enumerate((root / "log.jsonl").read_bytes().splitlines(), 1):
         record = json.loads(line)
         content = canonical({name: record[name] for name in SIGNED})

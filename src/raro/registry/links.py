@@ -5,9 +5,10 @@ provenance. Each reads one thing again, compares it with what else speaks of it,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from ..errors import BadInput, GateRefused
-from ..storage import MANIFEST, SIGNATURE, canonical, digest_text, read_json, verify
+from ..storage import MANIFEST, SIGNATURE, canonical, digest_file, digest_text, read_json, verify
 from ..tracking import server
 from . import folder, log, models
 from . import provenance as provenances
@@ -122,15 +123,39 @@ def manifest(made: Audit, check: Check) -> None:
         check.breaks.append("manifest.json is not the one that was registered: its root is not the log's")
 
 
+def _files(made: Audit) -> Path:
+    """Where the files lie. Raises GateRefused where the link before has not found them."""
+    if "path" not in made.found:
+        raise GateRefused("the version's files are not there, or have no manifest that can be read")
+    return made.found["path"]
+
+
 def files(made: Audit, check: Check) -> None:
-    path, listing = made.found["path"], made.found["listing"]
+    path, listing = _files(made), made.found["listing"]
     folder.inspect(path)
     verify(path, listing)
+    check.breaks += _shown(made)
     check.detail = f"{sum(file['size'] for file in listing['files']) / 2**20:,.1f} MiB as the manifest says, no pickle, no link"
 
 
+def _shown(made: Audit) -> list[str]:
+    """What MLflow itself shows of a version whose files lie elsewhere: the card and what else was copied to the LoggedModel."""
+    model_id, path, desk = made.version.tags.get("raro.model_id"), made.found["path"], made.desk
+    if not model_id or made.version.source.startswith("models:/"):
+        return []
+    with server.speaking(desk.uri):
+        copies = models.copies(desk.client, desk.uri, model_id, desk.home, made.scratch / "shown")
+    of = f"of the logged model {model_id}, which MLflow shows,"
+    told = [f"{name} {of} is gone" for name in models.SPOKEN if (path / name).is_file() and name not in copies]
+    return told + [
+        f"{name} {of} is not the version's: it was changed"
+        for name, copy in copies.items()
+        if not (path / name).is_file() or digest_file(copy) != digest_file(path / name)
+    ]
+
+
 def signature(made: Audit, check: Check) -> None:
-    path, policy = made.found["path"], made.desk.policy
+    path, policy = _files(made), made.desk.policy
     key_id = signatures.signer(path)
     kept = (made.found.get("facts") or {}).get("tags", {}).get("raro.signed_by", "")
     if key_id is None:
@@ -155,7 +180,7 @@ def signature(made: Audit, check: Check) -> None:
 
 
 def provenance(made: Audit, check: Check) -> None:
-    path, version = made.found["path"], made.version
+    path, version = _files(made), made.version
     said = provenances.parts(read_json(path / provenances.FILE))
     made.found["said"] = said
     listed = {file["path"]: file["sha256"] for file in made.found["listing"]["files"]}

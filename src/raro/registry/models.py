@@ -7,6 +7,7 @@ it is uploaded, after it is downloaded again (registration.py), and at each late
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from urllib.parse import unquote, urlparse
 
 from ..config import Config
 from ..errors import BadInput, GateRefused
-from ..storage import MANIFEST, cache_folder, fetch, publish_folder, read_json, verify
+from ..storage import MANIFEST, SIGNATURE, cache_folder, fetch, publish_folder, read_json, verify
 from ..tracking import server
 from .folder import listing as listed
 
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 REGISTRATION = "register/registration.json"
+BEGUN = ".registered.json"  # in the run's folder: what was uploaded and read back, whether or not its step was finished
+SPOKEN = ("README.md", "provenance.json", "bom.cdx.json", SIGNATURE, MANIFEST)
+"""What speaks of a version: with registry.store the LoggedModel holds a copy, which is what MLflow shows."""
+ROOT = re.compile(r"[0-9a-f]{64}")
+ROOTLESS, OTHER = "it has no root digest", "give the alias to another version"
 ALIASES = {"promote": "champion", "hold": "challenger"}
 
 
@@ -109,6 +115,11 @@ def model_of(registration: Path) -> str:
     return str(found.get("model", "")) if isinstance(found, dict) else ""
 
 
+def candidate_of(run: Path) -> str:
+    """Root of the step that made the run's candidate; empty where it has not finished."""
+    return read_json(path)["root"] if (path := run / "train" / MANIFEST).is_file() else ""
+
+
 def _homes(run: Path, name: str) -> list[Path]:
     """This run folder and its siblings, as far as they have registered a model of this name."""
     files = [run / REGISTRATION, *run.resolve().parent.glob(f"*/{REGISTRATION}")]
@@ -151,17 +162,43 @@ def files(
         return fetch(location, scratch)
     from mlflow.artifacts import download_artifacts
 
-    cache = cache_folder()
-    entry = (scratch or cache) / "models" / version.tags["raro.root"]
-    if not _whole(entry):
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=entry.parent) as partial:
+    shelf, root = (scratch or cache_folder()) / "models", version.tags.get("raro.root", "")
+    if not unchecked and not ROOT.fullmatch(root):  # whoever writes to MLflow may write a path there
+        raise GateRefused(f"{_called(version)} was not registered by raro: {ROOTLESS}", OTHER)
+    entry = shelf / root
+    if unchecked or not _whole(entry):
+        shelf.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".download-", dir=shelf) as partial:
             got = download_artifacts(artifact_uri=location, dst_path=partial, tracking_uri=uri, registry_uri=uri)
             if unchecked:
-                return Path(shutil.move(got, entry.with_name(f"{entry.name}.unchecked")))
+                return Path(shutil.move(got, shelf / "unchecked"))
             checked(version, Path(got))
             publish_folder(got, entry)
     return entry
+
+
+def copies(client: MlflowClient, uri: str, model_id: str, home: Path, scratch: Path) -> dict[str, Path]:
+    """Of SPOKEN what a LoggedModel holds, here; nothing where there is no such model."""
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    try:
+        location = client.get_logged_model(model_id).artifact_location
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return {}
+    parts = urlparse(location)
+    if parts.scheme in ("", "file"):
+        place = moved(Path(unquote(parts.path)), home)
+        return {name: place / name for name in SPOKEN if (place / name).is_file()}
+    there = {one.path for one in client.list_logged_model_artifacts(model_id)}
+    scratch.mkdir(parents=True, exist_ok=True)
+    return {
+        name: Path(download_artifacts(artifact_uri=f"{location}/{name}", dst_path=str(scratch), tracking_uri=uri))
+        for name in SPOKEN
+        if name in there
+    }
 
 
 def moved(path: Path, home: Path) -> Path:
@@ -182,11 +219,15 @@ def _whole(folder: Path) -> bool:
     return True
 
 
+def _called(version: ModelVersion) -> str:
+    return f"'{version.name}' version {version.version}"
+
+
 def checked(version: ModelVersion, folder: Path) -> None:
     """Raises GateRefused unless the folder holds exactly what was registered."""
-    who = f"'{version.name}' version {version.version}"
+    who = _called(version)
     if "raro.root" not in version.tags:
-        raise GateRefused(f"{who} was not registered by raro: it has no root digest", "give the alias to another version")
+        raise GateRefused(f"{who} was not registered by raro: {ROOTLESS}", OTHER)
     if not (folder / MANIFEST).is_file():
         raise GateRefused(f"the files of {who} are not at '{folder}'", "restore them, or give the alias to another version")
     listing = listed(folder)

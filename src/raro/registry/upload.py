@@ -12,9 +12,9 @@ from ..storage import MANIFEST, SIGNATURE, put_folder, sending_order
 from ..tracking import server
 from ..tracking.results import scores
 from ..tracking.state import Tracked
-from . import bom, provenance
 from .desk import Desk
 from .keys import Key
+from .models import SPOKEN
 from .policy import policy_of
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _put(candidate: Candidate, client: MlflowClient, model_id: str, folder: Path
         return f"models:/{model_id}"
     store = store if "://" in store else str(Path(store).resolve())
     source = put_folder(folder, f"{store.rstrip('/')}/models/{root}", candidate.progress)
-    for file in ("README.md", provenance.FILE, bom.FILE, SIGNATURE, MANIFEST):
+    for file in SPOKEN:
         if (folder / file).exists():
             client.log_model_artifact(model_id, str(folder / file))
     return source
