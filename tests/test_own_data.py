@@ -75,7 +75,7 @@ def test_a_header_that_is_not_utf_8_is_told_with_what_helps(tmp_path, capsys):
     path = write_csv(tmp_path / "odd.csv", rows, encoding="latin-1")
     for chosen in ([], ["--answer", "Befund"]):
         said = refused(capsys, "init", "--demonstrations", "odd.csv", "--base", BASE, *chosen)
-        assert "'odd.csv' has a header that is not UTF-8" in said and "iconv -f LATIN1 -t UTF-8" in said
+        assert "'odd.csv' has a header that is not UTF-8" in said and "iconv -f WINDOWS-1252 -t UTF-8" in said
     with pytest.raises(BadInput, match="has a header that is not UTF-8"):
         list(read_csv(Source("odd.csv", path), ["question"]))
     assert len(list(read_csv(Source("odd.csv", path), []))) == 40  # `raro forget` looks through such a file too
@@ -139,3 +139,47 @@ def test_answers_that_name_no_choice_are_told_of(column, answers, share, chosen,
     assert "places count from 0" in said
     write_jsonl(tmp_path / "mc.jsonl", [row | {column: i % 4} for i, row in enumerate(rows)])
     assert init("mc.jsonl", *chosen) == 0
+
+
+def test_excel_s_line_that_names_the_delimiter_is_no_header(tmp_path, capsys):
+    rows = "".join(f"How much is {i}, plus one?;It is {i + 1}.\n" for i in range(40))
+    (tmp_path / "excel.csv").write_text(f"\ufeffsep=;\nQuestion;Answer\n{rows}", "utf-8")
+    assert init("excel.csv", "--set", "demonstrations.test_share=0.3") == 0
+    said = capsys.readouterr().out
+    assert "question 'Question', answer 'Answer'" in said and "40 rows read, 40 kept" in said and "excel.csv#3" in said
+
+
+def test_a_file_whose_every_row_is_broken_says_how(tmp_path, capsys):
+    (tmp_path / "slashed.csv").write_text("question,answer\n" + '"the \\"first\\" one","that"\n' * 40)
+    said = refused(capsys, "init", "--demonstrations", "slashed.csv", "--base", BASE)
+    assert "'slashed.csv' holds no row that can be read: the one in line 2 is not_csv" in said
+    assert "double the quotes inside" in said
+
+
+@pytest.mark.parametrize(
+    ("row", "line", "remedy"),
+    [
+        ({"data": [{"title": "t", "paragraphs": []}]}, "is one SQuAD document", "name it .json"),
+        ({"prompt": [{"role": "user", "content": "why?"}]}, "'prompt' of 'odd.jsonl' holds messages", "an assistant's after"),
+        ({"messages": [{"role": "user", "content": "why?"}, {"role": "assistant", "tool_calls": []}]}, "messages", "text only"),
+        ({"messages": '[{"role": "user", "content": "why?"}]'}, "written as text", "as JSON in a JSONL file"),
+    ],
+)
+def test_what_looks_like_known_data_and_cannot_be_read_is_told_what_to_do(row, line, remedy, tmp_path, capsys):
+    write_jsonl(tmp_path / "odd.jsonl", [row] * 20)
+    said = refused(capsys, "init", "--demonstrations", "odd.jsonl", "--base", BASE)
+    assert line in said and remedy in said
+
+
+def test_one_question_with_many_answers_is_told_to_leave_nothing_to_measure(tmp_path, capsys):
+    write_jsonl(tmp_path / "one.jsonl", [{"question": "Why?", "answer": f"For reason {i}."} for i in range(40)])
+    assert init("one.jsonl") == 0
+    said = capsys.readouterr().out
+    assert "the test split holds no problem" in said and "add data" in said
+
+
+def test_the_next_command_can_be_copied_whatever_the_file_is_called(tmp_path, capsys):
+    write_jsonl(tmp_path / "rows.jsonl", many(60))
+    assert init("rows.jsonl", "--output", "my run.yaml", "--set", "demonstrations.test_share=0.2") == 0
+    said = capsys.readouterr().out
+    assert "raro run 'my run.yaml'" in said and "gate.min_items asks for 30: a candidate can only be held" in said

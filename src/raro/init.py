@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import re
+import shlex
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -13,8 +14,9 @@ from contextlib import ExitStack
 from itertools import chain, islice
 from pathlib import Path
 
+from .benchmarks import measurable
 from .config import Config, ShowText, load, overridden, parse
-from .demonstrations import SPLITS, Card, Source, collect, sources
+from .demonstrations import SPLITS, Card, Source, collect, load_split, sources
 from .demonstrations.files import printable
 from .demonstrations.guess import described, guessed, left_unread
 from .demonstrations.personal import PersonalData
@@ -27,6 +29,9 @@ from .storage import write_atomic
 
 EXAMPLES, WIDTH = 3, 160  # rows that are shown, and characters of each of their texts
 LOOKED_AT = 1000  # rows that are looked at for personal data
+UNTESTED = (
+    "the test split holds no problem, and `raro run` stops where it reads that: raise demonstrations.test_share, or add data"
+)
 TELLING = ("email", "phone", "national_id", "account", "record_number", "name", "date")
 """Kinds of personal data that are told of where nobody asked for them to be looked for; dates, where they stand near BIRTH."""
 BIRTH = re.compile(r".{0,40}\b(?:born|birth|DOB|geb(?:oren|urtsdatum)?)\b.{0,40}", re.I)
@@ -53,14 +58,14 @@ def write(demonstrations: str, base: str, output: Path, settings: Sequence[str] 
     check_base(config, Path("runs") / name)  # beside the runs: a registered version is looked for there
     files = sources(demonstrations)
     config = dataclasses.replace(config, demonstrations=guessed(config.demonstrations, files, fixed))
-    card, first = counted(config, files)
+    card, first, notes = counted(config, files)
     write_atomic(output, rendered(config, card))
     if load(output) != config:
         raise AssertionError(f"'{output}' does not read as it was written")
     told(config, card, files, first[:EXAMPLES])
-    if warning := unscreened(config, first):
-        print(f"\n{warning}")
-    print(f"\nwritten: {output}; next: raro run {output}")
+    for line in [*notes, *filter(None, [unscreened(config, first)])]:
+        print(f"\n{line}")
+    print(f"\nwritten: {output}; next: raro run {shlex.quote(str(output))}")
     return output
 
 
@@ -83,18 +88,20 @@ def told(config: Config, card: Card, files: Sequence[Source], examples: Sequence
             print(f"  {part:<9} {printable(' '.join(shown(text).split()), WIDTH) if shown else f'{len(text):,} characters'}")
 
 
-def counted(config: Config, files: Sequence[Source]) -> tuple[Card, list[Demonstration]]:
-    """All rows read and screened as ingest will, and the first LOOKED_AT that were kept. Raises BadInput where too many are
-    unfit or too few are left."""
+def counted(config: Config, files: Sequence[Source]) -> tuple[Card, list[Demonstration], list[str]]:
+    """All rows read and screened as ingest will, the first LOOKED_AT that were kept, and what a person should know of the test
+    split. Raises BadInput where too many are unfit, too few are left, or the benchmark was made for other answers."""
     with tempfile.TemporaryDirectory(prefix="raro-") as folder:
         card = collect(config.demonstrations, files, Path(folder), ShowText.none, processes=processes_of(config))
         if stop := card.stop(config.demonstrations, Path(folder) / "quarantine.jsonl"):
             reasons = ", ".join(f"{reason} ({count:,})" for reason, count in card.reasons.most_common(3))
             line = f"{stop.line.partition('; see ')[0]}, with {described(config.demonstrations)}"
             raise BadInput(line + (f": {reasons}" if reasons else ""), stop.remedy)
+        items = load_split(folder, "test")
+        notes = list(measurable.check(items, config)) if items else [UNTESTED]
         with ExitStack() as stack:
             files = [stack.enter_context(open(Path(folder) / f"{split}.jsonl", encoding="utf-8")) for split in SPLITS]
-            return card, [Demonstration(**json.loads(line)) for line in islice(chain(*files), LOOKED_AT)]
+            return card, [Demonstration(**json.loads(line)) for line in islice(chain(*files), LOOKED_AT)], notes
 
 
 def unscreened(config: Config, first: Sequence[Demonstration]) -> str:

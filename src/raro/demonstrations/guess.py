@@ -18,6 +18,7 @@ from .files import SQUAD, Source, check, claim, format_of, opened, printable, to
 from .lettered import bare, lettered, misnamed
 from .readers import READERS, Refusal, missing, undecoded
 from .shapes import READINGS
+from .unlike import rowless, unlike
 
 LOOKED_AT = 100  # rows of the first file
 MOST = 32 * 2**20  # characters of their text columns, after which no further row is looked at
@@ -62,7 +63,7 @@ def guessed(settings: Demonstrations, files: Sequence[Source], fixed: Iterable[s
     if _is_document(settings, source):
         return settings
     if not (rows := _looked_at(source)):
-        raise BadInput(f"'{source.uri}' holds no row that can be read", "give a file with rows below its header")
+        raise rowless(source)
     look = Look(rows, _names(rows), fixed)
     if claim(source.path) == "CSV" and (error := undecoded(source.uri, look.names)):
         raise error
@@ -91,6 +92,8 @@ def guessed(settings: Demonstrations, files: Sequence[Source], fixed: Iterable[s
     listed = ", ".join(printable(name, 40) for name in look.names[:12]) or "none"
     if wanted:
         raise BadInput(f"'{source.uri}' holds nothing that the reader {wanted} understands", f"its columns are: {listed}")
+    if not {"question", "answer"} & fixed and (error := unlike(source, rows, look.names)):
+        raise error
     raise BadInput(
         f"'{source.uri}' has no columns recognised as question and answer",
         f"name them with --question and --answer; there are: {listed}",

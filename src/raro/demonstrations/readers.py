@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import difflib
 import json
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from .files import Source, opened, printable
 LONGEST_LINE = 16 * 2**20  # bytes; a longer line is quarantined without being held in memory
 FIRST_LINES = 100  # a JSONL file whose first lines are all broken is no JSONL file
 EXCERPT = 200  # characters of a broken row kept for the quarantine
-RECODE = "convert the file to UTF-8, for example: iconv -f LATIN1 -t UTF-8 FILE > NEW"
+RECODE = "convert the file to UTF-8, for example: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"
 
 
 class Row(NamedTuple):
@@ -190,13 +191,16 @@ class _CsvLines:
 
 def read_csv(source: Source, columns: Sequence[str]) -> Iterator[Row]:
     """A header line, then quoted or plain fields, divided by a comma, semicolon, tab or bar: the first by which the header has
-    the wanted columns, else that which makes most of it. A quote that is never closed costs the line it stands on, not those
-    it would swallow. columns: none stands for all."""
+    the wanted columns, else that which makes most of it; or as a first line `sep=;` says (Excel). A quote that is never closed
+    costs the line it stands on, not those it would swallow. columns: none stands for all."""
     csv.field_size_limit(LONGEST_LINE)
     lines = _CsvLines(source)
     header_line = next((line for line in lines if line.strip()), "")
+    if said := re.fullmatch(r"sep=([,;\t|])\s*", header_line, re.IGNORECASE):
+        header_line = next((line for line in lines if line.strip()), "")
     try:
-        readings = {mark: [name.strip() for name in next(csv.reader([header_line], delimiter=mark), [])] for mark in ",;\t|"}
+        marks = said[1] if said else ",;\t|"
+        readings = {mark: [name.strip() for name in next(csv.reader([header_line], delimiter=mark), [])] for mark in marks}
     except csv.Error as error:
         raise BadInput(
             f"'{source.uri}' is not CSV: its header cannot be read, {error}", "give a header line of names"
