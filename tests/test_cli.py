@@ -150,6 +150,7 @@ def test_the_game_needs_no_torch():
         (["gc", "--keep", "-1"], "'-1' is not a whole number of at least 0"),
         (["run", "--outptu", "here"], "see raro run --help"),
         (["run", "."], "config '.' is a folder"),
+        (["run", ""], "the configuration's name is empty"),
         (["run", "--from", "train", "--output", "nowhere"], "no run lies in 'nowhere'"),
         (["step", "train", "--output", "nowhere"], "continues a run, and there is none in 'nowhere'"),
         (["step", "evaluate"], "run `raro step ingest --output runs/"),

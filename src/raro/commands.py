@@ -33,7 +33,7 @@ def configured(args: Arguments) -> Config:
     kept = Path(output) / CONFIG if output else None
     if args.config is None and kept and kept.is_file():
         return stored(overridden(read_json(kept), overrides))
-    return load(args.config or DEFAULT, overrides)
+    return load(DEFAULT if args.config is None else args.config, overrides)
 
 
 def config_arguments(parser: argparse.ArgumentParser) -> None:

@@ -137,6 +137,8 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Config:
 
     Raises BadInput naming the key, the value and the remedy.
     """
+    if not str(source).strip():
+        raise BadInput("the configuration's name is empty", "name a YAML file; perhaps a variable in the command is not set")
     path, packaged = Path(source), None
     if not path.exists() and path.name == str(source) and not path.suffix:
         packaged = resources.files("raro.configs") / f"{source}.yaml"
