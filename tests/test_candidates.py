@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from test_methods import DEMONSTRATIONS, made, speaker  # noqa: F401  (the fixture)
 
 from raro.learning.checkpoints import save_weights, snapshots
-from raro.methods.selection import latest_level, within
+from raro.methods.kl_budget import under_budget
+from raro.methods.selection import latest_level
 
 FEW = ("probes.matrix_items=0", "probes.health_items=2", "rollout.policy_tokens=60")
 
@@ -62,7 +63,7 @@ def test_a_snapshot_from_behind_a_gate_that_shut_again_is_held_to_the_budget_too
     other.restore(json.loads(json.dumps(game.state())))
     assert other.kl == game.kl and made("raro", speaker, *FEW).plays_from == 1
     two, four, six = [(step, tmp_path) for step in (2, 4, 6)]
-    assert within([two, four, six], {4: 0.3}, 0.1) == [two] and within([four, six], {4: 0.3}, 0.1) == [four]
+    assert under_budget([two, four, six], {4: 0.3}, 0.1) == [two] and under_budget([four, six], {4: 0.3}, 0.1) == [four]
 
 
 def test_a_snapshot_of_the_step_that_opened_the_gate_is_none_of_a_policy_that_has_played(speaker, tmp_path):  # noqa: F811

@@ -10,7 +10,7 @@ from test_methods import made, speaker  # noqa: F401  (the fixture)
 
 from raro.game import rewards
 from raro.learning.losses import on_policy, policy_gradient
-from raro.methods.figures import said_of_rollouts
+from raro.methods.judgements import by_rollout
 from raro.methods.method import learning_rate
 from raro.records import Pair
 
@@ -147,7 +147,7 @@ def test_a_rollout_is_told_what_both_orders_say_and_not_what_was_said_of_older_a
         said(1, 0, {"malformed": 1.0}, {"policy": 1.0}),
         said(-1, 3, {"policy": 1.0}, {"policy": 1.0}),
     ]
-    assert said_of_rollouts(judged) == {
+    assert by_rollout(judged) == {
         0: [{"expert": 1.0}, {"tie": 1.0}],
         1: [{"tie": 1.0}, {"policy": 0.5, "tie": 0.5}],
     }

@@ -232,16 +232,17 @@ def test_earlier_critics_judge_their_share_and_teach_nobody(speaker, tmp_path): 
     game = made("raro", speaker, "raro.past_critics=0.5", "raro.verdicts=1", "raro.pairs=4")
     game.snapshots = lambda: checkpoints.snapshots(tmp_path)
     fresh = game.pair(game.answer(game.draw(1), 1), 1)
-    assert game.shared_out(fresh, 1)[2] == []  # no snapshot yet
+    assert game.shared_out(fresh, 2)[2] == []  # no snapshot yet
     with torch.no_grad():
         next(game.speaker.model.parameters()).add_(0.01)
     checkpoints.save_weights(tmp_path, 1, game.speaker.model)
     with torch.no_grad():
         next(game.speaker.model.parameters()).sub_(0.01)
-    trained, others, earlier = game.shared_out(fresh, 1)
+    assert game.shared_out(fresh, 1)[2] == [], "the weights after one step are the present ones"
+    trained, others, earlier = game.shared_out(fresh, 2)
     assert len(earlier) == round(0.5 * len(fresh)) and len(trained) == 2
     assert sorted(p.rollout_id for p in (*trained, *others, *earlier)) == sorted(p.rollout_id for p in fresh)
-    judged = game.judge_before_earlier(earlier, 1)
+    judged = game.judge_before_earlier(earlier, 2)
     assert [group[0].pair for group in judged] == earlier
     kept = checkpoints.load_file(checkpoints.snapshots(tmp_path)[0][1])
     assert all(torch.equal(p, kept[name]) for name, p in game.past.model.named_parameters())
@@ -254,7 +255,7 @@ def test_earlier_absolute_critics_judge_their_share_of_what_pays(speaker, tmp_pa
     game.snapshots = lambda: checkpoints.snapshots(tmp_path)
     checkpoints.save_weights(tmp_path, 1, game.speaker.model)
     fresh = game.pair(game.answer(game.draw(1), 1), 1)
-    _, _, earlier = game.shared_out(fresh, 1)
+    _, _, earlier = game.shared_out(fresh, 2)
     assert len(earlier) == round(0.25 * len(fresh) / 2) > 0 and all(pair.rollout_id >= 0 for pair in earlier)
 
 
@@ -267,7 +268,7 @@ def test_what_an_earlier_critic_says_is_not_told_of_the_present_one(speaker, tmp
         for parameter in broken.parameters():
             parameter.zero_()
     checkpoints.save_weights(tmp_path, 1, broken)
-    figures, _ = game.step(1)
+    figures, _ = game.step(2)
     assert figures["critic/malformed"] < 0.1
 
 
@@ -310,6 +311,9 @@ def test_expectations_are_learnt_from_once():
         (("raro.critic=absolute", "evaluation.tournament=4"), "never learnt to compare"),
         (("raro.verdict=said", "raro.critic_group=pair"), "teaches nothing"),
         (("raro.critic=absolute", "raro.orders=both"), "has no order"),
+        (("raro.past_critics=0.5", "raro.orders=both"), "two critics would judge an answer"),
+        (("rollout.temperature=0",), "would be the same"),
+        (("method=dpo", "raro.updates=2", "raro.verdict=said"), "by its margin of now"),
         (("raro.past_critics=0.5", "raro.snapshots=0"), "no weights are kept"),
         (("raro.kl_budget=0.5", "raro.snapshots=0"), "no weights are kept"),
         (("raro.critic_model=separate", "raro.kl_budget=0.5"), "without its critic"),
@@ -320,9 +324,3 @@ def test_expectations_are_learnt_from_once():
 def test_parts_that_do_not_go_together_are_refused(settings, said):
     with pytest.raises(BadInput, match=said):
         load("countdown-mini", settings)
-
-
-def test_what_was_written_greedily_is_learnt_from_at_temperature_one(speaker):  # noqa: F811
-    for role in ("policy", "critic"):
-        greedy = made("sft", speaker, "rollout.temperature=0", "rollout.critic_temperature=0")
-        assert greedy.stream(role, 1.0, 0.0).temperature == 1.0

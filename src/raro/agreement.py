@@ -61,6 +61,8 @@ def _measures(config: Config) -> Iterator[Conflict]:
         yield "raro.kl_budget is set, and no KL is measured: raro.kl_pol is 0", "set raro.kl_pol, if only to 1e-6"
     if raro.early_stop and not (config.probes.older_items and raro.snapshots):
         yield "raro.early_stop is set, and no snapshots are compared", "set raro.snapshots and probes.older_items above 0"
+    if not config.rollout.temperature:
+        yield "rollout.temperature is 0: all answers to a question would be the same", "set rollout.temperature=1"
     if raro.lambda_pol == raro.lambda_crit == 0:
         yield "raro.lambda_pol and raro.lambda_crit are both 0", "give at least one role a weight"
     kept = _set({"raro.kl_budget": raro.kl_budget, "raro.past_critics": raro.past_critics})
@@ -88,6 +90,11 @@ def _judges(config: Config) -> Iterator[Conflict]:
     )
     if len(judges) > 1:
         yield f"{judges[0]} and {judges[1]} each say which critic judges", BACK
+    if raro.past_critics and raro.orders == "both":
+        yield (
+            "raro.past_critics is set, and raro.orders both: two critics would judge an answer, one in each order",
+            "set raro.orders=one",
+        )
     asked = _set(
         {
             "evaluation.tournament": config.evaluation.tournament,
@@ -117,6 +124,8 @@ def _model(config: Config) -> Iterator[Conflict]:
             "method is dpo, whose reference becomes the trained model, and base.lora_rank is set",
             "set base.lora_rank=0",
         )
+    if dpo and config.raro.updates > 1:
+        yield "method is dpo, which weighs a pair by its margin of now, and raro.updates is above 1", "set raro.updates=1"
     separate = config.raro.critic_model == "separate"
     whole = _set({"base.lora_rank": lora, "raro.critic_model=separate": separate, "method=dpo": dpo})
     if config.resources.sharding == "full" and whole:

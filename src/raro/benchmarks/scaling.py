@@ -154,7 +154,7 @@ def voted(
 def _write(speaker: Speaker, items: Sequence[Demonstration], config: Config, n: int) -> list[Given]:
     """N answers to every question, as in training."""
     asked = [asking.policy(speaker, item.question, config, "scaling", i) for i, item in enumerate(items)]
-    sampling = Sampling(config.rollout.temperature or 1.0, config.rollout.policy_tokens, config.seed, STEP)
+    sampling = Sampling(config.rollout.temperature, config.rollout.policy_tokens, config.seed, STEP)
     written = speaker.engine(config).generate(asked, n, sampling)
     given = [Given([], [], len(prompt.ids)) for prompt in asked]
     for own, completions in zip(given, written, strict=True):
@@ -195,7 +195,7 @@ def _fill(
         if progress:
             progress(len(given) - len(short), len(given))
         asked = [asking.policy(speaker, items[i].question, config, "scaling", i) for i in short]
-        sampling = Sampling(config.rollout.temperature or 1.0, config.rollout.policy_tokens, config.seed, STEP + batch)
+        sampling = Sampling(config.rollout.temperature, config.rollout.policy_tokens, config.seed, STEP + batch)
         for i, completions in zip(short, speaker.engine(config).generate(asked, BATCH, sampling), strict=True):
             _take(speaker, given[i], completions)
 

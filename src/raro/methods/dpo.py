@@ -2,7 +2,8 @@
 
 Each of the policy's answers is rejected; chosen is the expert's answer after the same thought, so that the two differ in
 nothing but the answer. The reference is the policy at the start of the round; both are taken at the temperature that answers
-are sampled at, where the paper has 1. For a pair with margin
+are sampled at, where the paper has 1. Each step's answers are the policy's own of that step; the usual iterative DPO samples a
+round's answers once, when it starts. For a pair with margin
 
     m = beta * [(log p(chosen) - log ref(chosen)) - (log p(rejected) - log ref(rejected))]
 
@@ -16,6 +17,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from ..config import Config
 from ..learning.checkpoints import Part
 from ..learning.losses import cross_entropy
 from ..learning.update import Stream
@@ -49,7 +51,7 @@ class Dpo(Method):
         margins = self.margins(chosen, rejected)
         samples = self.weighted(chosen, rejected, margins)
         # 2 / (number of samples): the mean over pairs
-        streams = {"policy": Stream(coefficient=2.0, budget=1, temperature=self.temperature)}
+        streams = {"policy": Stream(coefficient=2.0, budget=1, temperature=self.config.rollout.temperature)}
         figures = policy_figures(answers, [], samples) | {"policy/margin": mean(margins) or 0.0}
         return figures | self.update(samples, streams, step, cross_entropy), []
 
@@ -57,17 +59,12 @@ class Dpo(Method):
         """beta times how much more the policy than its reference prefers each chosen completion."""
 
         def gains(pairs: Sequence[Completed]) -> list[float]:
-            prompts, completions = [p for p, _ in pairs], [c for _, c in pairs]
-            own, before = (engine.score(prompts, completions, self.temperature) for engine in (self.engine, self.was))
+            prompts, completions, temperature = [p for p, _ in pairs], [c for _, c in pairs], self.config.rollout.temperature
+            own, before = (engine.score(prompts, completions, temperature) for engine in (self.engine, self.was))
             return [sum(a) - sum(b) for a, b in zip(own, before, strict=True)]
 
         beta = self.config.raro.dpo_beta
         return [beta * (c - r) for c, r in zip(gains(chosen), gains(rejected), strict=True)]
-
-    @property
-    def temperature(self) -> float:
-        """Of the policy that prefers, and learns: the one that answers; 1 where it takes the likeliest word."""
-        return self.config.rollout.temperature or 1.0
 
     def weighted(self, chosen: Sequence[Completed], rejected: Sequence[Completed], margins: Sequence[float]) -> list[Sample]:
         """Two samples for each pair, whose cross-entropy has the gradient of DPO."""
@@ -76,6 +73,10 @@ class Dpo(Method):
             push = self.config.raro.dpo_beta / (1 + math.exp(margin))
             samples += [Sample(prompt.ids, good, (), push, 1.0, "policy"), Sample(prompt.ids, bad, (), -push, 1.0, "policy")]
         return samples
+
+    @classmethod
+    def needs_reference(cls, config: Config) -> bool:
+        return True
 
     def beside(self) -> dict[str, Part]:
         return {"reference": (self.learner.reference, None)}

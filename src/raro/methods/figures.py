@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial, reduce
 from itertools import islice
 from typing import Any
 
 from ..game.rewards import critic_reward
-from ..game.verdicts import together
-from ..records import Chances, Sample
+from ..records import Sample
 
 
 def share(values: Iterable[Any], test: Callable[[Any], bool]) -> float | None:
@@ -22,16 +20,6 @@ def mean(values: Iterable[float]) -> float | None:
     """Mean, or None of none."""
     values = list(values)
     return sum(values) / len(values) if values else None
-
-
-def said_of_rollouts(judged: Sequence[Sequence]) -> dict[int, list[Chances]]:
-    """What the critic said of each fresh rollout, by its index: the verdicts on its pair; where both orders were judged, what
-    the two say together. judged: groups of methods.judgements.Judgement."""
-    orders: dict[int, list[list[Chances]]] = {}
-    for group in judged:
-        if group[0].pair.age == 0 and group[0].pair.rollout_id >= 0:
-            orders.setdefault(group[0].pair.rollout_id, []).append([j.chances for j in group])
-    return {i: list(reduce(partial(map, together), found)) for i, found in orders.items()}
 
 
 def policy_figures(answers: Sequence, earned: Sequence[float | None], samples: Sequence[Sample]) -> dict[str, float]:

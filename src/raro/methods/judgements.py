@@ -9,13 +9,14 @@ good cost or earn nobody anything by the toss of a coin.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
 from ..benchmarks.judging import heard, words_of
 from ..config import Config
-from ..game.verdicts import outcome
+from ..game.verdicts import outcome, together
 from ..records import Chances, Completion, Outcome, Pair, Prompt, Verdict
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
@@ -65,6 +66,21 @@ def by_question(judged: Sequence[Sequence[Judgement]]) -> list[list[Judgement]]:
     for judgement in chain.from_iterable(judged):
         groups.setdefault(judgement.pair.question if judgement.pair.age == 0 else None, []).append(judgement)
     return list(groups.values())
+
+
+def by_rollout(judged: Sequence[Sequence[Judgement]]) -> dict[int, list[Chances]]:
+    """What the critic said of each fresh rollout, by its index: the verdicts on its pair; where both orders were judged, what
+    the two say together, the n-th verdict of one with the n-th of the other."""
+    orders: dict[int, list[list[Chances]]] = {}
+    for group in judged:
+        if group[0].pair.age == 0 and group[0].pair.rollout_id >= 0:
+            orders.setdefault(group[0].pair.rollout_id, []).append([j.chances for j in group])
+    return {i: list(map(together, *said)) if len(said) == 2 else said[0] for i, said in orders.items()}
+
+
+def dealt(said: Mapping[int, list[Chances]], rng: random.Random) -> dict[int, list[Chances]]:
+    """What was said of each rollout, dealt out among them at random (a control)."""
+    return dict(zip(said, rng.sample(list(said.values()), len(said)), strict=True))
 
 
 def read(pair: Pair, prompt: Prompt, completion: Completion, speaker: Speaker, config: Config) -> Judgement:

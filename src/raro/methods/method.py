@@ -6,6 +6,7 @@ Dimensions: Q questions a step, K rollouts each.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,8 @@ from .selection import Alarmed, Selection, Snapshots, Tick
 
 FIGURES = ("tokens", "tokens_per_second", "loss", "grad_norm", "padding")
 """What the learner tells of an update as a whole; shown as learn/NAME."""
+ROUNDING = 1e-9
+"""By how much a product of progress and marks may fall short of the whole number that it is: 29 / 100 * 100 is 28.999..."""
 
 
 Baseline = Callable[[Sequence[float]], list[float]]
@@ -152,6 +155,13 @@ class Method:
             for member, reward in zip(group, earned, strict=True)
         ]
 
+    def paid(self, answers: Sequence[Answer], rewards: Sequence[float | None]) -> list[float | None]:
+        """What each answer earns: its reward, 0 where it is malformed, None where it is filtered. rewards: of those with a
+        text, in order."""
+        rewarded = iter(rewards)
+        earned = [0.0 if answer.text is None else next(rewarded) for answer in answers]
+        return [None if self.filtered(answer) else reward for answer, reward in zip(answers, earned, strict=True)]
+
     def filtered(self, written: Written) -> bool:
         """Whether an over-long rollout is left out of the gradient."""
         return self.config.raro.overlong == "filter" and written.completion.finish == "length"
@@ -188,15 +198,25 @@ class Method:
         return on_policy if settings.updates == 1 else policy_gradient(settings.clip_low, settings.clip_high)
 
     def stream(self, role: str, coefficient: float, kl: float) -> Stream:
-        """How a role's samples enter the update: at the temperature of sampling, or 1 where that took the likeliest."""
+        """How a role's samples enter the update."""
         sampling = self._sampling(role, 0)
         budget = sampling.max_new_tokens if self.config.raro.normalise == "constant" else 0
-        return Stream(coefficient=coefficient, kl=kl, budget=budget, temperature=sampling.temperature or 1.0)
+        return Stream(coefficient=coefficient, kl=kl, budget=budget, temperature=sampling.temperature)
 
     @property
     def plays_from(self) -> int | None:
         """The first step, counted from 1, in which the policy learns from what it is paid; None: it still waits."""
         return 1
+
+    @property
+    def gate_opened(self) -> int | None:
+        """The step, counted from 0, after which a gate opened for the policy; None where there was none, or it stayed shut."""
+        return None
+
+    @classmethod
+    def needs_reference(cls, config: Config) -> bool:
+        """Whether anything is measured to, or judged by, the model as it was before training."""
+        return config.raro.kl_pol > 0
 
     def select(
         self, snapshots: Snapshots, held_out: Sequence[Demonstration], progress: Tick = None, alarmed: Alarmed = None
@@ -241,7 +261,7 @@ def optimisation_of(config: Config) -> Optimisation:
 
 def passed(before: float, now: float, marks: int) -> bool:
     """Whether training went past one of `marks` even marks on its way, the last of which is its end."""
-    return min(1.0, now) * marks // 1 > before * marks // 1
+    return math.floor(min(1.0, now) * marks + ROUNDING) > math.floor(before * marks + ROUNDING)
 
 
 def learning_rate(peak: float, step: int, progress: float, warmup: int, decay: str) -> float:

@@ -9,10 +9,12 @@ model on both roles' rollouts:
 
 Both J are policy gradients with group-relative advantages, without division by the group's deviation or by length.
 
-Where the paper is silent we chose, and each choice is a setting: a malformed answer gets 0 and never reaches the critic; a
-malformed verdict gets 0 and is left out of the policy's mean; each stream is normalised before its lambda. Two additions for a
-base whose critic starts at chance, off by default: the policy waits at a gate until the critic is better than chance, and the
-tie's reward ramps up after. Dimensions: Q questions, K rollouts each, P pairs, V verdicts each.
+Where the paper is silent we chose: a malformed answer gets 0 and never reaches the critic; a malformed verdict gets 0 and is
+left out of the policy's mean; each stream is normalised before its lambda. Ours, each a setting that configs/paper.yaml has off
+(docs/method.md says what each was measured to do): a gate, where the policy waits until the critic is better than chance, and a
+tie's reward that ramps up after it; verdicts as expected instead of as said; verdicts compared within a question; both orders;
+equal answers paid together; a ceiling on what a verdict pays; earlier critics; a critic that is damped where it always wins.
+Dimensions: Q questions, K rollouts each, P pairs, V verdicts each.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from ..benchmarks import asking
+from ..config import Config
 from ..game import advantages, controllers, pairs, rewards
 from ..game.replay import Replay, Replayed
 from ..learning import checkpoints
@@ -34,11 +37,12 @@ from ..learning.update import Learner, Stream
 from ..records import Chances, Demonstration, Pair, Sample
 from ..rollout.engine import Engine
 from . import judgements
-from .figures import critic_figures, policy_figures, said_of_rollouts, transcripts
+from .figures import critic_figures, policy_figures, transcripts
 from .judgements import Judgement
+from .kl_budget import select_under
 from .method import Answer, Method, alike, passed
 from .probes import Probes
-from .selection import Alarmed, Selection, Snapshots, Tick, alone, gone, select, within
+from .selection import Alarmed, Selection, Snapshots, Tick
 
 
 @dataclass
@@ -134,7 +138,7 @@ class Raro(Method):
 
     def earlier(self, step: int) -> list[Path]:
         """Weights of the earlier critics."""
-        return [path for at, path in self.snapshots() if at <= step] if self.past else []
+        return [path for at, path in self.snapshots() if at < step] if self.past else []
 
     @property
     def replayed(self) -> int:
@@ -204,27 +208,20 @@ class Raro(Method):
     def earned(self, answers: Sequence[Answer], judged: Sequence[Sequence[Judgement]], step: int) -> list[float | None]:
         """What each answer earns: the mean over the verdicts on its pair, or on those of all that equal it, 0 where it is
         malformed; None where it is filtered or was not judged."""
-        settings, said = self.config.raro, said_of_rollouts(judged)
+        settings, said = self.config.raro, judgements.by_rollout(judged)
         if settings.control == "shuffled":
-            dealt = random.Random(f"shuffled-{self.config.seed}-{step}").sample(list(said.values()), len(said))
-            said = dict(zip(said, dealt, strict=True))
+            said = judgements.dealt(said, random.Random(f"shuffled-{self.config.seed}-{step}"))
         paid_as = range(len(answers)) if settings.judged == "rollouts" else alike(answers)
         told: dict[int, list[Chances]] = {}
         for i, verdicts in said.items():
             told.setdefault(paid_as[i], []).extend(verdicts)
-
-        def reward(i: int, answer: Answer) -> float | None:
-            if self.filtered(answer):
-                return None
-            if answer.text is None:
-                return 0.0
-            return rewards.policy_reward(told.get(paid_as[i], ()), settings.tau_pol, settings.ceiling)
-
-        return [reward(i, answer) for i, answer in enumerate(answers)]
+        wellformed = [i for i, answer in enumerate(answers) if answer.text is not None]
+        verdicts = [told.get(paid_as[i], ()) for i in wellformed]
+        return self.paid(answers, [rewards.policy_reward(one, settings.tau_pol, settings.ceiling) for one in verdicts])
 
     def held_samples(self, answers: Sequence[Answer]) -> list[Sample]:
-        """The policy's stream while the gate is shut: all answers earn the same, and the samples only carry the KL that holds
-        the policy in place, since training the critic moves the weights that both share."""
+        """The policy's stream while the gate is shut: all earn the same, and the KL holds the policy in place, since training
+        the critic moves the weights that both share."""
         if not self.config.raro.kl_held:
             return []
         return self.policy_samples(answers, [None if self.filtered(answer) else 0.0 for answer in answers])
@@ -250,6 +247,16 @@ class Raro(Method):
                     samples.append(Sample(j.prompt.ids, ids, told, advantage, share if learnt else 0.0, "critic", share))
         return samples
 
+    @classmethod
+    def needs_reference(cls, config: Config) -> bool:
+        settings = config.raro
+        held = settings.gate > 0 and settings.kl_held > 0
+        return settings.kl_pol > 0 or settings.kl_crit > 0 or held or settings.control == "frozen"
+
+    @property
+    def gate_opened(self) -> int | None:
+        return self.gate.step_opened
+
     @property
     def plays_from(self) -> int | None:
         opened = self.gate.step_opened  # counts from 0, and the policy plays from the step after
@@ -258,21 +265,12 @@ class Raro(Method):
     def select(
         self, snapshots: Snapshots, held_out: Sequence[Demonstration], progress: Tick = None, alarmed: Alarmed = None
     ) -> Selection | None:
-        """The latest snapshot whose worst frozen critic rates it as high as the best, among those in which the policy has
-        played and that are within the KL budget; if there are not two, the last of them, given a budget. If the gate never
-        opened, one of those in which the policy was held in place. With a separate critic, the last step's, since snapshots
-        hold no critic."""
+        """As selection.py and kl_budget.py say, among the snapshots in which the policy has played; if the gate never opened,
+        among those in which it was held. With a separate critic, which no snapshot holds, the last step's."""
         if self.own is not None:
             return None
-        first, budget = self.plays_from or 1, self.config.raro.kl_budget
-        known = within([(step, path) for step, path in snapshots if step >= first], self.kl, budget)
-        if held_out and len(known) > 1:
-            return select(self.speaker, known, held_out, self.config, progress=progress, alarmed=alarmed)
-        if not budget or not known:
-            return None
-        least = f"the snapshot of the least KL: all are above raro.kl_budget, {budget:g}"
-        last = f"the last snapshot within raro.kl_budget, {budget:g}: no two could be compared"
-        return alone(self.speaker, self.config, known[-1], least if gone(known[-1][0], self.kl) > budget else last)
+        played = [(step, path) for step, path in snapshots if step >= (self.plays_from or 1)]
+        return select_under(self.speaker, played, self.kl, held_out, self.config, progress, alarmed)
 
     def beside(self) -> dict[str, checkpoints.Part]:
         return {} if self.own is None else {"critic": (self.own.model, self.own.optimiser)}

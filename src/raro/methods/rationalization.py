@@ -6,6 +6,7 @@ likeliest is kept and taught, followed by that answer.
 
 from __future__ import annotations
 
+from ..config import Config
 from ..learning.losses import cross_entropy
 from ..records import Sample
 from .figures import policy_figures
@@ -15,6 +16,10 @@ from .rl_logit import expert_logprobs
 
 class Rationalization(Method):
     """Q questions, K thoughts each, one lesson per question."""
+
+    @classmethod
+    def needs_reference(cls, config: Config) -> bool:
+        return False
 
     def step(self, step: int) -> tuple[dict[str, float], list[dict]]:
         """One update on the step's own best thoughts."""

@@ -28,6 +28,5 @@ class Rewarded(Method):
         return policy_figures(answers, earned, samples) | self.update(samples, streams, step), []
 
     def earned(self, answers: Sequence[Answer]) -> list[float | None]:
-        """What each answer earns: its reward, 0 where it is malformed, None where it is filtered."""
-        told = iter(self.rewards([a for a in answers if a.text is not None]))
-        return [None if self.filtered(a) else 0.0 if a.text is None else next(told) for a in answers]
+        """What each answer earns (`paid`)."""
+        return self.paid(answers, self.rewards([answer for answer in answers if answer.text is not None]))

@@ -17,7 +17,7 @@ accuracy was left (docs/collapse-gallery.md); else the last of all.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -126,13 +126,6 @@ def latest_level(columns: Sequence[Sequence[Sequence[float]]], level: float) -> 
     return best
 
 
-def alone(speaker: Speaker, config: Config, snapshot: tuple[int, Path], instead: str) -> Selection:
-    """The one snapshot that there is to take: the speaker's model is left with its weights. instead: why that one."""
-    step, path = snapshot
-    speaker.engine(config).load(load_file(path))
-    return Selection([step], [], [[]], step, instead=instead)
-
-
 def drawn(held_out: Sequence[Demonstration], config: Config) -> Sequence[Demonstration]:
     """Those among which `select` chooses, in their order: `probes.select_items` of them, the same for the same seed."""
     wanted = config.probes.select_items or len(held_out)
@@ -203,17 +196,3 @@ def _matrix(
 
 def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
-
-
-def within(snapshots: Snapshots, kl: Mapping[int, float], budget: float) -> Snapshots:
-    """The snapshots whose policy has gone no further from the warm start than the budget, nats a token; where all have, the one
-    that has gone least. kl: by step, as for `gone`. budget: 0 for none."""
-    if not budget or not snapshots:
-        return list(snapshots)
-    near = [one for one in snapshots if gone(one[0], kl) <= budget]
-    return near or [min(snapshots, key=lambda one: gone(one[0], kl))]
-
-
-def gone(step: int, kl: Mapping[int, float]) -> float:
-    """How far the policy of a step has gone: by its own KL, or the last one known before; 0 where none is."""
-    return kl[max(known)] if (known := [at for at in kl if at <= step]) else 0.0

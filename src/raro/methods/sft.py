@@ -64,6 +64,10 @@ class Sft(Method):
     examples: list[Sample] = field(init=False)
     thinks = False
 
+    @classmethod
+    def needs_reference(cls, config: Config) -> bool:
+        return False
+
     def __post_init__(self) -> None:
         self.examples = answer_examples(self.speaker, self.demonstrations, self.config)
 

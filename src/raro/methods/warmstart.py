@@ -95,7 +95,7 @@ def _spoken(speaker: Speaker, thought: str, answer: str, budget: int) -> tuple[i
         return whole
     room = budget - len(speaker.completion(f"{THINK} {END_THINK} {answer}"))
     kept = speaker.tokenizer.encode(thought, add_special_tokens=False)[: max(0, room)]
-    return speaker.thinking(speaker.tokenizer.decode(kept), answer)
+    return speaker.thinking(speaker.tokenizer.decode(kept).rstrip("\ufffd"), answer)  # a letter may be cut in two
 
 
 def _verdict(speaker: Speaker, thought: str, word: str, config: Config) -> tuple[int, ...]:

@@ -224,7 +224,7 @@ def train(config: Config, play: Play) -> None:
             "seconds": time.perf_counter() - started,
             "selected_step": selection.chosen if selection else done,
             "selection": dataclasses.asdict(selection) | {"warning": selection.warning} if selection else None,
-            "gate_opened": game.state().get("gate", {}).get("step_opened"),
+            "gate_opened": game.gate_opened,
             "alarms": guarding.watch.alarms,
             "stopped_early": game.finished,
             "stopped_by_guard": guarding.stopped,
@@ -240,11 +240,10 @@ def _learner(speaker: Speaker, config: Config) -> tuple[Learner, Any]:
     and its adapters, None where all weights learn."""
     from ..learning.adapters import attach
     from ..learning.update import Learner
+    from ..methods import method_of
     from ..methods.method import optimisation_of
 
-    settings = config.raro
-    held = settings.gate > 0 and settings.kl_held > 0
-    anchored = settings.kl_pol > 0 or settings.kl_crit > 0 or held or settings.control == "frozen" or config.method == "dpo"
+    anchored = method_of(config.method).needs_reference(config)
     reference = copy.deepcopy(speaker.model).requires_grad_(False).eval() if anchored else None
     rank = config.base.lora_rank
     adapters = attach(speaker.model, rank, config.base.lora_alpha, config.seed) if rank else None
