@@ -77,8 +77,9 @@ def scored(low: float = 0.05) -> dict:
     return found | well("base", "warmstart")
 
 
-def decided(config: Config, run: Path, base: Path, scale: float, low: float = 0.05) -> str:
-    """Made-up upstream steps, written through the harness itself, up to the gate's decision, which is returned."""
+def decided(config: Config, run: Path, base: Path, scale: float, low: float = 0.05, rival: str | None = None) -> str:
+    """Made-up upstream steps, written through the harness itself, up to the gate's decision, which is returned. rival: root of
+    the champion that the evaluation says it was compared with."""
     from safetensors.torch import load_file, save_file
 
     from raro.steps import decide
@@ -91,17 +92,18 @@ def decided(config: Config, run: Path, base: Path, scale: float, low: float = 0.
         shutil.copytree(base, step.folder / "model")
         for shard in (step.folder / "model").glob("*.safetensors"):
             save_file({name: scale * value for name, value in load_file(shard).items()}, shard, metadata={"format": "pt"})
-    with Step("evaluate", config, run) as step:
+    given = (lambda: {"champion": rival}) if rival is not None else None
+    with Step("evaluate", config, run, given=given) as step:
         step.input("train")
         storage.write_json(step.folder / "evaluation.json", scored(low))
     return decide.run(config, run)["decision"]
 
 
-def whole_run(config: Config, run: Path, base: Path, scale: float, low: float = 0.05) -> dict:
+def whole_run(config: Config, run: Path, base: Path, scale: float, low: float = 0.05, rival: str | None = None) -> dict:
     """The same to the registration, or to the record of a rejection."""
     from raro.steps import record, register
 
-    rejected = decided(config, run, base, scale, low) == "reject"
+    rejected = decided(config, run, base, scale, low, rival) == "reject"
     return (record if rejected else register).run(config, run)
 
 

@@ -21,7 +21,7 @@ from raro.errors import BadInput, GateRefused, ServiceFailed
 from raro.registrar.show import story
 from raro.registry import log, signature
 from raro.registry.audit import audited
-from raro.registry.desk import ANCHOR, LOG, desk_of, key_of, standing
+from raro.registry.desk import ANCHOR, LOCK, LOG, desk_of, key_of, standing
 from raro.registry.keys import PublicKey, encoded, signing_key
 from raro.registry.places import Folder, Parameters
 from raro.registry.policy import Policy, read
@@ -318,6 +318,15 @@ def anchor_removed(world: World) -> None:
     world.desk.client.delete_registered_model_tag("tiny", ANCHOR)
 
 
+def locked_for_no_time(world: World) -> None:
+    world.desk.client.set_registered_model_tag("tiny", LOCK, "abc")
+
+
+def shown(world: World) -> Path:
+    """The card of the champion's LoggedModel, which is what MLflow shows."""
+    return next((world.place / "mlartifacts" / "models" / world.desk.version("1").tags["raro.model_id"]).rglob("README.md"))
+
+
 MANIPULATIONS: dict[str, tuple[Callable[[World], None], str]] = {
     "one byte in the weights": (lambda w: byte_in(shards(w)[0]), r"files: .*safetensors' was changed"),
     "one byte and a manifest that fits": (manifest_made_to_fit, r"manifest: .*its root is not the version's tag"),
@@ -331,6 +340,8 @@ MANIPULATIONS: dict[str, tuple[Callable[[World], None], str]] = {
     ),
     "generation settings changed": (lambda w: (w.model / "config.json").write_text("{}"), r"files: .*config.json"),
     "card rewritten": (lambda w: (w.model / "README.md").write_text("better"), r"files: .*README.md"),
+    "the card that MLflow shows rewritten": (lambda w: shown(w).write_text("better"), r"files: README.md of the logged model"),
+    "the card that MLflow shows removed": (lambda w: shown(w).unlink(), r"files: README.md of the logged model .* is gone"),
     "a symbolic link": (linked, r"files: 'tokenizer.json'.*symbolic link"),
     "a pickle": (lambda w: (w.model / "optimizer.pt").write_bytes(b"\x80\x04K\x01."), r"files: .*is a pickle"),
     "manifest edited": (edited_manifest, r"manifest: .*own root digest"),
@@ -387,6 +398,7 @@ MANIPULATIONS: dict[str, tuple[Callable[[World], None], str]] = {
     "back to what was never champion": (never_champion, r"decision: record \d+ rolls back to a version that was never"),
     "log pointed elsewhere": (log_elsewhere, r"log: the tag raro.audit_log names another place"),
     "anchor removed": (anchor_removed, r"log: MLflow holds no head"),
+    "lock of no number": (locked_for_no_time, r"log: the tag raro.audit_lock_days of 'tiny' is 'abc', no number"),
     "anchor of no number": (lambda w: anchored(w, "²:" + "0" * 64), r"log: record 0 is not the one that MLflow's tag names"),
 }
 
@@ -699,6 +711,21 @@ def test_two_pipelines_that_promote_at_once_leave_one_champion_that_the_log_know
     assert desk.anchor() == found[-1].head
     with audited(desk, "champion") as made:
         assert made.breaks == []
+
+
+@pytest.mark.parametrize("met", ["", "ab" * 32])
+def test_a_candidate_that_did_not_meet_the_champion_waits_for_a_person(world, met):
+    """Another run was first, or somebody moved the alias while the candidate was evaluated: it may be the worse of the two."""
+    told = json.loads(world.config.canonical())
+    config = parse(told | {"registry": told["registry"] | {"policy": ""}})
+    late = whole_run(config, world.place / "runs" / f"late-{met[:2]}", world.place / "base", 0.7, rival=met)
+    assert late["alias"] == "challenger" and world.desk.aliases() == {"champion": "1", "challenger": "3"}
+    last = log.whole(world.desk.place(), "tiny")[-1]
+    assert last.action == "held"
+    assert "version 1 is the champion, and it was not compared with that one" in last.body["reasons"][-1]
+    root = world.desk.version("1").tags["raro.root"]
+    met_it = whole_run(config, world.place / "runs" / f"met-{met[:2]}", world.place / "base", 0.8, rival=root)
+    assert met_it["alias"] == "champion"
 
 
 def test_a_clock_set_back_is_noted_and_breaks_nothing(world, monkeypatch):

@@ -7,12 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from audited import scored
+from audited import scored, tiny_model, whole_run
 from servers import give_store
 from test_evidence import SMALL, made
 
-from raro.config import Config, load
-from raro.errors import BadInput, GateRefused
+from raro.config import Config, load, parse
+from raro.errors import BadInput, GateRefused, ServiceFailed
 from raro.registry.models import champion
 from raro.rollout.models import open_model, save_model
 from raro.steps import decide, evaluate, incumbent, ingest, register
@@ -108,6 +108,31 @@ def test_files_that_are_not_the_registered_ones_end_the_evaluation(kept, damage,
     failure = read_json(run / "failure.json")
     assert (failure["stage"], failure["code"], failure["permanent"]) == ("evaluate", 3, True)
     assert "champion" in failure["remedy"] and not (run / "evaluate").exists()
+
+
+def test_a_run_whose_registration_was_cut_off_does_not_meet_itself(tmp_path, monkeypatch):
+    """The alias has moved, and MLflow failed after it: the same folder started again compared the candidate with itself."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    base, set_tag = tiny_model(tmp_path / "base"), MlflowClient.set_tag
+
+    def failing(client: MlflowClient, run_id: str, key: str, *more: object, **others: object) -> None:
+        if key == "raro.registered":
+            raise MlflowException("away")
+        set_tag(client, run_id, key, *more, **others)
+
+    give_store(tmp_path)
+    told = {"tracking": {"uri": f"sqlite:///{tmp_path / 'mlflow.db'}"}, "demonstrations": {"licence": "MIT"}}
+    config, run = parse(told | {"base": {"uri": str(base), "licence": "MIT"}}), tmp_path / "run"
+    monkeypatch.setattr(MlflowClient, "set_tag", failing)
+    with pytest.raises(ServiceFailed, match="away"):
+        whole_run(config, run, base, 0.5, rival="")
+    assert champion(config, run) is not None and not (run / "register").exists()
+    assert incumbent.found(config, run) is None
+    assert incumbent.given(None, config, run) == read_json(run / "evaluate" / "manifest.json")["given"]
+    write_json(run / "train" / "manifest.json", read_json(run / "train" / "manifest.json") | {"root": "another"})
+    assert incumbent.found(config, run) is not None, "another candidate of this run meets the first"
 
 
 def test_an_evaluation_beside_one_mlflow_s_champion_decides_nothing_beside_another_s(kept, tmp_path):

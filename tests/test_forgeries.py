@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from audited import World, whole_run
 from test_audit import anchored, breaks, forge, records
 
 from raro.errors import GateRefused
-from raro.registry import evidence, log, promotion, readiness
+from raro.registry import evidence, log, models, promotion, readiness
 from raro.registry.findings import Audit, Check
 from raro.registry.places import Folder, Parameters
 from raro.registry.promotion import promote
@@ -51,6 +53,22 @@ def test_what_nobody_signed_moves_no_alias(world):
     assert world.desk.aliases() == {"champion": "1", "challenger": "2"}
 
 
+def test_nor_does_what_is_put_there_while_the_pipeline_writes(world, monkeypatch):
+    """Between the look at the log and the record: the pipeline's own would stand behind what nobody signed, and cover it."""
+    root, create = world.desk.version("2").tags["raro.root"], Folder.create
+
+    def late(place: Folder, seq: int, line: bytes) -> bool:
+        monkeypatch.setattr(Folder, "create", create)
+        log.append(place, "tiny", lambda _: log.Draft("promoted", "2", "Ada", {"root": root}), None)
+        return create(place, seq, line)
+
+    monkeypatch.setattr(Folder, "create", late)
+    before = len(records(world))
+    with pytest.raises(GateRefused, match=f"record {before + 1} is not signed, and the policy requires it"):
+        world.desk.append(lambda _: log.Draft("held", "2", "pipeline", {"root": root}), world.key("pipeline"))
+    assert len(records(world)) == before + 1
+
+
 def test_what_is_deleted_while_it_is_looked_at_is_not_promoted(world, monkeypatch):
     """`raro gc` of another, between the audit and the record: the log would name a champion that is gone."""
     sound = promotion._sound
@@ -66,6 +84,30 @@ def test_what_is_deleted_while_it_is_looked_at_is_not_promoted(world, monkeypatc
     with pytest.raises(GateRefused, match="version 2 was deleted meanwhile"):
         promote(world.desk, "challenger", "Ada", "fine", world.key("Ada"))
     assert len(records(world)) == before + 1
+
+
+@pytest.mark.parametrize("unchecked", [False, True])
+def test_a_root_that_is_a_path_writes_nowhere_else(tmp_path, monkeypatch, unchecked):
+    """Who may write to MLflow may write any text into the tag; an auditor's machine downloads through the server."""
+    import mlflow.artifacts
+
+    def download(artifact_uri: str, dst_path: str, **_: str) -> str:
+        (place := Path(dst_path) / "artifacts").mkdir()
+        (place / "manifest.json").write_text("{}")
+        return str(place)
+
+    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", download)
+    client = SimpleNamespace(get_logged_model=lambda _: SimpleNamespace(artifact_location="mlflow-artifacts:/1/models/m-1"))
+    tags = {"raro.root": str(tmp_path / "home" / "evil")}
+    version = SimpleNamespace(name="tiny", version="1", source="models:/m-1", tags=tags)
+    scratch = tmp_path / "scratch"
+    if unchecked:
+        path = models.files(client, "http://localhost", version, tmp_path, scratch, unchecked=True)
+        assert path.is_relative_to(scratch) and (path / "manifest.json").is_file()
+    else:
+        with pytest.raises(GateRefused, match="'tiny' version 1 was not registered by raro: it has no root digest"):
+            models.files(client, "http://localhost", version, tmp_path, scratch)
+    assert not (tmp_path / "home").exists()
 
 
 def test_only_what_a_run_keeps_is_evidence(world):

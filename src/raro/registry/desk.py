@@ -97,7 +97,9 @@ class Desk:
         """Where the log lies, as the registered model's tag says; None where none was begun."""
         found = self.registered()
         address = found.tags.get(LOG) if found else None
-        return self._opened(address, int(found.tags.get(LOCK, 0))) if address else None
+        if address and not (days := found.tags.get(LOCK, "0")).isdecimal():
+            raise GateRefused(f"the tag {LOCK} of '{self.model}' is '{days[:40]}', no number of days", "set it to what it was")
+        return self._opened(address, int(days)) if address else None
 
     def log_place(self) -> Place:
         """The same, where there must be one. Raises BadInput."""
@@ -185,7 +187,7 @@ class Desk:
         place = self.log_place()
         if key is None and self.policy.required:
             raise BadInput("the policy requires signatures, and no key is given", "set registry.signing_key, or give --key")
-        return log.append(place, self.model, drafted, key, self.sound(place))
+        return log.append(place, self.model, drafted, key, lambda: self.sound(place))
 
     def sound(self, place: Place) -> list[log.Record]:
         """The log. Raises GateRefused where it is broken, or nothing may rest on it (log.unfit): what is added would hide that

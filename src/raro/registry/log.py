@@ -106,16 +106,16 @@ def append(
     model: str,
     drafted: Callable[[Sequence[Record]], Draft | None],
     key: Key | None,
-    seen: list[Record] | None = None,
+    read: Callable[[], list[Record]] | None = None,
 ) -> list[Record]:
-    """Adds what `drafted` makes of the log as it stands (None: nothing), and returns the log with it. seen: the log, where it
-    was read just now.
+    """Adds what `drafted` makes of the log as it stands (None: nothing), and returns the log with it. read: reads the log, and
+    refuses one that may not be continued.
 
     A writer who lost a race reads the log again and asks `drafted` again, so that what it decides on is never outdated. Raises
     GateRefused where the log is broken, ServiceFailed where others are faster too many times.
     """
     for attempt in range(ATTEMPTS):
-        records = whole(place, model) if attempt or seen is None else seen
+        records = read() if read else whole(place, model)
         draft = drafted(records)
         if draft is None:
             return records

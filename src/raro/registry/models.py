@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 REGISTRATION = "register/registration.json"
-BEGUN = ".registered.json"  # in the run's folder: what was uploaded and read back, whether or not its step was finished
+BEGUN = ".version.json"  # in the run's folder: what was uploaded and read back, whether or not its step was finished
 SPOKEN = ("README.md", "provenance.json", "bom.cdx.json", SIGNATURE, MANIFEST)
 """What speaks of a version: with registry.store the LoggedModel holds a copy, which is what MLflow shows."""
 ROOT = re.compile(r"[0-9a-f]{64}")

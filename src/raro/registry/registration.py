@@ -44,12 +44,13 @@ from .desk import Desk, signer_of, standing
 from .folder import inspect
 from .keys import Key
 from .log import PIPELINE
-from .models import ALIASES, checked, files
+from .models import ALIASES, BEGUN, candidate_of, checked, files
 from .upload import Candidate, Progress, existing, signed_by, upload
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
+UNCOMPARED = "It waits as challenger: version {n} is the champion, and it was not compared with that one (raro promote)."
 NEEDS_PEOPLE = "It waits as challenger: {n} must approve (raro promote)."
 
 
@@ -97,6 +98,7 @@ def register(
             inspect(back)
             if key and version.tags.get("raro.signed_by") == key.id:
                 signature.verify(back, read_json(back / MANIFEST), key.public)
+        write_json(run / BEGUN, {"root": listing["root"], "candidate": candidate_of(run)})  # from here on it may be champion
         _keep_evidence(tracked, run)
         records = _enter(desk, tracked, candidate, version, key)
     alias = next((alias for alias, number in standing(records).items() if number == str(version.version)), "")
@@ -204,17 +206,28 @@ def _enter(desk: Desk, tracked: Tracked, candidate: Candidate, version: ModelVer
 
     desk.append(registered, key)
     once("evaluated", judged(evaluation, decision))
-    root = version.tags["raro.root"]
+    root, rival = version.tags["raro.root"], _rival(candidate.run)
 
     def decided(records: Sequence[log.Record]) -> log.Draft | None:
         if _has(records, "held", number) or _has(records, "promoted", number):
             return None
-        before = standing(records).get("champion", "")
-        body = {"root": root, "reasons": shortened(reasons), "before": before}
-        return log.Draft("promoted" if earned == "champion" else "held", number, PIPELINE, body)
+        before, action, told = standing(records).get("champion", ""), "promoted" if earned == "champion" else "held", reasons
+        if action == "promoted" and before and rival is not None and rival != root_of(records, before):
+            action, told = "held", [*reasons[:-1], UNCOMPARED.format(n=before)]  # another run was first, or the alias was moved
+        return log.Draft(action, number, PIPELINE, {"root": root, "reasons": shortened(told), "before": before})
 
     desk.append(decided, key)
     return desk.settle()
+
+
+def _rival(run: Path) -> str | None:
+    """Root of the champion with which the candidate was compared, empty for none; None where that is not recorded."""
+    return read_json(path).get("given", {}).get("champion") if (path := run / "evaluate" / MANIFEST).is_file() else None
+
+
+def root_of(records: Sequence[log.Record], number: str) -> str:
+    """The root with which the log registered a version."""
+    return next((r.body["root"] for r in records if (r.action, r.version) == ("registered", number)), "")
 
 
 def judged(evaluation: Mapping[str, Any], decision: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..config import Config
 from ..errors import BadInput, GateRefused, RaroError, ServiceFailed
+from ..registry.models import BEGUN, candidate_of
 from ..storage import MANIFEST, first_line, read_json
 from ..tracking import server
 
@@ -29,15 +30,24 @@ def found(config: Config, run: Path) -> Champion | None:
 
     with usable(config):
         standing = champion(config, run)
-    registered = run / "register" / "registration.json"
-    own = standing and registered.exists() and read_json(registered)["root"] == standing.root
-    return None if own else standing
+    return None if standing and standing.root == _own(run) else standing
+
+
+def _own(run: Path) -> str:
+    """Root of the version that this run has registered of its candidate; empty for none. The registration may have been cut off
+    before its step was finished, and the version be champion all the same."""
+    if (done := run / "register" / "registration.json").exists():
+        return read_json(done)["root"]
+    if not (begun := run / BEGUN).exists():
+        return ""
+    kept = read_json(begun)
+    return kept["root"] if kept["candidate"] == candidate_of(run) else ""
 
 
 def given(previous: Champion | None, config: Config, run: Path) -> dict[str, str]:
     """Another champion makes the step run again, or another MLflow's, but not the run's own candidate having become it."""
     before = run / "evaluate" / MANIFEST
-    if previous is None and before.exists() and (run / "register" / MANIFEST).exists():
+    if previous is None and before.exists() and _own(run):
         return read_json(before)["given"]
     return {"champion": previous.root if previous else "", ASKED: config.tracking.uri}
 
@@ -68,5 +78,5 @@ def usable(config: Config) -> Iterator[None]:
     except Exception as error:
         told, remedy = (error.line, error.remedy) if isinstance(error, RaroError) else (first_line(error), "")
         line = f"the champion of '{config.registry.model}' cannot be used: {told}"
-        move = "move the alias `champion` to a version that loads, or delete it"
+        move = "go back to a version that loads (raro rollback), or delete the alias `champion`: a person then promotes"
         raise GateRefused(line, f"{remedy}, or {move}" if remedy else move) from error
