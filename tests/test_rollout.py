@@ -287,6 +287,27 @@ def test_every_layout_gives_the_same_logprobs(blank, batch_tokens):
             assert found[layout][key] == pytest.approx(value, abs=1e-4)
 
 
+@pytest.mark.parametrize("half", [False, True])
+def test_all_layers_share_one_mask(half):
+    """It is kept for the backward pass, and as large as a layer's activations; the numbers are those of a bool mask."""
+    model, found = made("qwen3"), {}
+    rows = lay_out([([5 + i] * 20, [7 + i] * 30) for i in range(5)], 1000, 0, "packed")[0]
+
+    def note(kept: torch.Tensor) -> torch.Tensor:
+        if kept.shape[-2:] == (250, 250) and kept.stride()[-2] % 250:  # what a GPU's kernel need not copy
+            found[kept.untyped_storage().data_ptr()] = kept.dtype
+        return kept
+
+    with torch.autocast("cpu", torch.bfloat16, enabled=half):
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda kept: kept):
+            ours, _ = token_logprobs(model, rows)
+        positions = {"position_ids": rows.position_ids, "attention_mask": rows.mask}
+        logits = model(input_ids=rows.input_ids, use_cache=False, **positions).logits.flatten(0, 1)[rows.predictors]
+    assert list(found.values()) == [torch.bfloat16 if half else torch.float32]
+    plain = logits.float().log_softmax(-1).gather(-1, rows.target_ids[:, None]).squeeze(-1)
+    assert torch.equal(ours, plain)
+
+
 def test_a_shared_prompt_is_computed_once():
     critic = [([5] * 33, [6] * 24)] * 4
     assert lay_out(critic, 10_000, 0, "shared")[0].input_ids.shape == (1, 33 + 4 * 24)
