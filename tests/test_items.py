@@ -147,6 +147,25 @@ def test_nothing_that_was_written_ends_the_data(tmp_path):
     assert not re.search("[<>&\u2028]", embedded(evil)) and json.loads(embedded(evil)) == evil
 
 
+def test_likeness_calls_nothing_right_or_wrong_even_where_it_is_none(tmp_path):
+    run = make(tmp_path / "run", steps=20)
+    assert items(reading.read(run))["data"]["checked"]
+    evaluation = json.loads((run / "evaluation.json").read_text("utf-8"))
+    (run / "evaluation.json").write_text(json.dumps(evaluation | {"benchmark": "held_out"}), "utf-8")
+    rewrite(run, [row | {"greedy": dict.fromkeys(row["greedy"], 0.0)} for row in drawn()[1][:5]])
+    assert not items(reading.read(run))["data"]["checked"]
+
+
+def test_a_critic_without_a_verdict_is_told_so_without_figures(tmp_path):
+    run = make(tmp_path / "run", steps=20)
+    evaluation = json.loads((run / "evaluation.json").read_text("utf-8"))
+    critic = {"health": {"n": 0, "told": None, "by_kind": {}}, "status": "refused", "why": "none could be read"}
+    evaluation["experts"]["critics"] = {"candidate": critic}
+    (run / "evaluation.json").write_text(json.dumps(evaluation), "utf-8")
+    html = page.write(run).read_text("utf-8")
+    assert "critic of the candidate: no verdict" in html and "critic of the candidate: recognised" not in html
+
+
 def test_the_page_stays_small_whatever_the_answers_are(tmp_path):
     run, rng = make(tmp_path / "run", steps=20), random.Random(3)
     arms = list(drawn()[1][0]["greedy"])

@@ -46,8 +46,10 @@ def ruled(
     health = {"n": len(told), "by_kind": {kind: [named[kind], total[kind]] for kind in sorted(total)}}
     health["told"] = mean_interval(score, resamples, seed) if score else None
     if len(told) < LEAST or health["told"][1] <= 0.5:
-        share = f"{100 * health['told'][0]:.0f} %" if score else "none"
-        why = f"it recognised {share} of {len(told)} made-up faults: no better than chance, or too few to know"
+        why = "none of its verdicts on made-up faults could be read"
+        if score:
+            share = f"{100 * health['told'][0]:.0f} %"
+            why = f"it recognised {share} of {len(told)} made-up faults: no better than chance, or too few to know"
         return {"health": health, "status": "refused", "why": why}
     worths: dict[str, dict[int, float]] = {}
     for arm, written in answers.items():

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .pairs import LONGEST, cut
-from .reading import Record
+from .reading import MEASURES, Record
 
 MOST = 5000  # rows in the page
 CHARACTERS = 2_000_000  # of all texts in the page: it opens at once and can be mailed
@@ -43,7 +43,8 @@ def items(record: Record) -> dict[str, Any] | None:
         "arms": [record.called(arm) for arm in arms],
         "first": arms.index(first),
         "second": arms.index(second),
-        "checked": all(score in (0.0, 1.0) for _, row in ordered for score in row["greedy"].values()),
+        "checked": record.measure != MEASURES["held_out"]
+        and all(score in (0.0, 1.0) for _, row in ordered for score in row["greedy"].values()),
         "ways": [way for way in WAYS if way in ordered[0][1]],
         "strata": strata,
         "text": "question" in ordered[0][1],
