@@ -14,7 +14,7 @@ import torch
 from raro.errors import BadInput, RaroError
 from raro.game import advantages
 from raro.learning import adapters, checkpoints
-from raro.learning.losses import cross_entropy, kl_to_reference, on_policy, policy_gradient
+from raro.learning.losses import cross_entropy, importance_weighted, kl_to_reference, on_policy, policy_gradient
 from raro.learning.update import Learner, Optimisation, Stream
 from raro.records import Sample
 
@@ -181,6 +181,29 @@ def test_the_mismatch_is_told_and_nothing_learnt_from_it(blank):
     tokens = [s.weight * len(s.completion_ids) for s in told[:3]]
     off = sum(0.1 * (1 + i) * n for i, n in enumerate(tokens)) / sum(tokens)
     assert figures["a/mismatch"] == pytest.approx(off, abs=1e-4) and "b/mismatch" not in figures
+
+
+def test_samples_of_another_engine_are_weighted_by_the_ratio_up_to_the_cap():
+    """Values and gradients by hand: ratios 1 / 2, 1, 4 (cut to 2), and a token that brings none."""
+    ours = torch.tensor([-1.0, -1.0, -1.0, -1.0], requires_grad=True)
+    sampled = ours.detach() - torch.tensor([0.5, 1.0, 4.0, 1.0]).log()
+    advantages = torch.tensor([1.0, 1.0, 1.0, -3.0])
+    losses = importance_weighted(on_policy, 2.0)(ours, sampled, advantages)
+    losses.sum().backward()
+    assert losses.tolist() == pytest.approx([-0.5, -1.0, -2.0, 3.0]) and ours.grad.tolist() == pytest.approx([-0.5, -1, -2, 3])
+
+
+def test_importance_weights_make_a_gradient_of_other_samples_unbiased():
+    """One token of four, drawn by another distribution: the expected gradient is that of what the learner's own would earn."""
+    logits = torch.tensor([0.3, -0.2, 0.1, 0.0], requires_grad=True)
+    sampler = torch.softmax(torch.tensor([0.1, 0.2, -0.1, 0.3]), 0)
+    reward = torch.tensor([1.0, 0.0, 0.5, 0.2])
+    losses = importance_weighted(on_policy, 9.0)(torch.log_softmax(logits, 0), sampler.log(), reward)
+    (got,) = torch.autograd.grad((sampler * losses).sum(), logits, retain_graph=True)
+    (want,) = torch.autograd.grad(-(torch.softmax(logits, 0) * reward).sum(), logits)
+    assert torch.allclose(got, want, atol=1e-6)
+    (plain,) = torch.autograd.grad((sampler * on_policy(torch.log_softmax(logits, 0), sampler.log(), reward)).sum(), logits)
+    assert not torch.allclose(plain, want, atol=1e-3)
 
 
 def test_the_clip_is_asymmetric():

@@ -35,6 +35,7 @@ VARIANTS = {
     "balance": ("raro.balance=0.5",),
     "no replay": ("raro.replay_share=0",),
     "latest replay": ("raro.replay_recent=1",),
+    "importance weights": ("rollout.importance_cap=2",),
 }
 
 
@@ -313,6 +314,8 @@ def test_expectations_are_learnt_from_once():
         (("raro.critic=absolute", "raro.orders=both"), "has no order"),
         (("raro.past_critics=0.5", "raro.orders=both"), "two critics would judge an answer"),
         (("rollout.temperature=0",), "would be the same"),
+        (("rollout.importance_cap=0.5",), "below 1"),
+        (("rollout.importance_cap=2", "raro.updates=2", "raro.verdict=said"), "corrects by itself"),
         (("method=dpo", "raro.updates=2", "raro.verdict=said"), "by its margin of now"),
         (("raro.past_critics=0.5", "raro.snapshots=0"), "no weights are kept"),
         (("raro.kl_budget=0.5", "raro.snapshots=0"), "no weights are kept"),

@@ -61,6 +61,10 @@ def _measures(config: Config) -> Iterator[Conflict]:
         yield "raro.kl_budget is set, and no KL is measured: raro.kl_pol is 0", "set raro.kl_pol, if only to 1e-6"
     if raro.early_stop and not (config.probes.older_items and raro.snapshots):
         yield "raro.early_stop is set, and no snapshots are compared", "set raro.snapshots and probes.older_items above 0"
+    if 0 < config.rollout.importance_cap < 1:
+        yield "rollout.importance_cap is below 1, what a token counts where both agree", "set it to 2, or to 0 for none"
+    if config.rollout.importance_cap and raro.updates > 1:
+        yield "rollout.importance_cap is set, and raro.updates above 1: the clipped ratio corrects by itself", "leave one out"
     if not config.rollout.temperature:
         yield "rollout.temperature is 0: all answers to a question would be the same", "set rollout.temperature=1"
     if raro.lambda_pol == raro.lambda_crit == 0:

@@ -33,6 +33,18 @@ def on_policy(logprobs: Tensor, rollout_logprobs: Tensor, advantages: Tensor) ->
     return -(logprobs - logprobs.detach()).exp() * advantages
 
 
+def importance_weighted(loss: Loss, cap: float) -> Loss:
+    """Each token's loss times min(p_learner / p_sampler, cap), for rollouts of an engine whose arithmetic is not the learner's:
+    truncated importance sampling (Yao et al. 2025, "On the Rollout-Training Mismatch in Modern RL Systems"). The weight carries
+    no gradient, and is 1 where p_sampler is not known."""
+
+    def weighted(logprobs: Tensor, rollout_logprobs: Tensor, advantages: Tensor) -> Tensor:
+        ratio = (logprobs.detach() - rollout_logprobs).exp().clamp(max=cap)
+        return ratio * loss(logprobs, rollout_logprobs, advantages)
+
+    return weighted
+
+
 def cross_entropy(logprobs: Tensor, rollout_logprobs: Tensor, advantages: Tensor) -> Tensor:
     """Supervised: -log p of the given tokens, times the advantage (1 for a plain demonstration)."""
     return -logprobs * advantages

@@ -20,7 +20,7 @@ from ..benchmarks import asking
 from ..config import Config
 from ..game import advantages
 from ..learning.checkpoints import Part
-from ..learning.losses import Loss, on_policy, policy_gradient
+from ..learning.losses import Loss, importance_weighted, on_policy, policy_gradient
 from ..learning.update import Learner, Optimisation, Stream
 from ..records import Completion, Demonstration, Prompt, Sample, Sampling
 from ..rollout.engine import Engine
@@ -193,9 +193,12 @@ class Method:
         return figures | speed | {"learn/rate": rate, "game/written": float(self.written)}
 
     def loss(self) -> Loss:
-        """The policy gradient: without old log-probabilities where each rollout is learnt from once."""
-        settings = self.config.raro
-        return on_policy if settings.updates == 1 else policy_gradient(settings.clip_low, settings.clip_high)
+        """The policy gradient. Where each rollout is learnt from once it needs no old log-probabilities, but to correct for
+        another engine's arithmetic."""
+        settings, cap = self.config.raro, self.config.rollout.importance_cap
+        if settings.updates > 1:
+            return policy_gradient(settings.clip_low, settings.clip_high)
+        return importance_weighted(on_policy, cap) if cap else on_policy
 
     def stream(self, role: str, coefficient: float, kl: float) -> Stream:
         """How a role's samples enter the update."""

@@ -290,6 +290,7 @@ class Rollout:
     slots: int = doc(256, "sequences decoded at once (M: more is faster, if memory allows)", low=1)
     temperature: float = doc(1.0, "sampling temperature of both roles (O)", low=0, high=10)
     critic_temperature: float = doc(0.0, "the critic's, if different; 0: the same (O)", low=0, high=10)
+    importance_cap: float = doc(0.0, "most that a token counts for sampler and learner differing; 0: 1; vllm: try 2 (O)", low=0)
     policy_tokens: int = doc(2048, "token budget of a policy rollout (P)", low=1)
     critic_tokens: int = doc(2048, "token budget of a critic rollout (P)", low=1)
 
