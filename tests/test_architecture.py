@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 import raro
 
 ROOT = Path(raro.__file__).parent
+HOUSE = Path(__file__).parent.parent
 FLOORS = [
     {"errors", "typed"},
     {"settings"},
@@ -59,6 +61,12 @@ def imports(path: Path) -> list[tuple[str, bool]]:
 
 
 FILES = sorted(p for p in ROOT.rglob("*.py") if p.name != "__init__.py" or p.parent != ROOT)
+
+
+def test_the_floors_are_those_of_the_docs():
+    table = (HOUSE / "docs/architecture.md").read_text(encoding="utf-8").split("## Floors")[1].split("\n## ")[0]
+    named = set(re.findall(r"`(\w+)`", "".join(line.split("|")[2] for line in table.splitlines() if line.startswith("| "))))
+    assert named == set().union(*FLOORS)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))

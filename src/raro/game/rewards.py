@@ -25,7 +25,7 @@ def critic_reward(verdict: Chances, tau_crit: float) -> float:
 def policy_reward(verdicts: Sequence[Chances], tau_pol: float, ceiling: float = 1.0) -> float | None:
     """The policy's reward for one answer, in [0, 1]: the mean over the readable verdicts on its fresh pair, none of which pays
     more than the ceiling; None where the critic left no readable one, so that the answer was never judged. An expected
-    verdict pays its mean, up to the ceiling: more than its words would pay on average, each up to the ceiling."""
+    verdict is held to the ceiling by its mean, not word by word, which would pay less."""
     readable = [verdict for verdict in verdicts if "malformed" not in verdict]
     judged = [min(ceiling, _mean(verdict, {"policy": 1.0, "tie": tau_pol})) for verdict in readable]
     return sum(judged) / len(judged) if judged else None

@@ -52,7 +52,7 @@ def cross_entropy(logprobs: Tensor, rollout_logprobs: Tensor, advantages: Tensor
 
 def kl_to_reference(logprobs: Tensor, reference: Tensor) -> Tensor:
     """Per-token estimate of KL(model || reference), never negative and of low variance ("k3", Schulman 2020): r - 1 - log r
-    with r = reference / model. As a loss on the model's own samples, which is what GRPO makes of it, its gradient is on average
-    that of KL(reference || model): what it pulls a token by is bounded where the reference finds it impossible."""
+    with r = p_reference / p_model. As a loss on the model's own samples, which is what GRPO makes of it, its expected gradient
+    is that of KL(reference || model): each token contributes (1 - r) * grad log p_model."""
     difference = reference - logprobs
     return difference.exp() - 1 - difference

@@ -5,10 +5,9 @@ the critic's lessons are its own well-formed verdicts, as many of each word for 
 A verdict that it seldom gives is repeated, since another word behind a thought would teach it not to heed its thoughts; a word
 that it never says of one of the orders is not taught.
 
-policy  For each demonstration the model writes a few thoughts. The one under which the expert's answer is likeliest is kept,
-and of
-        all demonstrations the share where it is likeliest of all (`keep`). `answers: expert` ends the lesson with the expert's
-        answer, `answers: own` with the answer the thought really led to: format only.
+policy  For each demonstration the model writes `thoughts` thoughts; the one under which the expert's answer is likeliest is
+        kept. Of all demonstrations the `keep` share with the likeliest answers is taught. `answers: expert` ends the lesson
+        with the expert's answer, `answers: own` with the answer the thought really led to: format only.
 critic  The model judges pairs of an expert's and its own answer.
 
 Where the model does not speak the format yet, its words become the thought, whatever they were.
