@@ -11,6 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from raro.config import load
 from raro.errors import BadInput
 from raro.game.prompts import critic_messages, policy_messages
+from raro.methods import warmstart
 from raro.records import Completion, Pair
 from raro.rollout.chat import prompt_ids, turn_end
 from raro.rollout.models import Speaker, open_model
@@ -57,7 +58,7 @@ def bytes_of(family: str) -> PreTrainedTokenizerFast:
     raw = Tokenizer(models.BPE({sign: i for i, sign in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}, []))
     raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     raw.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in ("<think>", "</think>")])
-    raw.add_special_tokens([*special, "<s>"])
+    raw.add_special_tokens([*special, "<s>", "<image>"])
     made = PreTrainedTokenizerFast(tokenizer_object=raw, eos_token=end, bos_token="<s>")
     made.chat_template = template
     return made
@@ -129,6 +130,23 @@ def test_lessons_end_the_turn_and_what_serves_the_candidate_knows(tmp_path, fami
     assert speaker.tokenizer.convert_ids_to_tokens(speaker.end_ids) == [turn, document]
     assert speaker.completion("4")[-1] == speaker.end_ids[0]
     assert speaker.model.generation_config.eos_token_id == list(speaker.end_ids)
+
+
+def test_one_token_that_the_model_cannot_see_is_no_other_tokenizer(tmp_path):
+    """Gemma 3 of 1b and 270m: its tokenizer has a token for images, one beyond the embeddings. In a message it is text."""
+    config, words = load("countdown-mini"), bytes_of("Gemma 2")
+    speaker = open_model(saved(tmp_path, "Gemma 2", vocab_size=len(words) - 1), config)
+    assert words.convert_tokens_to_ids("<image>") == len(words) - 1
+    assert max(speaker.prompt(policy_messages("See <image>.", "Think."), "policy", 0).ids) < len(words) - 1
+    with pytest.raises(BadInput, match="knows .* tokens, the model"):
+        open_model(saved(tmp_path, "Gemma 2", vocab_size=len(words) - 2), config)
+
+
+def test_a_lesson_s_thought_is_not_cut_within_a_letter():
+    words = bytes_of("Qwen2.5")
+    speaker = Speaker(None, words, (turn_end(words),), 0)
+    for budget in range(24, 34):
+        assert "\ufffd" not in speaker.text(warmstart._spoken(speaker, "\u4e2d" * 9, "4", budget))
 
 
 def test_gemma_2_is_refused_in_a_line(tmp_path):
