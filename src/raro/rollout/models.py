@@ -177,7 +177,7 @@ def open_model(folder: Path, config: Config) -> Speaker:
         )
     held = model.get_input_embeddings().num_embeddings
     unheld = sum(i >= held for i in tokenizer.get_added_vocab().values())
-    if (known := len(tokenizer)) - (unheld == 1) > held:  # Gemma 3 of 1b and 270m cannot see, its tokenizer has an image's token
+    if (known := len(tokenizer)) - (unheld == 1) > held:  # Gemma 3 of 1b and 270m cannot see; its tokenizer knows images
         line = f"the tokenizer in '{folder}' knows {known:,} tokens, the model {held:,}"
         raise BadInput(line, "take the tokenizer that the model was trained with")
     if not disagreement(model) < TOLERANCE:
