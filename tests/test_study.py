@@ -124,6 +124,20 @@ def test_the_first_screen_tells_what_came_out():
     assert shown["taught"] and not shown["uneven"] and all(row["says"] for row in shown["rows"])
 
 
+def test_likeness_is_not_called_accuracy_and_arms_without_a_budget_have_none_in_common(tmp_path, recwarn):
+    content, curves = committed("study-countdown-mini")
+    assert "have spent the" in page.write(content, curves, tmp_path / "page.html").read_text("utf-8")
+    nothing = {name: dict.fromkeys(found, [0.0, 0.0, 0.0]) for name, found in content["intervals"].items()}
+    zeros = {name: found | dict.fromkeys(table.WAYS, [0.0] * len(found["seeds"])) for name, found in content["arms"].items()}
+    content |= {"measure": "likeness", "equal": False, "intervals": nothing, "arms": zeros, "share_of_oracle": {}}
+    shown = page.write(content, curves, tmp_path / "page.html").read_text("utf-8")
+    assert page.shown(content, curves)["headline"][0].startswith("RARO reaches 0.0 % likeness, sampled (")
+    assert "Likeness on the test split" in shown
+    assert "Accuracy" not in shown and "solves" not in shown and "sets no common budget" in shown
+    assert "likeness in %" in table.markdown(content)
+    assert not [one for one in recwarn if "identical low and high" in str(one.message)]
+
+
 def test_arms_of_fewer_seeds_or_problems_say_so(tmp_path):
     content, curves = committed("unseen-seeds")
     rows = {row["name"]: row for row in page.shown(content, curves)["rows"]}

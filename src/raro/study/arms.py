@@ -52,6 +52,7 @@ def completed(content: Mapping[str, Any]) -> dict[str, Any]:
             if arm := of_role.get(role(name)):
                 problems[name] = min(study.configured(arm, arm.seeds[0]).evaluation.max_items, content["n_test"])
         problems = {name: n for name, n in problems.items() if _fractions(content["arms"][name]["greedy"], n)}
+    content = {"measure": "accuracy", "equal": True} | dict(content)
     return {**content, "says": SAYS | says, "problems": problems, "intervals": _intervals(content)}
 
 

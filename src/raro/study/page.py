@@ -71,7 +71,8 @@ def _sentence(content: Mapping[str, Any], names: Mapping[str, str], lead: str) -
         else ""
     )
     base = f"; base {100 * content['intervals']['base']['sampled'][0]:.1f} %" if "base" in content["intervals"] else ""
-    return f"{names[lead]} solves {mean:.1f} % sampled ({low:.1f} to {high:.1f}){of}{base}."
+    does = f"solves {mean:.1f} %" if content["measure"] == "accuracy" else f"reaches {mean:.1f} % {content['measure']},"
+    return f"{names[lead]} {does} sampled ({low:.1f} to {high:.1f}){of}{base}."
 
 
 def _oracle(content: Mapping[str, Any], lead: str) -> str | None:
@@ -146,7 +147,8 @@ def _scores(content: Mapping[str, Any], names: Mapping[str, str], order: Sequenc
     leads, intervals = content["leads"], content["intervals"]
     rows = [(names[name], *intervals[name][way], LEAD if name == leads[name] else "soft") for name in order]
     told = "; ".join(f"{name} {100 * mean:.1f} %" for name, mean, *_ in rows)
-    return charts.intervals(rows, title=f"Accuracy, {WAYS[way]}: {told}", limits=(0, min(1.0, 1.05 * _highest(intervals))))
+    title = f"{content['measure'].capitalize()}, {WAYS[way]}: {told}"
+    return charts.intervals(rows, title=title, limits=(0, min(1.0, 1.05 * _highest(intervals) or 0.05)))
 
 
 def _highest(intervals: Intervals) -> float:
@@ -156,6 +158,7 @@ def _highest(intervals: Intervals) -> float:
 def _along(content: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Accuracy of both ways against what each axis varies, with its intervals, on one scale."""
     axes, intervals, panels = content.get("axes", []), content["intervals"], []
+    measure = content.get("measure", "accuracy").capitalize()
     top = max((intervals[arm][way][2] for axis in axes for _, arm in axis["places"] for way in WAYS), default=0.0)
     for axis in axes:
         lines = []
@@ -163,7 +166,7 @@ def _along(content: Mapping[str, Any]) -> list[dict[str, Any]]:
             found = [(place, *intervals[arm][way]) for place, arm in axis["places"]]
             points, spread = [(x, mean) for x, mean, _, _ in found], [(x, low, high) for x, _, low, high in found]
             lines.append(charts.Line(label=WAYS[way], points=points, colour=colour, style=style, exact=True, spread=spread))
-        title = f"Accuracy by {axis['axis']}" + (f", {axis['budget'] / 1e6:g} M rollout tokens" if axis["budget"] else "")
+        title = f"{measure} by {axis['axis']}" + (f", {axis['budget'] / 1e6:g} M rollout tokens" if axis["budget"] else "")
         panels.append(_panel(title, lines, x_label=axis["axis"], top=top))
     return panels
 

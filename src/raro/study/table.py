@@ -9,6 +9,7 @@ from typing import Any
 
 from ..benchmarks.statistics import Interval, over_seeds, paired_over_seeds
 from ..config import stored
+from ..report.reading import MEASURES
 from ..storage import MANIFEST, read_json, write_atomic, write_json
 from . import curves, page
 from .plan import Arm, Study
@@ -61,6 +62,8 @@ def collect(study: Study, jobs: Sequence[Job]) -> dict[str, Any]:
         "leads": leads,
         "axes": _axes(study),
         "n_test": len(_items(leading, "greedy", "base")),
+        "measure": MEASURES[study.configured(first, leading.seed).evaluation.benchmark][0],
+        "equal": bool(study.budget) or any(arm.budget for arm in study.arms),
         "seeds": seeds[first.name],
         "arms": {name: found | {"seeds": seeds[name]} for name, found in means.items()},
         "intervals": {name: {way: over_seeds(scores[name][way]) for way in WAYS} for name in scores},
@@ -153,7 +156,8 @@ def _digests(jobs: Sequence[Job]) -> dict[str, Any]:
 
 def markdown(content: dict[str, Any]) -> str:
     """The table for people: mean over the seeds, and the seeds' own figures."""
-    lines = [f"`{content['command']}`: {content['n_test']:,} test problems, accuracy in %, mean (one figure per seed).", ""]
+    what = f"{content['n_test']:,} test problems, {content.get('measure', 'accuracy')} in %"
+    lines = [f"`{content['command']}`: {what}, mean (one figure per seed).", ""]
     lines += ["| arm | sampled | greedy | rollout tokens | seconds |", "|---|---|---|---|---|"]
     for name, found in content["arms"].items():
         spent = content["spent"].get(name)
