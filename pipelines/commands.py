@@ -93,7 +93,7 @@ def submit(args: argparse.Namespace) -> int:
     from .submit import submit as start
 
     order = Order(
-        config=load(args.config or "countdown-mini", args.set),
+        config=load("countdown-mini" if args.config is None else args.config, args.set),
         profile=args.profile,
         lock=args.images,
         experiment=args.experiment,

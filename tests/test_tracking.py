@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 import subprocess
 import sys
 import threading
@@ -572,6 +573,12 @@ def test_ingest_goes_on_while_the_server_is_away_but_an_outage_opens_no_gate(tmp
     assert told.startswith(f"MLflow at '{config.tracking.uri}' failed: it cannot be reached: Connection refused;")
     with pytest.raises(ServiceFailed, match="is to be compared with the champion's.*drift_against"):
         run_step("ingest", load("countdown-mini", away), tmp_path / "compared")
+
+
+def test_the_line_that_opens_mlflow_can_be_typed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    line = shlex.split(server.ui_command(load("countdown-mini"), tmp_path / "first run"))
+    assert line == ["mlflow", "ui", "--backend-store-uri", "sqlite:///first run/mlflow.db"]
 
 
 def test_passwords_are_not_shown():

@@ -198,14 +198,14 @@ def _pointers(record: Record) -> Iterator[tuple[str, str]]:
 def _mlflow(record: Record) -> str | None:
     """The command that opens MLflow's pages on this run, or where a server shows them; None without MLflow."""
     from .config import stored
-    from .tracking import runs, server
+    from .tracking import server
 
     if not record.config or not server.installed():
         return None
     config = stored(record.config)
     if server.local(server.address(config, record.folder)) and not (record.folder / server.DATABASE).is_file():
         return None
-    command = runs.ui_command(config, record.folder)
+    command = server.ui_command(config, record.folder)
     return command.replace("mlflow", _executable("mlflow"), 1) if command.startswith("mlflow ") else command
 
 

@@ -8,7 +8,6 @@ measured at, files are compared by digest.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -89,15 +88,6 @@ def open_run(config: Config, run: str | Path) -> Tracked:
 def key_of(config: Config, run: Path) -> str:
     """What names this run folder on the server, where it was ever sent there."""
     return load(run, server.address(config, run)).key
-
-
-def ui_command(config: Config, run: str | Path) -> str:
-    """What to type, or where to go, to look at the run in MLflow."""
-    uri = server.address(config, run)
-    if uri.startswith("http"):
-        return server.shown(uri)
-    where = os.path.relpath(uri.removeprefix("sqlite:///")) if server.local(uri) else server.shown(uri)
-    return f"mlflow ui --backend-store-uri {'sqlite:///' if server.local(uri) else ''}{where}"
 
 
 # ------------------------------------------------------------------------------------------------------ what to send, and when

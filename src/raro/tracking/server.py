@@ -10,6 +10,7 @@ import importlib.util
 import logging
 import os
 import re
+import shlex
 import socket
 import sys
 import threading
@@ -59,6 +60,15 @@ def sqlite(run: str | Path) -> str:
 def local(uri: str) -> bool:
     """Whether the address is a SQLite file of this machine."""
     return uri.startswith("sqlite:")
+
+
+def ui_command(config: Config, run: str | Path) -> str:
+    """What to type, or where to go, to look at the run in MLflow."""
+    uri = address(config, run)
+    if uri.startswith("http"):
+        return shown(uri)
+    store = f"sqlite:///{os.path.relpath(uri.removeprefix('sqlite:///'))}" if local(uri) else shown(uri)
+    return f"mlflow ui --backend-store-uri {shlex.quote(store)}"
 
 
 def file_of(uri: str) -> Path:
