@@ -465,7 +465,26 @@ def test_templates_take_only_what_is_there(tmp_path):
     ]
     path = write_jsonl(tmp_path / "a.jsonl", rows)
     _, kept, quarantine = gather(path, tmp_path / "out", template="{title}, {year}: {tags}")
-    assert kept == {("Rain, 1890: a, b", "x"), ("{year}, 3: {title}", "z")} and quarantine[0]["reason"] == "not_text"
+    assert kept == {("Rain, 1890: a, b", "x"), ("{year}, 3: {title}", "z")} and quarantine[0]["reason"] == "unfilled"
+
+
+def test_a_templates_place_may_be_left_empty_where_it_says_so(tmp_path):
+    """Alpaca's rows: an instruction, an input that most of them lack, an output."""
+    rows = [
+        {"instruction": "Name it.", "input": "", "output": "a"},
+        {"instruction": "Add.", "input": "1, 2", "output": "b"},
+        {"instruction": "Sort.", "input": None, "output": "c"},
+        {"instruction": "List.", "input": [], "output": "d"},
+        {"instruction": "Go.", "output": "e"},
+        {"instruction": "", "input": "x", "output": "f"},
+    ]
+    path = write_jsonl(tmp_path / "a.jsonl", rows)
+    _, kept, quarantine = gather(path, tmp_path / "out", template="{instruction}\n{input?}", answer="output")
+    assert kept == {("Name it.", "a"), ("Add.\n1, 2", "b"), ("Sort.", "c"), ("List.", "d"), ("Go.", "e")}
+    assert [row["reason"] for row in quarantine] == ["unfilled"]
+    (tmp_path / "none.jsonl").write_text('{"input": "", "output": "a"}\n', encoding="utf-8")
+    _, kept, quarantine = gather(tmp_path / "none.jsonl", tmp_path / "out2", template="{input?}", answer="output")
+    assert not kept and quarantine[0]["reason"] == "unfilled"
 
 
 def test_zstd_is_read_and_a_cut_stream_is_told(tmp_path):

@@ -33,6 +33,7 @@ REASONS: Mapping[str, str] = {
     "no_choice": "give a list or an object of choices, and an answer that names one of them",
     "not_squad": "give question, context and answers as {text, answer_start}, each answer where its start says",
     "not_countdown": "give nums, a list of whole numbers above 0, and target, another such number",
+    "unfilled": "fill the column in every row, or write {column?} in demonstrations.template where one may leave it empty",
     "not_text": "write questions and answers as text, numbers in quotes",
     "encoding": RECODE,
     "empty": "remove rows without a question or an answer",

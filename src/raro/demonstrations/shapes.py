@@ -37,7 +37,7 @@ Pair = tuple[Any, Any]  # question and answer; screens hold that both are text
 
 # -------------------------------------------------------------------------------------------------------- plain and choice
 
-_PLACE = re.compile(r"\{([^{}]+)\}")
+_PLACE = re.compile(r"\{([^{}?]+)(\??)\}")  # {column}, or {column?}: a row may have nothing there
 
 
 def _asked(values: Mapping[str, Any], settings: Demonstrations) -> Any:
@@ -45,13 +45,18 @@ def _asked(values: Mapping[str, Any], settings: Demonstrations) -> Any:
     if not settings.template:
         return values.get(settings.question, _absent(settings.question))
     filled = {}
-    for name in _PLACE.findall(settings.template):
+    for name, optional in _PLACE.findall(settings.template):
         value = values.get(name)
         if isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value):
             value = ", ".join(value)
+        if optional and (value is None or value == "" or value != value):
+            filled[name] = ""
+            continue
         if isinstance(value, bool) or not isinstance(value, (str, int, float)) or value != value or value == "":
-            return _absent(name) if name not in values else Refusal("not_text", f"column '{name}' has nothing for the template")
+            return _absent(name) if name not in values else Refusal("unfilled", f"column '{name}' has nothing for the template")
         filled[name] = str(value)
+    if not any(filled.values()):
+        return Refusal("unfilled", "nothing fills the template")
     return _PLACE.sub(lambda match: filled[match[1]], settings.template)
 
 
@@ -201,7 +206,7 @@ class Meaning:
 
 
 def _asking(settings: Demonstrations) -> list[str]:
-    return _PLACE.findall(settings.template) if settings.template else [settings.question]
+    return [name for name, _ in _PLACE.findall(settings.template)] if settings.template else [settings.question]
 
 
 READINGS: Mapping[str, Meaning] = {

@@ -62,7 +62,11 @@ class Demonstrations:
     )
     question: str = doc("question", "name of the column that holds the question")
     answer: str = doc("answer", "name of the column that holds the expert's answer; with reader choice: the right choice")
-    template: str = doc("", "the question's text, with {column} for a column's value; empty: the question column as it is")
+    template: str = doc(
+        "",
+        "the question's text, with {column} for a column's value, {column?} where a row may have none; empty: the question "
+        "column as it is",
+    )
     filters: tuple[str, ...] = doc((), "conditions that every row must meet: `column OP value`, OP one of == != < <= > >=")
     max_rows: int = doc(0, "read only the first rows, for a trial; 0: all", low=0)
     messages: str = doc("messages", "reader chat: column of the messages")
