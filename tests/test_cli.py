@@ -125,6 +125,7 @@ def test_the_game_needs_no_torch():
         (["run", "--frmo", "train"], "--frmo"),
         (["step", "trian"], "invalid choice: 'trian'"),
         (["run", "--set", "raro.stpes=3"], "did you mean 'raro.steps'?"),
+        (["run", "--set", "steps=3"], "did you mean 'warmstart.steps' or 'raro.steps'?"),
         (["run", "--set", "raro.steps=many"], "'raro.steps' must be a whole number, not 'many'"),
         (["run", "--set", "raro.steps=2.5"], "'raro.steps' must be a whole number"),
         (["run", "--set", f"raro.learning_rate={'9' * 400}"], "'raro.learning_rate' must be between 0 and 1"),
@@ -380,6 +381,10 @@ def test_init_writes_what_run_takes(tmp_path, capsys, monkeypatch):
     assert "exists already" in refused(
         capsys, "init", "--demonstrations", "mine.jsonl", "--base", "package://countdown-mini", "--output", "own.yaml"
     )
+    assert "is no file's name" in refused(
+        capsys, "init", "--demonstrations", "mine.jsonl", "--base", "package://countdown-mini", "--output", "folder/"
+    )
+    assert not Path("folder").exists()
     said = refused(
         capsys, "init", "--demonstrations", "mine.jsonl", "--base", "package://countdown-mini", "--question", "prmpt"
     )

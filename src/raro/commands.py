@@ -137,6 +137,8 @@ def init(args: Arguments) -> int:
     from .init import write
 
     columns = [f"demonstrations.{key}={json.dumps(value)}" for key in ("question", "answer") if (value := getattr(args, key))]
+    if not args.output or args.output.endswith("/"):
+        raise BadInput(f"'{args.output}' is no file's name", "name the file that --output is to write")
     write(args.demonstrations, args.base, Path(args.output), [*args.set, *columns])
     return 0
 

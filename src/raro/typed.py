@@ -35,12 +35,16 @@ def built(cls: type[T], data: Any, path: str = "") -> T:
     hints = typing.get_type_hints(cls)
     for key in data:
         if key not in known:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            raise BadInput(
-                f"unknown config key '{path}{key}'",
-                f"did you mean '{path}{near[0]}'?" if near else f"known: {', '.join(known)}",
-            )
+            near = [f"'{path}{name}'" for name in _below(hints, key) or difflib.get_close_matches(str(key), known, n=1)]
+            remedy = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+            raise BadInput(f"unknown config key '{path}{key}'", remedy)
     return cls(**{key: _coerce(value, hints[key], known[key].metadata, f"{path}{key}") for key, value in data.items()})
+
+
+def _below(sections: Mapping[str, Any], key: str) -> list[str]:
+    """The keys of that name one section further down."""
+    inside = {name: cls for name, cls in sections.items() if dataclasses.is_dataclass(cls)}
+    return [f"{name}.{key}" for name, cls in inside.items() if any(field.name == key for field in fields(cls))]
 
 
 def _coerce(value: Any, kind: Any, metadata: Mapping[str, Any], path: str) -> Any:
