@@ -79,7 +79,7 @@ def test_a_verdict_is_measured_by_the_others_on_its_question_and_a_replayed_one_
     given = [judgement for group in judged for judgement in group]
     groups = [j.pair.question if j.pair.age == 0 else None for j in given]
     assert len(set(groups)) == 3 and {j.pair.question for j in given if j.pair.age} & set(groups)
-    samples, worth = game.critic_samples(judged, 0.55), [rewards.critic_reward(j.chances, 0.55) for j in given]
+    samples, worth = game.critic_samples(judged, 0.55), [rewards.critic_reward(j.probs, 0.55) for j in given]
     checked = 0
     for i, judgement in enumerate(given):
         others = [worth[k] for k in range(len(given)) if groups[k] == groups[i] and k != i]
@@ -114,7 +114,7 @@ def test_a_verdict_that_was_cut_off_is_left_out_or_earns_nothing(overlong, speak
     mixed = 0
     for group in game.judge(game.pair(game.answer(game.draw(0), 0), 0), 0):
         cut = [j.completion.finish == "length" for j in group]
-        counted = [0.0 if c else rewards.critic_reward(j.chances, 0.55) for j, c in zip(group, cut, strict=True)]
+        counted = [0.0 if c else rewards.critic_reward(j.probs, 0.55) for j, c in zip(group, cut, strict=True)]
         counted = [r for r, c in zip(counted, cut, strict=True) if overlong == "zero" or not c]
         mixed += 0 < sum(cut) < len(cut) and len(set(counted)) > 1
         taught = [(s.advantage, s.weight) for s in game.critic_samples([group], 0.55)]
@@ -138,7 +138,7 @@ def test_a_rollout_is_told_what_both_orders_say_and_not_what_was_said_of_older_a
     """Two verdicts in each order: the first of one order goes with the first of the other."""
 
     def said(rollout_id, age, *chances):
-        return [SimpleNamespace(pair=Pair("q", "e", "a", True, age, rollout_id), chances=one) for one in chances]
+        return [SimpleNamespace(pair=Pair("q", "e", "a", True, age, rollout_id), probs=one) for one in chances]
 
     judged = [
         said(0, 0, {"expert": 1.0}, {"policy": 1.0}),

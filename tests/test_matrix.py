@@ -16,7 +16,7 @@ from raro.game.rewards import win
 from raro.game.verdicts import outcome
 from raro.learning.checkpoints import save_weights, snapshots
 from raro.methods.matrix import against, duality_gaps, points_of_each
-from raro.methods.selection import drawn, select
+from raro.methods.selection import select, selected_items
 from raro.records import Pair, Sampling
 from raro.rollout.models import open_model
 from raro.steps import run_step
@@ -24,7 +24,7 @@ from raro.storage import fetch
 
 
 def played(strengths, n, seed=0):
-    """n rounds of everybody against everybody, drawn with these strengths."""
+    """n rounds of everybody against everybody, selected_items with these strengths."""
     rng, players = np.random.default_rng(seed), len(strengths)
     table = np.full((n, players, players), np.nan)
     for a in range(players):
@@ -80,9 +80,9 @@ def run(tmp_path_factory):
 def test_of_a_large_dev_split_a_sample_is_asked(run):
     config, speaker, kept, dev = run
     few = load("countdown-mini", ["probes.select_items=5", "probes.matrix_items=0", "rollout.policy_tokens=60"])
-    some = drawn(dev, few)
-    assert len(some) == 5 and some == drawn(dev, few) == [d for d in dev if d in some] != dev[:5]
-    assert drawn(dev, config) == dev == drawn(dev, load("countdown-mini", ["probes.select_items=0"]))
+    some = selected_items(dev, few)
+    assert len(some) == 5 and some == selected_items(dev, few) == [d for d in dev if d in some] != dev[:5]
+    assert selected_items(dev, config) == dev == selected_items(dev, load("countdown-mini", ["probes.select_items=0"]))
     rates = 20 * np.array(select(speaker, kept, dev, few, judges=1).win_rates)
     assert rates.any() and np.allclose(rates, rates.round()), "means of quarters over five items"
 
@@ -132,7 +132,7 @@ def test_what_many_say_is_judged_at_once_and_the_same_words_once(run):
         shown = [Pair(item.question, item.answer, answer, first, 0, 0) for first in (True, False)]
         sampling = Sampling(0.0, config.rollout.critic_tokens, config.seed, judging.STEP)
         wrote = [engine.generate([asking.critic(speaker, pair, config, "judging", 0)], 1, sampling)[0][0] for pair in shown]
-        said = [outcome(judging.heard(speaker, one, config), pair) for one, pair in zip(wrote, shown, strict=True)]
+        said = [outcome(judging.parse_verdict(speaker, one, config), pair) for one, pair in zip(wrote, shown, strict=True)]
         return sum(map(win, said)) / 2
 
     apart = [[0.0 if a is None else alone(i, a) for i, a in zip(items, given, strict=True)] for given in texts]
@@ -141,7 +141,7 @@ def test_what_many_say_is_judged_at_once_and_the_same_words_once(run):
     own = 4  # an expert's answer beside itself is the same in both orders
     assert len(once) == len(set(once)) == own + 2 * 2
     judging.verdicts(speaker, Heard(), [*items, *items], [*texts[0], *texts[0]], config, temperature=0.8)
-    assert len(asked[1]) == 4 * len(items), "what is drawn is drawn for each"
+    assert len(asked[1]) == 4 * len(items), "what is selected_items is selected_items for each"
     assert points_of_each(speaker, Heard(), [], [[], []], config) == [[], []]
 
 

@@ -16,7 +16,7 @@ from raro.learning.losses import on_policy
 from raro.learning.update import Learner, Optimisation, Stream
 from raro.methods.health import HealthSet
 from raro.methods.probes import Probes, best_of
-from raro.methods.retest import extremes, groups, kept, retested
+from raro.methods.retest import extremes, groups, retest_share, retested
 from raro.records import Completion, Pair, Sample
 from raro.rollout.models import open_model
 from raro.steps import run_step
@@ -117,7 +117,9 @@ def test_the_critic_is_asked_again_about_the_best_and_the_worst_paid_of_each_que
         [("a", 0.2), ("b", 0.9), ("c", 0.1)], [("d", 0.5), ("e", 0.5)], [("d", 0.5), ("f", 0.7)],
     ]  # fmt: skip
     assert [[p.policy for p in extremes(group)] for group in found] == [["b", "c"], [], ["f", "d"]]
-    assert kept([0.3, -0.1, 0.0]) == pytest.approx(0.75) and kept([0.0, 0.0]) is None and kept([]) is None
+    assert (
+        retest_share([0.3, -0.1, 0.0]) == pytest.approx(0.75) and retest_share([0.0, 0.0]) is None and retest_share([]) is None
+    )
     assert extremes([]) == () and extremes([(pair(0, "a"), 0.1), (pair(1, "a"), 0.9)]) == ()
 
 
@@ -127,7 +129,7 @@ def test_asked_again_each_pair_is_shown_in_the_other_order(speaker):
     always = SimpleNamespace(generate=lambda asked, n, sampling: [[Completion(word, (0.0,) * len(word), "stop")]] * len(asked))
     paid = [[(Pair("q", "expert", "a", False, 0, 0), 1.0), (Pair("q", "expert", "b", True, 0, 1), 0.0)]]
     apart = retested(speaker, always, paid, load("countdown-mini", ["raro.verdict=said", "raro.ceiling=1"]), 0)
-    assert apart == [-1.0] and kept(apart) == 0
+    assert apart == [-1.0] and retest_share(apart) == 0
 
 
 def test_the_best_of_many_is_not_taken_for_better_than_it_is():

@@ -278,7 +278,7 @@ def test_every_layout_gives_the_same_logprobs(blank, batch_tokens):
         for rows in lay_out(sequences, batch_tokens, 0, layout):
             logprobs, entropy = token_logprobs(blank.model, rows)
             assert (entropy > 0).all()
-            values |= dict(zip(zip(rows.owner.tolist(), rows.place.tolist(), strict=True), logprobs.tolist(), strict=True))
+            values |= dict(zip(zip(rows.sequence.tolist(), rows.token.tolist(), strict=True), logprobs.tolist(), strict=True))
         found[layout] = values
     assert found["rows"].keys() == {(i, t) for i, (_, c) in enumerate(sequences) for t in range(len(c))}
     for layout in ("packed", "shared"):
@@ -302,7 +302,7 @@ def test_all_layers_share_one_mask(half):
         with torch.autograd.graph.saved_tensors_hooks(note, lambda kept: kept):
             ours, _ = token_logprobs(model, rows)
         positions = {"position_ids": rows.position_ids, "attention_mask": rows.mask}
-        logits = model(input_ids=rows.input_ids, use_cache=False, **positions).logits.flatten(0, 1)[rows.predictors]
+        logits = model(input_ids=rows.input_ids, use_cache=False, **positions).logits.flatten(0, 1)[rows.logit_positions]
     assert list(found.values()) == [torch.bfloat16 if half else torch.float32]
     plain = logits.float().log_softmax(-1).gather(-1, rows.target_ids[:, None]).squeeze(-1)
     assert torch.equal(ours, plain)
@@ -320,11 +320,11 @@ def test_a_shared_prompt_is_computed_once():
 def test_no_micro_batch_is_larger_than_asked_but_for_one_long_sequence(layout):
     sequences = [([5] * 20, [6 + i] * 5) for i in range(6)] + [([4] * 6, [7] * 60), ([3] * 12, [8] * 2)]
     laid = lay_out(sequences, 40, 0, layout)
-    assert sorted(o for rows in laid for o in set(rows.owner.tolist())) == list(range(8))
+    assert sorted(o for rows in laid for o in set(rows.sequence.tolist())) == list(range(8))
     assert [rows.input_ids.shape for rows in laid if rows.input_ids.numel() > 40] == [(1, 66)]
     if layout == "shared":
         assert [
-            len(set(rows.owner.tolist())) for rows in laid if 4 < rows.input_ids.shape[1] <= 40 and rows.mask is not None
+            len(set(rows.sequence.tolist())) for rows in laid if 4 < rows.input_ids.shape[1] <= 40 and rows.mask is not None
         ] == [4, 2]
 
 

@@ -88,12 +88,12 @@ def test_the_chances_are_the_models_own(speaker):  # noqa: F811
     weighed = [j for group in judged for j in group if j.verdict != "malformed"]
     assert len(weighed) > 20
     for j in weighed[:8]:
-        assert set(j.chances) == {"expert", "policy", "tie"} and sum(j.chances.values()) == pytest.approx(1)
+        assert set(j.probs) == {"expert", "policy", "tie"} and sum(j.probs.values()) == pytest.approx(1)
         assert j.words[j.outcome] == j.completion.ids
         told = score(speaker.model, [j.prompt] * len(j.words), list(j.words.values()), 1.0, speaker.pad_id)
         mass = {name: math.exp(sum(values)) for name, values in zip(j.words, told, strict=True)}
         for name in mass:
-            assert j.chances[name] == pytest.approx(mass[name] / sum(mass.values()), abs=2e-3)
+            assert j.probs[name] == pytest.approx(mass[name] / sum(mass.values()), abs=2e-3)
 
 
 def test_expected_verdicts_pay_the_same_on_average(speaker):  # noqa: F811
@@ -101,7 +101,7 @@ def test_expected_verdicts_pay_the_same_on_average(speaker):  # noqa: F811
     _, judged = judged_by(speaker, "raro.verdict=expected", "raro.verdicts=64")
     found = [j for group in judged for j in group if j.verdict != "malformed"]
     said = [rewards.policy_reward([{j.outcome: 1.0}], 0.6) for j in found]
-    expected = [rewards.policy_reward([j.chances], 0.6) for j in found]
+    expected = [rewards.policy_reward([j.probs], 0.6) for j in found]
     spread = lambda values: sum((v - sum(values) / len(values)) ** 2 for v in values) / len(values)  # noqa: E731
     error = math.sqrt(spread([a - b for a, b in zip(said, expected, strict=True)]) / len(found))
     assert abs(sum(said) - sum(expected)) / len(found) < 4 * error
@@ -121,7 +121,7 @@ def test_an_expected_verdict_has_the_gradient_of_its_expectation(speaker):  # no
     group = next(g for g in judged if all(len(j.words) == 3 for j in g))
     cut = group[0].completion.ids[:2]
     broken = replace(group[0].completion, ids=cut, logprobs=group[0].completion.logprobs[:2], finish="length")
-    unread = replace(group[0], completion=broken, verdict="malformed", outcome="malformed", chances={"malformed": 1.0})
+    unread = replace(group[0], completion=broken, verdict="malformed", outcome="malformed", probs={"malformed": 1.0})
     group = [replace(unread, words={"malformed": cut}), *group[1:]]
     tau = 0.55
     game.learner.settings = game.learner.settings.__class__(learning_rate=0.0, max_grad_norm=0.0)
@@ -130,17 +130,17 @@ def test_an_expected_verdict_has_the_gradient_of_its_expectation(speaker):  # no
     got = torch.cat([p.grad.flatten() for p in game.speaker.model.parameters()])
 
     model = game.speaker.model
-    earned = [rewards.critic_reward(j.chances, tau) for j in group]
-    written = sum(j.chances[name] * len(ids) for j in group for name, ids in j.words.items())
+    earned = [rewards.critic_reward(j.probs, tau) for j in group]
+    written = sum(j.probs[name] * len(ids) for j in group for name, ids in j.words.items())
     assert written == pytest.approx(sum(len(j.completion.ids) for j in group)), "each word of the mini is one token"
     objective = 0.0
     for j, advantage in zip(group, advantages.centred(earned), strict=True):
-        mean = rewards.critic_reward(j.chances, tau) - advantage
+        mean = rewards.critic_reward(j.probs, tau) - advantage
         for name, ids in j.words.items():
             logprobs = torch.log_softmax(model(torch.tensor([[*j.prompt.ids, *ids]])).logits[0], -1)
             start = len(j.prompt.ids)
             said = logprobs[torch.arange(start - 1, start - 1 + len(ids)), torch.tensor(ids)].sum()
-            objective = objective + j.chances[name] * (rewards.critic_reward({name: 1.0}, tau) - mean) * said
+            objective = objective + j.probs[name] * (rewards.critic_reward({name: 1.0}, tau) - mean) * said
     model.zero_grad()
     (-objective / written).backward()
     want = torch.cat([p.grad.flatten() for p in model.parameters()])
@@ -190,7 +190,7 @@ def test_pooled_equal_answers_are_paid_by_all_their_verdicts_and_no_verdict_abov
     judged = game.judge(game.pair(answers, 0), 0)
     said: dict[tuple, list[float]] = {}
     for judgement in itertools.chain.from_iterable(judged):
-        answer, chances = answers[judgement.pair.rollout_id], judgement.chances
+        answer, chances = answers[judgement.pair.rollout_id], judgement.probs
         if "malformed" not in chances:
             pays = chances.get("policy", 0.0) + 0.6 * chances.get("tie", 0.0)
             said.setdefault((answer.item, answer.text), []).append(min(0.5, pays))

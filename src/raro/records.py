@@ -14,8 +14,8 @@ Role = Literal["policy", "critic"]
 Finish = Literal["stop", "length"]
 Verdict = Literal["first", "second", "tie", "malformed"]
 Outcome = Literal["expert", "policy", "tie", "malformed"]
-Chances = Mapping[Outcome, float]
-"""How probable each outcome of a verdict is; {outcome: 1.0} of one that was said."""
+OutcomeProbs = Mapping[Outcome, float]
+"""The probability of each outcome of a verdict; {outcome: 1.0} of one that was said."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

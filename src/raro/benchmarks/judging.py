@@ -15,7 +15,7 @@ STEP = 2**31 + 2
 """Its own place in the noise's key, apart from every step of the game."""
 
 
-def heard(speaker: Speaker, completion: Completion, config: Config) -> Verdict:
+def parse_verdict(speaker: Speaker, completion: Completion, config: Config) -> Verdict:
     """The verdict of a critic's completion; a tie is none where the game has no ties."""
     verdict = read_verdict(speaker.text(completion.ids), completion.finish == "stop", config.raro.reasoning)
     return verdict if verdict in words_of(config) else "malformed"
@@ -51,7 +51,7 @@ def verdicts(
     asked = dict(zip(keys, prompts, strict=True))
     sampling = Sampling(temperature, config.rollout.critic_tokens, config.seed, STEP)
     written = dict(zip(asked, engine.generate(list(asked.values()), 1, sampling, progress), strict=True)) if asked else {}
-    return [outcome(heard(speaker, written[key][0], config), pair) for key, pair in zip(keys, pairs, strict=True)]
+    return [outcome(parse_verdict(speaker, written[key][0], config), pair) for key, pair in zip(keys, pairs, strict=True)]
 
 
 def accuracy(found: Sequence[Outcome]) -> dict[str, float | int | None]:

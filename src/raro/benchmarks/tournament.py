@@ -243,7 +243,7 @@ def critic(
         sampling = Sampling(temperature, config.rollout.critic_tokens, config.seed, STEP)
         written = engine.generate(prompts, 1, sampling) if prompts else []
         return [
-            (judging.heard(speaker, c, config), len(c.ids), len(prompt.ids))
+            (judging.parse_verdict(speaker, c, config), len(c.ids), len(prompt.ids))
             for prompt, (c,) in zip(prompts, written, strict=True)
         ]
 

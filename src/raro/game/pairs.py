@@ -41,7 +41,7 @@ def fresh_pairs(
     ]
 
 
-def apart(fresh: Sequence[Pair]) -> list[Pair]:
+def single_answer_pairs(fresh: Sequence[Pair]) -> list[Pair]:
     """What the absolute critic is asked instead: each answer alone: the policy's (as the first of a pair in which the expert's
     would be second), and the expert's, whose verdict pays no rollout."""
     return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from itertools import product
 
-from ..records import Chances, Outcome, Pair, Verdict
+from ..records import Outcome, OutcomeProbs, Pair, Verdict
 from ..text import split_thought
 
 WORDS: tuple[Verdict, ...] = ("first", "second", "tie")
@@ -36,7 +36,7 @@ def consistent(one: Outcome, other: Outcome) -> Outcome:
     return one if one == other else "tie"
 
 
-def together(one: Chances, other: Chances) -> Chances:
+def together(one: OutcomeProbs, other: OutcomeProbs) -> OutcomeProbs:
     """The same of two verdicts that are known by their chances only."""
     joint: defaultdict[Outcome, float] = defaultdict(float)
     for (a, p), (b, q) in product(one.items(), other.items()):

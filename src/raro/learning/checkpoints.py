@@ -29,7 +29,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..errors import BadInput
-from ..rollout.weights import gathered, part, put
+from ..rollout.weights import full_tensors, put, sharded_like
 from ..storage import digest_file, digest_text, publish_folder, to_disk
 
 STATE = "state.json"
@@ -101,7 +101,7 @@ def remove(checkpoint: Path) -> None:
 
 def save_weights(folder: Path, step: int, model: torch.nn.Module, writes: bool = True) -> None:
     """Writes the weights alone to `folder/weights-NNNNNN.safetensors`, atomically: one snapshot among which to choose later."""
-    weights = gathered(_weights(model), writes)
+    weights = full_tensors(_weights(model), writes)
     if not writes:
         return
     partial = folder / f".weights-{step:06d}.partial"
@@ -217,10 +217,10 @@ def _files(model: torch.nn.Module, optimiser: torch.optim.Optimizer, beside: Map
 
 
 def _write(folder: Path, prefix: str, model: torch.nn.Module, optimiser: torch.optim.Optimizer | None, writes: bool) -> None:
-    """One file after another: of what is spread, only one is whole at a time."""
+    """One file after another: of what is sharded, only one is whole at a time."""
     files = {"weights": _weights(model)} | ({} if optimiser is None else {"optimiser": _moments(model, optimiser)})
     for name, tensors in files.items():
-        whole = gathered(tensors, writes)
+        whole = full_tensors(tensors, writes)
         if writes:
             save_file(whole, folder / f"{prefix}{name}.safetensors")
 
@@ -245,6 +245,6 @@ def _read(folder: Path, prefix: str, model: torch.nn.Module, optimiser: torch.op
     for name, parameter in model.named_parameters():
         if name in by_parameter:
             optimiser.state[parameter] = {
-                moment: part(value, parameter) if value.shape == parameter.shape else value.to(parameter.device)
+                moment: sharded_like(value, parameter) if value.shape == parameter.shape else value.to(parameter.device)
                 for moment, value in by_parameter[name].items()
             }

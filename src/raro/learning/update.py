@@ -5,7 +5,7 @@ loss = sum over streams s of  1 / normaliser_s * sum over s's tokens of  weight 
 The learner never learns what a stream is. Each stream is normalised by itself, so that one with more tokens does not drown
 another; normaliser_s is a constant (samples x budget: no length bias, Dr. GRPO, arXiv 2503.20783) or the stream's tokens.
 Processes share the samples out and sum their gradients, so any number of them makes the same update. Each has the whole model,
-or, once it is `spread`, a part of it.
+or, once it is sharded, a part of it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from torch import Tensor
 from ..errors import BadInput, RaroError
 from ..records import Sample
 from ..rollout.rows import Layout, Rows, lay_out
-from ..rollout.scoring import outgrown, token_logprobs
-from ..rollout.weights import own, whole
+from ..rollout.scoring import exceeded_window, token_logprobs
+from ..rollout.weights import full_tensor, local_tensor
 from .losses import Loss, kl_to_reference
 from .streams import Stream, Sums, Terms, normalisers
 
@@ -61,19 +61,19 @@ class Learner:
         self.accelerator = Accelerator(cpu=next(model.parameters()).device.type == "cpu", kwargs_handlers=[patient])
         self.model, self.reference, self.settings, self.pad_id = model, reference, settings, pad_id
         self.optimiser = _optimiser(model, settings)
-        self.is_spread = False  # told, not asked: between forward and backward torch shows whole parameters
+        self.is_sharded = False  # told, not asked: between forward and backward torch shows whole parameters
         self._scored, self._anchor = partial(token_logprobs, model), partial(token_logprobs, reference)
 
-    def spread(self) -> None:
+    def shard(self) -> None:
         """From now on each process holds a part of the model, of its reference, and of what the optimiser keeps (FSDP2). To be
         called by all of them before the first update, once every copy of the whole model is made."""
-        from .spread import Spread
+        from .sharding import Sharded
 
         del self.optimiser  # it holds the whole parameters
-        self._scored = Spread(self.model)
+        self._scored = Sharded(self.model)
         if self.reference is not None:
-            self._anchor = Spread(self.reference)
-        self.optimiser, self.is_spread = _optimiser(self.model, self.settings), True
+            self._anchor = Sharded(self.reference)
+        self.optimiser, self.is_sharded = _optimiser(self.model, self.settings), True
 
     def twin(self) -> Learner:
         """A learner of the same settings on a copy of the model, with an optimiser of its own; the reference is shared."""
@@ -91,7 +91,7 @@ class Learner:
         """
         started = time.perf_counter()
         sums = self._backward(samples, streams, loss)
-        norm = whole(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm or math.inf))
+        norm = full_tensor(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.max_grad_norm or math.inf))
         if not torch.isfinite(norm):
             self.optimiser.zero_grad(set_to_none=True)
             raise NotFinite("the gradient is not finite", "lower the learning rate; the last checkpoint is good")
@@ -111,18 +111,18 @@ class Learner:
 
     def gradient(self, samples: Sequence[Sample], streams: Mapping[str, Stream], loss: Loss) -> list[Tensor]:
         """The gradient that an update on these samples would take, before clipping: flat, one tensor per trained parameter, of
-        which this process holds a part where the model is spread, in the machine's memory then; else on the model's device.
+        which this process holds a part where the model is sharded, in the machine's memory then; else on the model's device.
         The weights and the optimiser stay as they are."""
         self._backward(samples, streams, loss)
         trained = [p for p in self.model.parameters() if p.requires_grad]
-        flat = [own(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in trained]
+        flat = [local_tensor(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in trained]
         self.optimiser.zero_grad(set_to_none=True)
-        return [part.cpu() for part in flat] if self.is_spread else flat
+        return [part.cpu() for part in flat] if self.is_sharded else flat
 
     def dot(self, one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
         """The inner product of two gradients, of all their parts."""
         product = sum(float(torch.dot(a, b)) for a, b in zip(one, other, strict=True))
-        if not self.is_spread:
+        if not self.is_sharded:
             return product
         return float(self.accelerator.reduce(torch.tensor(product, device=self.accelerator.device), reduction="sum"))
 
@@ -130,7 +130,7 @@ class Learner:
         """Leaves the samples' gradient in the model, and returns the sums; both are of all processes."""
         normaliser = normalisers(samples, streams)
         trained = [s for s in samples if s.completion_ids and s.weight and (s.advantage or streams[s.stream].kl)]
-        window = outgrown(self.model, [(s.prompt_ids, s.completion_ids) for s in trained])
+        window = exceeded_window(self.model, [(s.prompt_ids, s.completion_ids) for s in trained])
         if window and self.settings.layout != "rows":
             line = f"the model attends to the last {window} tokens only, and a sample is longer"
             raise BadInput(line, "set resources.packing=rows, or shorten the budgets")
@@ -154,16 +154,16 @@ class Learner:
 
     def _accumulate(self, rows: Rows, terms: Terms, loss: Loss, anchored: bool, sums: Sums) -> None:
         """Adds one micro-batch's gradient, and its figures. anchored: some stream is held to the reference."""
-        temperature = terms.temperature[rows.owner]
+        temperature = terms.temperature[rows.sequence]
         with self._arithmetic():
             logprobs, entropy = self._scored(rows, temperature)
-        ours, rollout = logprobs.detach(), terms.rollout_logprobs[rows.owner, rows.place]
+        ours, rollout = logprobs.detach(), terms.rollout_logprobs[rows.sequence, rows.token]
         known = ~rollout.isnan()
         rollout = torch.where(known, rollout, ours)
-        losses = loss(logprobs, rollout, terms.advantage[rows.owner])
-        total, kl_scale = (terms.loss_scale[rows.owner] * losses).sum(), terms.kl_scale[rows.owner]
+        losses = loss(logprobs, rollout, terms.advantage[rows.sequence])
+        total, kl_scale = (terms.loss_scale[rows.sequence] * losses).sum(), terms.kl_scale[rows.sequence]
         kl = torch.zeros_like(losses)
-        if anchored and (self.is_spread or bool((kl_scale > 0).any())):
+        if anchored and (self.is_sharded or bool((kl_scale > 0).any())):
             with torch.no_grad(), self._arithmetic():
                 reference, _ = self._anchor(rows, temperature)
             kl = kl_to_reference(logprobs, reference)
@@ -172,17 +172,17 @@ class Learner:
         sums.loss += total.detach()
         sums.tokens += rows.input_ids.numel() * (1 - rows.padding)
         figures = torch.stack([torch.ones_like(ours), entropy.detach(), kl.detach(), known, (ours - rollout).abs()], dim=1)
-        sums.by_stream.index_add_(0, terms.stream[rows.owner], (figures * terms.weight[rows.owner, None]).double())
+        sums.by_stream.index_add_(0, terms.stream[rows.sequence], (figures * terms.weight[rows.sequence, None]).double())
 
     def _behind(self, batches: int) -> int:
         """How many micro-batches fewer than the process with the most this one has, where all of them must put the layers of a
-        spread model together; else 0."""
-        if not self.is_spread:
+        sharded model together; else 0."""
+        if not self.is_sharded:
             return 0
         return int(self.accelerator.gather(torch.tensor([batches], device=self.accelerator.device)).max()) - batches
 
     def _keep_pace(self, anchored: bool) -> None:
-        """Runs one token, which counts for nothing, through a spread model."""
+        """Runs one token, which counts for nothing, through a sharded model."""
         (rows,) = lay_out([((self.pad_id,), (self.pad_id,))], self.settings.batch_tokens, self.pad_id)
         rows = rows.to(self.accelerator.device)
         with self._arithmetic():
@@ -193,8 +193,8 @@ class Learner:
         self.accelerator.backward(0.0 * logprobs.sum())
 
     def _arithmetic(self) -> torch.autocast:
-        device, spread = self.accelerator.device.type, self.is_spread  # whose weights must not stay in a cache, whole
-        return torch.autocast(device, torch.bfloat16, enabled=self.settings.half, cache_enabled=not spread)
+        device, sharded = self.accelerator.device.type, self.is_sharded  # whose weights must not stay in a cache, whole
+        return torch.autocast(device, torch.bfloat16, enabled=self.settings.half, cache_enabled=not sharded)
 
     def _share(self, samples: Sequence[Sample]) -> list[Sample]:
         """This process's samples: whole prompts, dealt out in turn, so that samples that share one stay together."""
@@ -212,7 +212,7 @@ class Learner:
             return
         figures = self.accelerator.reduce(torch.cat([sums.loss[None], sums.tokens[None], sums.by_stream.flatten()]), "sum")
         sums.loss, sums.tokens, sums.by_stream = figures[0], figures[1], figures[2:].view_as(sums.by_stream)
-        trained = [] if self.is_spread else [p for p in self.model.parameters() if p.requires_grad]
+        trained = [] if self.is_sharded else [p for p in self.model.parameters() if p.requires_grad]
         for bucket in _buckets(trained):
             flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in bucket])
             parts = self.accelerator.reduce(flat, "sum").split([p.numel() for p in bucket])

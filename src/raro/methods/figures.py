@@ -40,7 +40,7 @@ def critic_figures(judged: Sequence[Sequence], samples: Sequence[Sample], tau_cr
     verdicts = [j for group in judged for j in group]
     fresh = [j for j in verdicts if j.pair.age == 0]
     figures = {
-        "critic/reward": mean(critic_reward(j.chances, tau_crit) for j in verdicts),
+        "critic/reward": mean(critic_reward(j.probs, tau_crit) for j in verdicts),
         "critic/accuracy": _accuracy(fresh),
         "critic/accuracy_replay": _accuracy([j for j in verdicts if j.pair.age > 0]),
         "critic/accuracy_first": _accuracy([j for j in fresh if j.pair.expert_first]),

@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from ..benchmarks.judging import heard, words_of
+from ..benchmarks.judging import parse_verdict, words_of
 from ..config import Config
 from ..game.verdicts import outcome, together
-from ..records import Chances, Completion, Outcome, Pair, Prompt, Verdict
+from ..records import Completion, Outcome, OutcomeProbs, Pair, Prompt, Verdict
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
 from ..text import split_thought
@@ -30,7 +30,7 @@ RARE = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """One critic rollout, read. chances: of what was said, or could have been. words: the completion with each outcome's
+    """One critic rollout, read. probs: of what was said, or could have been. words: the completion with each outcome's
     word at its end."""
 
     pair: Pair
@@ -39,7 +39,7 @@ class Judgement:
     verdict: Verdict
     outcome: Outcome
     thought: str
-    chances: Chances
+    probs: OutcomeProbs
     words: dict[Outcome, tuple[int, ...]]
 
 
@@ -57,7 +57,7 @@ def read_all(
         for pair, prompt, completions in zip(shown, asked, written, strict=True)
         for completion in completions
     ]
-    return weighed(found, speaker, engine, config) if config.raro.verdict == "expected" else found
+    return with_expected_verdicts(found, speaker, engine, config) if config.raro.verdict == "expected" else found
 
 
 def by_question(judged: Sequence[Sequence[Judgement]]) -> list[list[Judgement]]:
@@ -68,17 +68,17 @@ def by_question(judged: Sequence[Sequence[Judgement]]) -> list[list[Judgement]]:
     return list(groups.values())
 
 
-def by_rollout(judged: Sequence[Sequence[Judgement]]) -> dict[int, list[Chances]]:
+def by_rollout(judged: Sequence[Sequence[Judgement]]) -> dict[int, list[OutcomeProbs]]:
     """What the critic said of each fresh rollout, by its index: the verdicts on its pair; where both orders were judged, what
     the two say together, the n-th verdict of one with the n-th of the other."""
-    orders: dict[int, list[list[Chances]]] = {}
+    orders: dict[int, list[list[OutcomeProbs]]] = {}
     for group in judged:
         if group[0].pair.age == 0 and group[0].pair.rollout_id >= 0:
-            orders.setdefault(group[0].pair.rollout_id, []).append([j.chances for j in group])
+            orders.setdefault(group[0].pair.rollout_id, []).append([j.probs for j in group])
     return {i: list(map(together, *said)) if len(said) == 2 else said[0] for i, said in orders.items()}
 
 
-def dealt(said: Mapping[int, list[Chances]], rng: random.Random) -> dict[int, list[Chances]]:
+def dealt(said: Mapping[int, list[OutcomeProbs]], rng: random.Random) -> dict[int, list[OutcomeProbs]]:
     """What was said of each rollout, dealt out among them at random (a control)."""
     return dict(zip(said, rng.sample(list(said.values()), len(said)), strict=True))
 
@@ -86,13 +86,15 @@ def dealt(said: Mapping[int, list[Chances]], rng: random.Random) -> dict[int, li
 def read(pair: Pair, prompt: Prompt, completion: Completion, speaker: Speaker, config: Config) -> Judgement:
     """A critic's completion as it was said."""
     raw = speaker.text(completion.ids)
-    verdict = heard(speaker, completion, config)
+    verdict = parse_verdict(speaker, completion, config)
     thought, _ = split_thought(raw) or (raw, "")
     said = outcome(verdict, pair)
     return Judgement(pair, prompt, completion, verdict, said, thought, {said: 1.0}, {said: completion.ids})
 
 
-def weighed(judgements: Sequence[Judgement], speaker: Speaker, engine: Engine, config: Config) -> list[Judgement]:
+def with_expected_verdicts(
+    judgements: Sequence[Judgement], speaker: Speaker, engine: Engine, config: Config
+) -> list[Judgement]:
     """The same with the chances of each word after its thought; what is malformed, or spelt so that no other word fits its
     place, stays as it was said."""
     words = words_of(config)
@@ -109,8 +111,8 @@ def weighed(judgements: Sequence[Judgement], speaker: Speaker, engine: Engine, c
         if i not in mass:
             return judgement
         total = sum(mass[i].values())
-        chances = {name: m / total for name, m in mass[i].items()}
-        return replace(judgement, chances=chances, words={n: ids for n, ids in found[i].items() if chances[n] >= RARE})
+        probs = {name: m / total for name, m in mass[i].items()}
+        return replace(judgement, probs=probs, words={n: ids for n, ids in found[i].items() if probs[n] >= RARE})
 
     return [with_chances(i, judgement) for i, judgement in enumerate(judgements)]
 

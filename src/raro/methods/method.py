@@ -262,7 +262,7 @@ def optimisation_of(config: Config) -> Optimisation:
     )
 
 
-def passed(before: float, now: float, marks: int) -> bool:
+def crossed_mark(before: float, now: float, marks: int) -> bool:
     """Whether training went past one of `marks` even marks on its way, the last of which is its end."""
     return math.floor(min(1.0, now) * marks + ROUNDING) > math.floor(before * marks + ROUNDING)
 

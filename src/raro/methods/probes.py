@@ -23,7 +23,7 @@ from ..rollout.models import Speaker
 from .health import HealthSet
 from .judgements import Judgement
 from .matrix import against_each, written
-from .retest import groups, kept, retested
+from .retest import groups, retest_share, retested
 
 RETESTS = 8
 """Retests in a row from the step where the policy starts to learn: what goes wrong there goes wrong at once (O)."""
@@ -72,7 +72,7 @@ class Probes:
         paid = groups(judged, judged_as, earned, self.config.raro.rollouts)
         found = retested(self.speaker, critic, paid, self.config, step)
         self.seconds += time.perf_counter() - started
-        share = kept(found)
+        share = retest_share(found)
         return {} if share is None else {"game/retest": share, "game/retested": float(len(found))}
 
     def look_back(self, policy: Engine, critic: Engine, step: int) -> dict[str, float]:

@@ -34,13 +34,13 @@ from ..game import advantages, controllers, pairs, rewards
 from ..game.replay import Replay, Replayed
 from ..learning import checkpoints
 from ..learning.update import Learner, Stream
-from ..records import Chances, Demonstration, Pair, Sample
+from ..records import Demonstration, OutcomeProbs, Pair, Sample
 from ..rollout.engine import Engine
 from . import judgements
 from .figures import critic_figures, policy_figures, transcripts
 from .judgements import Judgement
 from .kl_budget import select_under
-from .method import Answer, Method, alike, passed
+from .method import Answer, Method, alike, crossed_mark
 from .probes import Probes
 from .selection import Alarmed, Selection, Snapshots, Tick
 
@@ -120,7 +120,7 @@ class Raro(Method):
         questions, experts = [d.question for d in shown], [d.answer for d in shown]
         texts = [answers[i].text if i == first else None for i, first in enumerate(self.judged_as(answers))]
         fresh = pairs.fresh_pairs(questions, experts, texts, self.config.seed, step, self.config.raro.orders == "both")
-        return pairs.apart(fresh) if self.config.raro.critic == "absolute" else fresh
+        return pairs.single_answer_pairs(fresh) if self.config.raro.critic == "absolute" else fresh
 
     def judged_as(self, answers: Sequence[Answer]) -> list[int]:
         """For each rollout, the one whose pair is judged for it: itself, or the first with the same answer to the question."""
@@ -198,7 +198,7 @@ class Raro(Method):
     def probed_after(self, before: float, kl: float | None, step: int) -> dict[str, float]:
         """Probes of the updated weights. before: the progress when the step began. kl: the policy's."""
         found = self.probes.health(self.critic, step)
-        if passed(before, self.progress(step + 1), self.config.raro.snapshots):
+        if crossed_mark(before, self.progress(step + 1), self.config.raro.snapshots):
             if kl is not None:
                 self.kl[step + 1] = kl
             if self.gate.open:
@@ -212,7 +212,7 @@ class Raro(Method):
         if settings.control == "shuffled":
             said = judgements.dealt(said, random.Random(f"shuffled-{self.config.seed}-{step}"))
         paid_as = range(len(answers)) if settings.judged == "rollouts" else alike(answers)
-        told: dict[int, list[Chances]] = {}
+        told: dict[int, list[OutcomeProbs]] = {}
         for i, verdicts in said.items():
             told.setdefault(paid_as[i], []).extend(verdicts)
         wellformed = [i for i, answer in enumerate(answers) if answer.text is not None]
@@ -236,12 +236,12 @@ class Raro(Method):
         samples: list[Sample] = []
         for group in judged if by_pair else judgements.by_question(judged):
             kept = [j for j in group if not self.filtered(j)]
-            earned = [rewards.critic_reward(j.chances, tau_crit) for j in kept]
+            earned = [rewards.critic_reward(j.probs, tau_crit) for j in kept]
             means = {id(j): e - a for j, e, a in zip(kept, earned, baseline(earned), strict=True)}
             for j in group:
                 learnt = id(j) in means
                 for word, ids in j.words.items():
-                    share = j.chances[word]
+                    share = j.probs[word]
                     advantage = rewards.critic_reward({word: 1.0}, tau_crit) - means[id(j)] if learnt else 0.0
                     told = j.completion.logprobs if ids == j.completion.ids else ()  # another word was not sampled
                     samples.append(Sample(j.prompt.ids, ids, told, advantage, share if learnt else 0.0, "critic", share))

@@ -36,11 +36,11 @@ def retested(speaker: Speaker, critic: Engine, groups: Sequence[Sequence[Paid]],
     sampling = Sampling(config.rollout.judging_temperature, config.rollout.critic_tokens, config.seed, step)
     written = critic.generate(asked, 1, sampling)
     read = judgements.read_all(shown, asked, written, speaker, critic, config)
-    worth = [policy_reward([one.chances], config.raro.tau_pol, config.raro.ceiling) for one in read]
+    worth = [policy_reward([one.probs], config.raro.tau_pol, config.raro.ceiling) for one in read]
     return [0.0 if None in two else two[0] - two[1] for two in zip(worth[::2], worth[1::2], strict=True)]
 
 
-def kept(apart: Sequence[float]) -> float | None:
+def retest_share(apart: Sequence[float]) -> float | None:
     """The part of what best and worst paid answers are worth apart that goes to the best paid, 0 to 1: one half by lot, since
     each difference may then as well be the other way. None where none differ."""
     total = sum(map(abs, apart))

@@ -75,7 +75,7 @@ def select(
     critics. alarmed: since when something may be wrong. The speaker's model is left with the chosen weights."""
     engine = speaker.engine(config)
     fit, unfit = _judges(speaker, engine, snapshots, held_out, config, judges)
-    held_out = drawn(held_out, config)
+    held_out = selected_items(held_out, config)
     n = min(config.probes.matrix_items, len(held_out))
     asked = {at: len(held_out) if at in fit else n for at in range(len(snapshots)) if at in fit or n}
     total, done, told = len(snapshots) * (1 + len(asked)), 0, 0
@@ -126,7 +126,7 @@ def latest_level(columns: Sequence[Sequence[Sequence[float]]], level: float) -> 
     return best
 
 
-def drawn(held_out: Sequence[Demonstration], config: Config) -> Sequence[Demonstration]:
+def selected_items(held_out: Sequence[Demonstration], config: Config) -> Sequence[Demonstration]:
     """Those among which `select` chooses, in their order: `probes.select_items` of them, the same for the same seed."""
     wanted = config.probes.select_items or len(held_out)
     if wanted >= len(held_out):

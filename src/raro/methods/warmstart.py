@@ -22,9 +22,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ..benchmarks import asking
-from ..benchmarks.judging import heard, words_of
+from ..benchmarks.judging import parse_verdict, words_of
 from ..config import Config
-from ..game.pairs import apart, fresh_pairs
+from ..game.pairs import fresh_pairs, single_answer_pairs
 from ..records import Completion, Demonstration, Pair, Prompt, Sample, Sampling
 from ..rollout.models import Speaker
 from ..text import END_THINK, THINK, normalise
@@ -132,7 +132,7 @@ def _critic_lessons(
     questions, experts = [d.question for d in items], [d.answer for d in items]
     n = min(len(items), max(wanted, 6))
     shown = fresh_pairs(questions[:n], experts[:n], answers[:n], config.seed, STEP)
-    shown = apart(shown) if config.raro.critic == "absolute" else shown
+    shown = single_answer_pairs(shown) if config.raro.critic == "absolute" else shown
     prompts = [asking.critic(speaker, pair, config, "warmstart-critic", i) for i, pair in enumerate(shown)]
     sampling = Sampling(config.rollout.temperature, config.rollout.critic_tokens, config.seed, STEP)
     written = speaker.engine(config).generate(prompts, config.warmstart.thoughts, sampling)
@@ -141,7 +141,7 @@ def _critic_lessons(
     spoken = 0
     for pair, prompt, completions in zip(shown, prompts, written, strict=True):
         for completion in completions:
-            verdict = heard(speaker, completion, config)
+            verdict = parse_verdict(speaker, completion, config)
             if verdict == "malformed":
                 strays.append((pair, prompt, normalise(speaker.text(completion.ids))))
             else:

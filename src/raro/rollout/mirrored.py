@@ -1,5 +1,5 @@
 """An engine on a copy of the model that learns, brought up to date before each call: in bfloat16 where the weights that learn
-are kept in float32, since updates of 1e-6 vanish in bfloat16; whole where they are spread over the processes.
+are kept in float32, since updates of 1e-6 vanish in bfloat16; whole where they are sharded over the processes.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from torch.nn import Parameter
 
 from ..records import Completion, Prompt, Sampling
 from .engine import Engine
-from .weights import put, whole
+from .weights import full_tensor, put
 
 
 class MirroredEngine:
-    """Wraps the engine that `make` builds on the copy. model: the weights that learn, not yet spread. dtype: the copy's."""
+    """Wraps the engine that `make` builds on the copy. model: the weights that learn, not yet sharded. dtype: the copy's."""
 
     def __init__(self, model: torch.nn.Module, make: Callable[[torch.nn.Module], Engine], dtype: torch.dtype = torch.bfloat16):
         self.source = model
@@ -46,4 +46,4 @@ class MirroredEngine:
     @torch.no_grad()
     def _refresh(self) -> None:
         for mine, theirs in zip(self.copy.parameters(), self.source.parameters(), strict=True):
-            mine.copy_(whole(theirs))
+            mine.copy_(full_tensor(theirs))

@@ -17,14 +17,14 @@ from ..memory import keep_freed
 from ..records import Completion, Prompt
 from ..text import END_THINK, THINK, split_thought
 from .chat import prompt_ids, turn_end
+from .data_parallel import DataParallelEngine
 from .engine import Engine
 from .mirrored import MirroredEngine
 from .plain import PlainEngine
 from .scoring import disagreement
-from .sharded import ShardedEngine
 from .slots import SlotEngine
 from .vllm import VllmEngine
-from .weights import unspread
+from .weights import unsharded
 
 TOLERANCE = 0.05
 """Nats by which the log-probability of a token may differ between `scoring` and the model's own forward, both in float32 (M:
@@ -88,17 +88,17 @@ class Speaker:
             return kind(model, self.end_ids, self.pad_id, rollout.slots)
 
         rollout, dtype = config.rollout, config.base.dtype
-        copied = spreads(config) or (dtype == "bfloat16" and rollout.engine != "vllm")
+        copied = shards(config) or (dtype == "bfloat16" and rollout.engine != "vllm")
         engine = MirroredEngine(self.model, make, getattr(torch, dtype)) if copied else make(self.model)
-        return ShardedEngine(engine, torch.distributed.get_rank(), processes) if processes > 1 else engine
+        return DataParallelEngine(engine, torch.distributed.get_rank(), processes) if processes > 1 else engine
 
 
 def _closed(thought: str) -> str:
     return f"{THINK} {thought} {END_THINK}" if thought else f"{THINK} {END_THINK}"
 
 
-def spreads(config: Config) -> bool:
-    """Whether the weights that learn are spread over the processes of this training."""
+def shards(config: Config) -> bool:
+    """Whether the weights that learn are sharded over the processes of this training."""
     several = torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
     return several and config.resources.sharding == "full"
 
@@ -212,7 +212,7 @@ def _quieten(config: Any) -> None:
 def save_model(speaker: Speaker, folder: Path, dtype: str = "float32", writes: bool = True) -> None:
     """Writes weights (safetensors, of this dtype), configuration, tokenizer and chat template in flat Hugging Face layout.
     The speaker's model is of that dtype afterwards. writes: whether this process is the one that does, of several."""
-    model = unspread(speaker.model, writes)
+    model = unsharded(speaker.model, writes)
     if writes:
         model.to(getattr(torch, dtype)).save_pretrained(folder)
         speaker.tokenizer.save_pretrained(folder)

@@ -28,19 +28,19 @@ class Rows:
     """One micro-batch. B rows of T tokens hold N completion tokens to be predicted.
 
     input_ids, position_ids: [B, T]. group, segment: [B, T], or None for plain causal: a position sees those before it of its
-    group that are of its own segment, or of segment 0, the prompt. predictors: [N], index into the flattened [B * T] of the
-    position whose output predicts the token. target_ids: [N]. owner: [N], index of the token's sequence. place: [N], the
-    token's place in its completion. padding: share of the B * T positions that hold nothing.
+    group that are of its own segment, or of segment 0, the prompt. logit_positions: [N], index into the flattened [B * T] of
+    the position whose output predicts the token. target_ids: [N]. sequence: [N], index of the token's sequence. token: [N], its
+    index in that sequence's completion. padding: share of the B * T positions that hold nothing.
     """
 
     input_ids: Tensor
     position_ids: Tensor
     group: Tensor | None
     segment: Tensor | None
-    predictors: Tensor
+    logit_positions: Tensor
     target_ids: Tensor
-    owner: Tensor
-    place: Tensor
+    sequence: Tensor
+    token: Tensor
     padding: float
 
     @property
@@ -113,7 +113,7 @@ def _tensors(sequences: Sequences, batch: list[list[list[int]]], pad_id: int) ->
     rows: list[
         tuple[list[int], list[int], list[int], list[int]]
     ] = []  # ids, positions, groups, segments (0: seen by its whole group)
-    predicted: list[tuple[int, int, int, int, int]] = []  # row, column, target, owner, place
+    predicted: list[tuple[int, int, int, int, int]] = []  # row, column, target, sequence, token
     for r, groups in enumerate(batch):
         ids: list[int] = []
         positions: list[int] = []
@@ -139,8 +139,8 @@ def _tensors(sequences: Sequences, batch: list[list[list[int]]], pad_id: int) ->
     group = segment = None
     if any(len(groups) > 1 or len(groups[0]) > 1 for groups in batch):
         group, segment = padded(2, -1), padded(3, -1)
-    row, column, target, owner, place = (torch.tensor(values) for values in zip(*predicted, strict=True))
+    row, column, target, sequence, token = (torch.tensor(values) for values in zip(*predicted, strict=True))
     filled = sum(len(ids) for ids, *_ in rows)
     input_ids, position_ids = padded(0, pad_id), padded(1, 0)
     padding = 1 - filled / (len(rows) * width)
-    return Rows(input_ids, position_ids, group, segment, row * width + column, target, owner, place, padding)
+    return Rows(input_ids, position_ids, group, segment, row * width + column, target, sequence, token, padding)

@@ -30,7 +30,7 @@ def token_logprobs(model: torch.nn.Module, rows: Rows, temperature: float | Tens
     mask = rows.mask
     positions = {} if mask is None else {"position_ids": rows.position_ids, "attention_mask": _bias(mask, _dtype(model))}
     hidden = model.get_decoder()(input_ids=rows.input_ids, use_cache=False, **positions).last_hidden_state
-    hidden = hidden.flatten(0, 1)[rows.predictors]
+    hidden = hidden.flatten(0, 1)[rows.logit_positions]
     head = model.get_output_embeddings()
     temperature = torch.as_tensor(temperature, device=hidden.device).expand(len(hidden))
     per_chunk = max(1, CHUNK // head.weight.shape[0])
@@ -73,7 +73,7 @@ def _from_hidden(head: torch.nn.Module, hidden: Tensor, target_ids: Tensor, temp
     return logprobs.gather(-1, target_ids.unsqueeze(-1)).squeeze(-1), entropy
 
 
-def outgrown(model: torch.nn.Module, sequences: Sequences) -> int | None:
+def exceeded_window(model: torch.nn.Module, sequences: Sequences) -> int | None:
     """The model's attention window in tokens where one of these sequences is longer, else None. Where several share a row their
     mask stands in the window's place, and a long one would see too much."""
     if (window := window_of(model)) is None:
@@ -95,7 +95,7 @@ def disagreement(model: torch.nn.Module) -> float:
     told = torch.tensor([[*prompt, *completion] for completion in completions], device=device)
     logits = torch.cat([model(input_ids=one[None], use_cache=False).logits for one in told])[:, len(prompt) - 1 : -1]
     theirs = logits.float().log_softmax(-1).gather(-1, told[:, len(prompt) :, None]).squeeze(-1)
-    return float((ours - theirs[rows.owner, rows.place]).abs().max())
+    return float((ours - theirs[rows.sequence, rows.token]).abs().max())
 
 
 @torch.inference_mode()
@@ -112,12 +112,12 @@ def score(
     []. Where one outgrows the model's attention window each has a row of its own, whatever the layout."""
     device = next(model.parameters()).device
     sequences = [(prompt.ids, completion) for prompt, completion in zip(prompts, completions, strict=True)]
-    layout = "rows" if outgrown(model, sequences) else layout
+    layout = "rows" if exceeded_window(model, sequences) else layout
     chosen = [i for i, (_, completion) in enumerate(sequences) if completion]
     result: list[list[float]] = [[0.0] * len(completion) for completion in completions]
     for rows in lay_out([sequences[i] for i in chosen], batch_tokens, pad_id, layout):
         logprobs, _ = token_logprobs(model, rows.to(device), temperature or 1.0)
-        for owner, place, value in zip(rows.owner.tolist(), rows.place.tolist(), logprobs.tolist(), strict=True):
+        for owner, place, value in zip(rows.sequence.tolist(), rows.token.tolist(), logprobs.tolist(), strict=True):
             result[chosen[owner]][place] = value
     return result
 

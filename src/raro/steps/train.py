@@ -134,8 +134,8 @@ def train(config: Config, play: Play) -> None:
     from ..learning.adapters import merge
     from ..learning.update import NotFinite
     from ..methods import method_of
-    from ..methods.method import passed
-    from ..rollout.models import named, open_model, save_model, spreads
+    from ..methods.method import crossed_mark
+    from ..rollout.models import named, open_model, save_model, shards
     from .guarding import Guarding
     from .preflight import machine
 
@@ -149,8 +149,8 @@ def train(config: Config, play: Play) -> None:
         snapshots=lambda: checkpoints.snapshots(folder),
         held_out=dev,
     )
-    if spreads(config):
-        learner.spread()
+    if shards(config):
+        learner.shard()
     events = Events(play.run, "train")
     first, spent = 0, 0.0
     warn = (lambda line: events.note(line, "warning")) if writes else (lambda line: None)
@@ -195,9 +195,9 @@ def train(config: Config, play: Play) -> None:
             if writes:
                 events.metrics(done, figures)
                 events.progress(done, max(done, round(done / progress)), "steps")
-                if shown and passed(before, progress, SHOWN):
+                if shown and crossed_mark(before, progress, SHOWN):
                     transcripts.add(shown.rows(rows, TEXTS))
-        if passed(before, game.progress(done), settings.snapshots):
+        if crossed_mark(before, game.progress(done), settings.snapshots):
             checkpoints.save_weights(folder, done, speaker.model, writes)
             together()  # the next step may draw this snapshot, in every process
         if figures:

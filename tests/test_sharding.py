@@ -49,7 +49,7 @@ def process(folder: Path) -> None:
     for name, batch in BATCHES.items():
         learner = made(name)
         total = sum(p.numel() for p in learner.model.parameters())
-        learner.spread()
+        learner.shard()
         held = torch.tensor([sum(p.to_local().numel() for p in learner.model.parameters())])
         told = updates(learner, batch)
         moments = sum(m.to_local().numel() for state in learner.optimiser.state.values() for m in (state["exp_avg"],))
@@ -59,7 +59,7 @@ def process(folder: Path) -> None:
         learner.accelerator.wait_for_everyone()
 
         other = made(name)
-        other.spread()
+        other.shard()
         checkpoints.restore(checkpoints.newest(folder / name, {}), other.model, other.optimiser)
         again = other.gradient(batch, STREAMS, on_policy)
         same = all(map(torch.equal, gradient, again)) and updates(other, batch) == updates(learner, batch)

@@ -1,7 +1,7 @@
-"""A model spread over the processes that train it (FSDP2, torch's `fully_shard`): each keeps its part of every weight, of its
+"""A model sharded over the processes that train it (FSDP2, torch's `fully_shard`): each keeps its part of every weight, of its
 gradient and of its moments, and a layer is put together where it is computed.
 
-Only what learns is spread, and the reference beside it. What samples is a whole copy in each process (rollout/mirrored.py).
+Only what learns is sharded, and the reference beside it. What samples is a whole copy in each process (rollout/mirrored.py).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from ..rollout.rows import Rows
 from ..rollout.scoring import token_logprobs
 
 
-class Spread(torch.nn.Module):
-    """`token_logprobs` of a model that it spreads, in place: layer by layer, as the model's own `_no_split_modules` names them,
+class Sharded(torch.nn.Module):
+    """`token_logprobs` of a model that it shards, in place: layer by layer, as the model's own `_no_split_modules` names them,
     and what is left as one more. Gradients are summed over the processes. Every process must call it equally often, and
     backward too."""
 

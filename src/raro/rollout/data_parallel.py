@@ -15,7 +15,7 @@ from ..records import Completion, Prompt, Sampling
 from .engine import Engine
 
 
-class ShardedEngine:
+class DataParallelEngine:
     """Wraps each process's own engine. Every process must make the same calls in the same order."""
 
     def __init__(self, engine: Engine, rank: int, processes: int):
