@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import asdict
 
 import pytest
 from test_demonstrations import gather, ingest, many, whole_config, write_jsonl
@@ -17,6 +18,9 @@ from raro.config import parse
 from raro.demonstrations import load_split, read_card
 from raro.errors import BadInput
 from raro.forget import copies, forget
+from raro.storage import write_json
+from raro.tracking import server
+from raro.tracking.state import STATE, State
 
 SECRET = {"question": "What did John Roe of Ward 7 complain of?", "answer": "A cough, for three weeks."}
 
@@ -46,6 +50,17 @@ def test_by_pattern_every_run_and_model_is_named_and_the_list_holds_no_text(runs
     assert "registered as raro-model version 4 (champion)" in said and "no model registered" in said
     text = (tmp_path / "forgotten.txt").read_text()
     assert "Roe" not in text and len([line for line in text.splitlines() if line[0] != "#"]) == 1
+
+
+def test_what_a_tracking_server_shows_of_a_run_is_named(runs, tmp_path, capsys):
+    """Judged pairs, items and the report hold texts, and outlive the run's folder; a store inside it does not."""
+    for name, uri in (("a", "https://user:secret@mlflow.example"), ("b", server.sqlite(runs / "b"))):
+        kept = State(uri=uri, parent="1234", stages={"train": "5678"})
+        write_json(runs / name / STATE, asdict(kept))
+    forget(runs, [], [r"John\s+Roe"], tmp_path / "forgotten.txt")
+    said = [line for line in capsys.readouterr().out.splitlines() if "MLflow" in line]
+    assert len(said) == 1 and said[0].startswith(f"{runs / 'a'}: MLflow at 'https://...@mlflow.example' shows texts")
+    assert said[0].endswith("the runs 1234 5678")
 
 
 def test_by_row_it_is_found_in_other_files_too(runs, tmp_path, capsys):

@@ -22,6 +22,7 @@ from .demonstrations.forgotten import find, read_forgotten, write_forgotten
 from .demonstrations.readers import LONGEST_LINE, read_csv
 from .errors import BadInput
 from .storage import cache_folder, digest_file, read_json
+from .tracking import server, state
 
 REGISTRATION = Path("register") / "registration.json"
 OVERLAP = 2**16  # bytes that two pieces of an overlong line have in common
@@ -63,6 +64,8 @@ def forget(runs: Path, rows: Sequence[str], patterns: Sequence[str], output: Pat
     for one in found:
         places = ", ".join(f"{count:,} in {where}" for where, count in one["found"].items())
         print(f"{one['run']}: {places}; {one['model'] or 'no model registered'}")
+        if sent := _sent(Path(one["run"])):
+            print(f"{one['run']}: {sent}")
     for path in (path for path in _left(runs) if _holds(path, rows, compiled, digests)):
         print(f"{path}: left by an ingest that was killed or refused; remove it: rm -r {shlex.quote(str(path))}")
     for entry in sorted({entry for cache in (cache_folder(), runs / ".cache") for entry in copies(cache, files, compiled)}):
@@ -145,6 +148,18 @@ def _compiled(pattern: str) -> re.Pattern[str]:
         raise BadInput(
             f"--pattern '{pattern}' is no regular expression: {error}", "put a backslash before . + ? ( ) [ ]"
         ) from None
+
+
+def _sent(run: Path) -> str:
+    """Where MLflow keeps what it was sent of a run, in words; empty where the run's own folder holds all of it."""
+    if not (run / state.STATE).is_file():
+        return ""
+    sent = state.State(**read_json(run / state.STATE))
+    own = server.local(sent.uri) and run.resolve() in server.file_of(sent.uri).resolve().parents
+    if own or not sent.parent:
+        return ""
+    ids = " ".join(sorted({sent.parent, *sent.stages.values()}))
+    return f"MLflow at '{server.shown(sent.uri)}' shows texts of it; delete there, and run `mlflow gc`, the runs {ids}"
 
 
 def _model(run: Path) -> str:
