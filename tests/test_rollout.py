@@ -76,7 +76,8 @@ FAMILIES = {
     "qwen2, a window": (
         "Qwen2Config", {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 0}, False,
     ),
-    "qwen3": ("Qwen3Config", {"head_dim": 8}, False),
+    "qwen3": ("Qwen3Config", {"head_dim": 12}, True),
+    "olmo2": ("Olmo2Config", {}, False),
     "mistral": ("MistralConfig", {"sliding_window": None}, True),
     "mistral, a window": ("MistralConfig", {"sliding_window": 8}, False),
     "llama, gelu": ("LlamaConfig", {"hidden_act": "gelu"}, False),

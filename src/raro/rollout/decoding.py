@@ -19,7 +19,7 @@ from transformers.cache_utils import Cache
 DecodeStep = Callable[[Tensor, Tensor, int], Tensor]
 """(tokens [A], their positions [A], width: one more than the largest) -> logits [A, vocabulary] of A active rows."""
 
-LEAN = ("LlamaForCausalLM", "Qwen2ForCausalLM", "MistralForCausalLM")
+LEAN = ("LlamaForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "MistralForCausalLM")
 STATIC_ROPE = ("default", "linear", "llama3", "yarn")
 """Kinds of rotary embedding whose angles depend on the position alone."""
 
@@ -95,9 +95,12 @@ class LeanStep:
     def _attend(self, attention, hidden: Tensor, angles: Sequence[Tensor], mask: Tensor, slots) -> Tensor:
         """[A, width of the model] to the same. A key's head serves a group of query heads, which stand side by side."""
         rows, dim = len(hidden), attention.head_dim
-        query = self._turned(attention.q_proj(hidden).view(rows, -1, dim), angles)
-        key = self._turned(attention.k_proj(hidden).view(rows, -1, dim), angles)
-        value = attention.v_proj(hidden).view(rows, -1, dim)
+        query, key, value = (
+            project(hidden).view(rows, -1, dim) for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+        )
+        if hasattr(attention, "q_norm"):  # Qwen3
+            query, key = _normed(attention.q_norm, query), _normed(attention.k_norm, key)
+        query, key = self._turned(query, angles), self._turned(key, angles)
         keys, values = slots.update(key[:, :, None], value[:, :, None])  # [A, key heads, width, dim]
         query = query.reshape(rows, keys.shape[1], -1, dim) * attention.scaling
         weights = torch.softmax(query @ keys.transpose(2, 3) + mask, dim=-1, dtype=torch.float32)
