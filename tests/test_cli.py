@@ -317,6 +317,12 @@ def test_a_base_that_lacks_something(lacking, said, capsys, tmp_path, monkeypatc
     assert not (tmp_path / "out").exists()
 
 
+def test_a_budget_that_leaves_no_room_for_the_prompt(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = refused(capsys, "run", "--set", "rollout.critic_tokens=256", "--output", "out")
+    assert "made for 256 positions" in said and "lower rollout.policy_tokens" in said and not (tmp_path / "out").exists()
+
+
 def test_places_that_are_taken(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     claim(load("countdown-mini", ["raro.steps=7", "seed=3"]), tmp_path / "other")
@@ -374,6 +380,7 @@ def test_init_writes_what_run_takes(tmp_path, capsys, monkeypatch):
     assert "60 kept" in capsys.readouterr().out
     config = load("own.yaml")
     assert (config.demonstrations.question, config.demonstrations.answer) == ("prompt", "response")
+    assert config.rollout.policy_tokens == config.rollout.critic_tokens == 128, "half of the base's 256 positions"
     assert config.demonstrations.source == str(data) and config.name == config.registry.model == "own"
     text = Path("own.yaml").read_text()
     uncommented = re.sub(r"^(\s*)# (?=\w+:)", r"\1", text, flags=re.MULTILINE)

@@ -18,7 +18,7 @@ from raro.registry import readiness
 from raro.steps import run_step
 from raro.storage import write_atomic
 
-CONFIG = {"base": {"uri": "package://countdown-mini"}}
+CONFIG = {"base": {"uri": "package://countdown-mini"}, "rollout": {"policy_tokens": 64, "critic_tokens": 64}}
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,11 @@ import re
 import shlex
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 from .benchmarks import measurable
 from .config import Config, ShowText, load, overridden, parse
@@ -23,8 +24,9 @@ from .demonstrations.personal import PersonalData
 from .demonstrations.shown import Shown
 from .errors import BadInput
 from .records import Demonstration
+from .registry.bases import base_folder
 from .steps.ingest import processes_of
-from .steps.preflight import check_base
+from .steps.preflight import check_base, positions_of
 from .storage import write_atomic
 
 EXAMPLES, WIDTH = 3, 160  # rows that are shown, and characters of each of their texts
@@ -55,7 +57,9 @@ def write(demonstrations: str, base: str, output: Path, settings: Sequence[str] 
     chosen = overridden({"name": name, "registry": {"model": name}}, [*settings, *places])
     fixed = set(chosen["demonstrations"]) - {"source"}
     config = parse(chosen)
-    check_base(config, Path("runs") / name)  # beside the runs: a registered version is looked for there
+    run = Path("runs") / name  # beside the runs: a registered version is looked for there
+    check_base(config, run)
+    config, short = roomy(config, positions_of(base_folder(config, run, keep=False)), chosen.get("rollout", {}))
     files = sources(demonstrations)
     config = dataclasses.replace(config, demonstrations=guessed(config.demonstrations, files, fixed))
     card, first, notes = counted(config, files)
@@ -63,10 +67,22 @@ def write(demonstrations: str, base: str, output: Path, settings: Sequence[str] 
     if load(output) != config:
         raise AssertionError(f"'{output}' does not read as it was written")
     told(config, card, files, first[:EXAMPLES])
-    for line in [*notes, *filter(None, [unscreened(config, first)])]:
+    for line in [*notes, *filter(None, [short, unscreened(config, first)])]:
         print(f"\n{line}")
     print(f"\nwritten: {output}; next: raro run {shlex.quote(str(output))}")
     return output
+
+
+def roomy(config: Config, positions: int, chosen: Mapping[str, Any]) -> tuple[Config, str]:
+    """The configuration with budgets of half the positions where they would fill them and nobody chose them, and what to say of
+    it."""
+    budgets = {key: getattr(config.rollout, key) for key in ("policy_tokens", "critic_tokens") if key not in chosen}
+    if not (full := [key for key, budget in budgets.items() if 0 < positions <= budget]):
+        return config, ""
+    rollout = dataclasses.replace(config.rollout, **dict.fromkeys(full, positions // 2))
+    named = " and ".join(f"rollout.{key}" for key in full)
+    line = f"{named}: {positions // 2:,}, half of the {positions:,} positions that the base was made for"
+    return dataclasses.replace(config, rollout=rollout), line
 
 
 def told(config: Config, card: Card, files: Sequence[Source], examples: Sequence[Demonstration]) -> None:

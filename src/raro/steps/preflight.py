@@ -54,6 +54,7 @@ def check(config: Config, run: Path) -> None:
     agreed(config)
     notice.address(config)
     check_base(config, run)
+    check_room(config, run)
     judge.check(config.judge)
     if config.judge.kind == "model":
         check_layout(f"judge.model '{config.judge.model}'", fetch(config.judge.model))
@@ -93,6 +94,22 @@ def check_base(config: Config, run: Path) -> None:
     if OWNED.fullmatch(uri := config.base.uri) and not Path(uri).exists():
         raise BadInput(f"base '{uri}' does not exist here", f"check the path; a model of the Hub is hf://{uri}@REVISION")
     check_layout(f"base '{config.base.uri}'", base_folder(config, run, keep=False))
+
+
+def check_room(config: Config, run: Path) -> None:
+    """Raises BadInput where a rollout's budget alone fills the positions that the base was made for."""
+    positions = positions_of(base_folder(config, run, keep=False))
+    budget = max(config.rollout.policy_tokens, config.rollout.critic_tokens)
+    if 0 < positions <= budget:
+        line = f"base '{config.base.uri}' was made for {positions:,} positions, and a rollout may take {budget:,} tokens"
+        raise BadInput(line, "lower rollout.policy_tokens and rollout.critic_tokens: the prompt must fit in front")
+
+
+def positions_of(folder: Path) -> int:
+    """How many tokens a model was made for, prompt and completion together; 0 where its configuration does not say."""
+    told = read_json(folder / "config.json")
+    found = (told.get("text_config") or told).get("max_position_embeddings", told.get("n_positions"))
+    return found if isinstance(found, int) else 0
 
 
 def check_layout(what: str, folder: Path) -> None:
