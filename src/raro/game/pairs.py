@@ -1,7 +1,8 @@
 """Pairs of an expert's and the policy's answer, in balanced order.
 
-Order is balanced by construction, not by chance: within a step, every second pair shows the expert first, starting from a side
-that the seed and step choose. A fixed order is learnt as a shortcut; an unbalanced one biases the policy's reward.
+Order is balanced by construction, not by chance: of a step's fresh pairs half show the expert first, and of its replayed ones;
+what the critic is trained on is a random part of them. A fixed order is learnt as a shortcut; an unbalanced one biases the
+policy's reward.
 """
 
 from __future__ import annotations
