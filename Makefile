@@ -7,7 +7,7 @@ UV := 0.13.9
 # pip's own configuration may name a folder of wheels (a CPU build of torch, an air-gapped mirror); uv must be told.
 FIND_LINKS = $(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null)
 
-.PHONY: help setup run test check base bench pipeline images images-lock test-containers results-mini results-controls results-one-seen results-scaling results-several results-unseen-seeds study-gpu clean
+.PHONY: help setup run test check base bench pipeline images images-lock test-containers results-mini results-controls results-one-seen results-scaling results-several results-several-long results-unseen-seeds study-gpu clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-20s %s\n", $$1, $$2}'
@@ -73,6 +73,9 @@ results-scaling: $(STAMP) $(BASES)/small/model.safetensors $(BASES)/tiny/model.s
 
 results-several: $(STAMP) $(BASES)/several/model.safetensors ## RARO and its rivals where a question has several right answers (two and a half hours on two cores)
 	@$(RARO) study countdown-several --output runs/study-countdown-several --table results/study-countdown-several
+
+results-several-long: $(STAMP) $(BASES)/several/model.safetensors ## the same at twice the tokens: RARO, likeness, the oracle (an hour and a half on two cores)
+	@$(RARO) study countdown-several-long --output runs/study-countdown-several-long --table results/study-countdown-several-long
 
 UNSEEN := runs/unseen-seeds
 results-unseen-seeds: $(STAMP) ## what the guards say of seeds that their thresholds were not set by (an hour and a half on two cores)
