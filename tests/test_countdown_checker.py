@@ -263,7 +263,8 @@ def test_a_whole_set_is_written_and_read_as_demonstrations(tmp_path):
         parts.append(target.read_text())
     (tmp_path / "all.jsonl").write_text("".join(parts))
     where = {"source": str(tmp_path / "all.jsonl"), "group": "group", "split": "split"}
-    config, run = parse({"demonstrations": where}), tmp_path / "run"
+    small = {"policy_tokens": 64, "critic_tokens": 64}
+    config, run = parse({"demonstrations": where, "rollout": small}), tmp_path / "run"
     for step in ("preflight", "ingest"):
         run_step(step, config, run)
     asked = {split: {d.question for d in load_split(run / "ingest", split)} for split in ("train", "dev", "test")}

@@ -183,11 +183,12 @@ def test_secrets_that_are_missing_are_told_in_a_line(nobody, monkeypatch, tmp_pa
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with listener(account="Basic YTpi") as house:
         monkeypatch.setenv("AWS_ENDPOINT_URL", house.url)
-        store = parse({"demonstrations": {"source": "s3://bucket/data.jsonl"}})
+        small = {"policy_tokens": 64, "critic_tokens": 64}
+        store = parse({"demonstrations": {"source": "s3://bucket/data.jsonl"}, "rollout": small})
         with pytest.raises(BadInput, match="no credentials for 's3://bucket/data.jsonl'") as refusal:
             run_step("preflight", store, tmp_path / "store")
         assert "AWS_ACCESS_KEY_ID" in refusal.value.remedy and refusal.value.code == 2
-        tracked = parse({"tracking": {"uri": house.url}})
+        tracked = parse({"tracking": {"uri": house.url}, "rollout": small})
         with pytest.raises(BadInput, match="asks for an account, and MLFLOW_TRACKING_USERNAME") as refusal:
             run_step("preflight", tracked, tmp_path / "tracked")
         assert "raro-mlflow" in refusal.value.remedy and refusal.value.code == 2

@@ -24,7 +24,8 @@ def made(tmp_path) -> tuple[Config, Path, Path]:
     """(configuration, the run's folder, the demonstrations' file, which is not fit)."""
     data = tmp_path / "data.jsonl"
     data.write_text("broken\n" * 9, encoding="utf-8")
-    return parse({"demonstrations": {"source": str(data)}}), tmp_path / "run", data
+    small = {"policy_tokens": 64, "critic_tokens": 64}
+    return parse({"demonstrations": {"source": str(data)}, "rollout": small}), tmp_path / "run", data
 
 
 def tried(name: str, config: Config, run: Path, **more: str) -> int:
