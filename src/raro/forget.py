@@ -152,9 +152,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 def _sent(run: Path) -> str:
     """Where MLflow keeps what it was sent of a run, in words; empty where the run's own folder holds all of it."""
-    if not (run / state.STATE).is_file():
-        return ""
-    sent = state.State(**read_json(run / state.STATE))
+    sent = state.kept(run)
     own = server.local(sent.uri) and run.resolve() in server.file_of(sent.uri).resolve().parents
     if own or not sent.parent:
         return ""

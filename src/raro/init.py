@@ -24,7 +24,6 @@ from .demonstrations.personal import PersonalData
 from .demonstrations.shown import Shown
 from .errors import BadInput
 from .records import Demonstration
-from .registry.bases import base_folder
 from .steps.ingest import processes_of
 from .steps.preflight import check_base, positions_of
 from .storage import write_atomic
@@ -57,9 +56,8 @@ def write(demonstrations: str, base: str, output: Path, settings: Sequence[str] 
     chosen = overridden({"name": name, "registry": {"model": name}}, [*settings, *places])
     fixed = set(chosen["demonstrations"]) - {"source"}
     config = parse(chosen)
-    run = Path("runs") / name  # beside the runs: a registered version is looked for there
-    check_base(config, run)
-    config, short = roomy(config, positions_of(base_folder(config, run, keep=False)), chosen.get("rollout", {}))
+    folder = check_base(config, Path("runs") / name)  # beside the runs: a registered version is looked for there
+    config, short = roomy(config, positions_of(folder), chosen.get("rollout", {}))
     files = sources(demonstrations)
     config = dataclasses.replace(config, demonstrations=guessed(config.demonstrations, files, fixed))
     card, first, notes = counted(config, files)

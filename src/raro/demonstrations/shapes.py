@@ -49,10 +49,10 @@ def _asked(values: Mapping[str, Any], settings: Demonstrations) -> Any:
         value = values.get(name)
         if isinstance(value, (list, tuple)) and all(isinstance(one, str) for one in value):
             value = ", ".join(value)
-        if optional and (value is None or value == "" or value != value):
-            filled[name] = ""
-            continue
-        if isinstance(value, bool) or not isinstance(value, (str, int, float)) or value != value or value == "":
+        nothing = value is None or value == "" or (isinstance(value, float) and value != value)
+        if nothing and optional:
+            value = ""
+        elif nothing or isinstance(value, bool) or not isinstance(value, (str, int, float)):
             return _absent(name) if name not in values else Refusal("unfilled", f"column '{name}' has nothing for the template")
         filled[name] = str(value)
     if not any(filled.values()):

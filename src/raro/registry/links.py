@@ -17,6 +17,7 @@ from .desk import LOG, STANDINGS, head_of, standing
 from .findings import Audit, Check
 from .places import MLFLOW
 from .registration import registered_facts
+from .upload import SPOKEN
 
 TAGS = {"config": "raro.config_digest", "demonstrations": "raro.data_digest", "base": "raro.base_digest"}
 
@@ -144,9 +145,9 @@ def _shown(made: Audit) -> list[str]:
     if not model_id or made.version.source.startswith("models:/"):
         return []
     with server.speaking(desk.uri):
-        copies = models.copies(desk.client, desk.uri, model_id, desk.home, made.scratch / "shown")
+        copies = models.copies(desk.client, desk.uri, model_id, SPOKEN, desk.home, made.scratch / "shown")
     of = f"of the logged model {model_id}, which MLflow shows,"
-    told = [f"{name} {of} is gone" for name in models.SPOKEN if (path / name).is_file() and name not in copies]
+    told = [f"{name} {of} is gone" for name in SPOKEN if (path / name).is_file() and name not in copies]
     return told + [
         f"{name} {of} is not the version's: it was changed"
         for name, copy in copies.items()

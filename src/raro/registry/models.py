@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from urllib.parse import unquote, urlparse
 
 from ..config import Config
 from ..errors import BadInput, GateRefused
-from ..storage import MANIFEST, SIGNATURE, cache_folder, fetch, publish_folder, read_json, verify
+from ..storage import MANIFEST, cache_folder, fetch, publish_folder, read_json, verify
 from ..tracking import server
 from .folder import listing as listed
 
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 REGISTRATION = "register/registration.json"
 BEGUN = ".version.json"  # in the run's folder: what was uploaded and read back, whether or not its step was finished
-SPOKEN = ("README.md", "provenance.json", "bom.cdx.json", SIGNATURE, MANIFEST)
-"""What speaks of a version: with registry.store the LoggedModel holds a copy, which is what MLflow shows."""
 ROOT = re.compile(r"[0-9a-f]{64}")
 ROOTLESS, OTHER = "it has no root digest", "give the alias to another version"
 ALIASES = {"promote": "champion", "hold": "challenger"}
@@ -177,8 +176,8 @@ def files(
     return entry
 
 
-def copies(client: MlflowClient, uri: str, model_id: str, home: Path, scratch: Path) -> dict[str, Path]:
-    """Of SPOKEN what a LoggedModel holds, here; nothing where there is no such model."""
+def copies(client: MlflowClient, uri: str, model_id: str, names: Sequence[str], home: Path, scratch: Path) -> dict[str, Path]:
+    """What a LoggedModel holds of these files, here; nothing where there is no such model."""
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
@@ -191,12 +190,12 @@ def copies(client: MlflowClient, uri: str, model_id: str, home: Path, scratch: P
     parts = urlparse(location)
     if parts.scheme in ("", "file"):
         place = moved(Path(unquote(parts.path)), home)
-        return {name: place / name for name in SPOKEN if (place / name).is_file()}
+        return {name: place / name for name in names if (place / name).is_file()}
     there = {one.path for one in client.list_logged_model_artifacts(model_id)}
     scratch.mkdir(parents=True, exist_ok=True)
     return {
         name: Path(download_artifacts(artifact_uri=f"{location}/{name}", dst_path=str(scratch), tracking_uri=uri))
-        for name in SPOKEN
+        for name in names
         if name in there
     }
 

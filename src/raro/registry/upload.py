@@ -12,9 +12,9 @@ from ..storage import MANIFEST, SIGNATURE, put_folder, sending_order
 from ..tracking import server
 from ..tracking.results import scores
 from ..tracking.state import Tracked
+from . import bom, provenance
 from .desk import Desk
 from .keys import Key
-from .models import SPOKEN
 from .policy import policy_of
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 Progress = Callable[[int, int], None]
+SPOKEN = ("README.md", provenance.FILE, bom.FILE, SIGNATURE, MANIFEST)
+"""What speaks of a version: with registry.store the LoggedModel holds a copy, which is what MLflow shows."""
 
 
 @dataclass(frozen=True, slots=True)

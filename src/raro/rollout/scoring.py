@@ -117,8 +117,8 @@ def score(
     result: list[list[float]] = [[0.0] * len(completion) for completion in completions]
     for rows in lay_out([sequences[i] for i in chosen], batch_tokens, pad_id, layout):
         logprobs, _ = token_logprobs(model, rows.to(device), temperature or 1.0)
-        for owner, place, value in zip(rows.sequence.tolist(), rows.token.tolist(), logprobs.tolist(), strict=True):
-            result[chosen[owner]][place] = value
+        for sequence, token, value in zip(rows.sequence.tolist(), rows.token.tolist(), logprobs.tolist(), strict=True):
+            result[chosen[sequence]][token] = value
     return result
 
 

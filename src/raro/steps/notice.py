@@ -26,8 +26,8 @@ from ..settings.reading import host_of
 VARIABLE = "RARO_WEBHOOK"
 KINDS = {"env": "variable", "file": "file"}
 SECONDS, BACKOFF = 10.0, 2.0  # for one request; before the second
-OURS = ("BadInput", "GateRefused", "ServiceFailed", "RaroError")
-KNOWN = (*OURS, "Lost", "Canceled", "KeyboardInterrupt")  # whose words are ours
+# Whose words are ours.
+KNOWN = ("BadInput", "GateRefused", "ServiceFailed", "RaroError", "Lost", "Canceled", "KeyboardInterrupt")
 MARKS = {"succeeded": ":white_check_mark:", "nothing-new": ":zzz:", "interrupted": ":double_vertical_bar:", "failed": ":x:"}
 
 

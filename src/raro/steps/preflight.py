@@ -53,8 +53,7 @@ def check(config: Config, run: Path) -> None:
 
     agreed(config)
     notice.address(config)
-    check_base(config, run)
-    check_room(config, run)
+    check_room(config, check_base(config, run))
     judge.check(config.judge)
     if config.judge.kind == "model":
         check_layout(f"judge.model '{config.judge.model}'", fetch(config.judge.model))
@@ -89,16 +88,18 @@ def _probed_judge(config: Config) -> str:
     return ""
 
 
-def check_base(config: Config, run: Path) -> None:
-    """Raises what `base_folder` does, and BadInput where the base is no model in Hugging Face layout."""
+def check_base(config: Config, run: Path) -> Path:
+    """The base's folder. Raises what `base_folder` does, and BadInput where the base is no model in Hugging Face layout."""
     if OWNED.fullmatch(uri := config.base.uri) and not Path(uri).exists():
         raise BadInput(f"base '{uri}' does not exist here", f"check the path; a model of the Hub is hf://{uri}@REVISION")
-    check_layout(f"base '{config.base.uri}'", base_folder(config, run, keep=False))
+    folder = base_folder(config, run, keep=False)
+    check_layout(f"base '{config.base.uri}'", folder)
+    return folder
 
 
-def check_room(config: Config, run: Path) -> None:
+def check_room(config: Config, base: Path) -> None:
     """Raises BadInput where a rollout's budget alone fills the positions that the base was made for."""
-    positions = positions_of(base_folder(config, run, keep=False))
+    positions = positions_of(base)
     budget = max(config.rollout.policy_tokens, config.rollout.critic_tokens)
     if 0 < positions <= budget:
         line = f"base '{config.base.uri}' was made for {positions:,} positions, and a rollout may take {budget:,} tokens"

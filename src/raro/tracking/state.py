@@ -50,9 +50,14 @@ class Tracked:
     run_id: str
 
 
-def load(run: Path, uri: str) -> State:
+def kept(run: Path) -> State:
+    """What was last sent, to wherever that was; nothing, to nowhere, of a run that was never sent."""
     path = run / STATE
-    state = State(**read_json(path)) if path.is_file() else State()
+    return State(**read_json(path)) if path.is_file() else State()
+
+
+def load(run: Path, uri: str) -> State:
+    state = kept(run)
     return state if state.uri == uri else State(uri=uri)
 
 
