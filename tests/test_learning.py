@@ -324,11 +324,11 @@ def test_a_mirrored_engine_samples_from_the_weights_of_now(blank):
 def test_adapters_learn_alone_resume_exactly_and_merge(blank, tmp_path):
     def adapted():
         found = learner(blank)
-        attached = adapters.attach(found.model, 4, 8.0, 0)
-        return Learner(found.model, None, found.settings, blank.pad_id), attached
+        adapters.attach(found.model, 4, 8.0, 0)
+        return Learner(found.model, None, found.settings, blank.pad_id)
 
     before = torch.random.get_rng_state()
-    one, attached = adapted()
+    one = adapted()
     assert torch.equal(torch.random.get_rng_state(), before)
     frozen = {n: p.detach().clone() for n, p in one.model.named_parameters() if not p.requires_grad}
     for _ in range(2):
@@ -338,17 +338,35 @@ def test_adapters_learn_alone_resume_exactly_and_merge(blank, tmp_path):
     assert frozen and all(torch.equal(frozen[n], p) for n, p in one.model.named_parameters() if n in frozen)
     kept = checkpoints.load_file(tmp_path / "step-000001" / "weights.safetensors")
     assert kept and all("lora" in name for name in kept)
-    two, _ = adapted()
+    two = adapted()
     checkpoints.restore(checkpoints.newest(tmp_path, {}), two.model, two.optimiser)
     two.update(samples("a"), {"a": Stream()}, on_policy, 1e-2)
     assert all(torch.equal(a, b) for a, b in zip(one.model.parameters(), two.model.parameters(), strict=True))
     ids = torch.tensor([[5, 6, 7, 8]])
     with torch.no_grad():
         before = one.model(ids).logits
-        merged = adapters.merge(attached)
+        merged = adapters.merge(one.model)
         assert torch.allclose(merged(ids).logits, before, atol=1e-5)
         assert not torch.allclose(blank.model(ids).logits, before, atol=1e-3)
-    assert not any("lora" in name for name, _ in merged.named_parameters())
+    assert [name for name, _ in merged.named_parameters()] == [name for name, _ in blank.model.named_parameters()]
+    assert not hasattr(merged, "peft_config")
+    assert adapters.merge(merged) is merged and torch.allclose(merged(ids).logits, before, atol=1e-5)
+
+
+def test_the_reference_of_adapters_is_the_model_without_them_in_the_same_memory(blank):
+    model, ids = copy.deepcopy(blank.model), torch.tensor([[5, 6, 7, 8]])
+    reference = adapters.frozen_copy(model, shares=True)
+    assert all(a is b for a, b in zip(model.parameters(), reference.parameters(), strict=True))
+    adapters.attach(model, 4, 8.0, 0)
+    held = Learner(model, reference, learner(blank).settings, blank.pad_id)
+    for _ in range(3):
+        figures = held.update(samples("a"), {"a": Stream(kl=0.1)}, on_policy, 3e-2)
+    assert figures["a/kl"] > 0, "the adapters moved the model away from its reference"
+    with torch.no_grad():
+        assert torch.equal(reference(ids).logits, blank.model(ids).logits)
+        assert not torch.allclose(model(ids).logits, reference(ids).logits, atol=1e-3)
+    apart = adapters.frozen_copy(model, shares=False)
+    assert not {id(p) for p in apart.parameters()} & {id(p) for p in model.parameters()}
 
 
 def test_weights_of_another_model_are_refused(blank):

@@ -238,6 +238,17 @@ def test_adapters_in_half_precision_make_a_model_like_any_other(tmp_path):
     assert read_json(folder / "train" / "train.json")["selected_step"] in (1, 2, 3)
 
 
+def test_a_critic_of_its_own_with_adapters_is_a_model_like_any_other_too(tmp_path):
+    small = {"raro.steps": 2, "raro.critic_model": "separate", "raro.gate": 0.0, "evaluation.track_every": 0}
+    folder = prepared(tmp_path / "run", **small, **{"base.lora_rank": 4, "raro.learning_rate": 0.01, "raro.lr_warmup": 0})
+    run_step("train", load(folder / "config.json"), folder)
+    warm, policy, critic = (
+        load_file(folder / path / "model.safetensors") for path in ("warmstart/model", "train/model", "train/critic")
+    )
+    assert warm.keys() == policy.keys() == critic.keys()
+    assert all(any((a[name] != b[name]).any() for name in a) for a, b in ((warm, critic), (warm, policy), (policy, critic)))
+
+
 def test_a_gpus_memory_grows_in_place_unless_the_house_says_otherwise(monkeypatch):
     name = "PYTORCH_CUDA_ALLOC_CONF"
     monkeypatch.delenv(name, raising=False)

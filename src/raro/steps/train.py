@@ -6,7 +6,6 @@ launcher, as `accelerate launch` does on GPUs; the first one writes. On many nod
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 import os
@@ -16,7 +15,7 @@ import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..config import Config, agreed, stored
 from ..errors import BadInput, RaroError, ServiceFailed
@@ -141,7 +140,7 @@ def train(config: Config, play: Play) -> None:
 
     settings, folder = config.raro, Path(play.run) / "checkpoints"
     speaker = open_model(Path(play.warm) / "model", config)
-    learner, adapters = _learner(speaker, config)
+    learner = _learner(speaker, config)
     writes, together = learner.accelerator.is_main_process, learner.accelerator.wait_for_everyone
     train_split, dev = (load_split(Path(play.data), split) for split in ("train", "dev"))
     game = method_of(config.method)(
@@ -209,10 +208,9 @@ def train(config: Config, play: Play) -> None:
     together()
     tell = (lambda d, n: events.progress(d, n, "choosing the candidate")) if writes else None
     selection = game.select(checkpoints.snapshots(folder), dev, tell, guarding.alarmed)
-    made = speaker if adapters is None else replace(speaker, model=merge(adapters))
-    save_model(made, Path(play.folder) / "model", config.base.dtype, writes)
-    if CRITIC in (beside := game.beside()):
-        save_model(replace(speaker, model=beside[CRITIC][0]), Path(play.folder) / CRITIC, config.base.dtype, writes)
+    made = {"model": speaker.model} | ({CRITIC: game.beside()[CRITIC][0]} if CRITIC in game.beside() else {})
+    for name, model in made.items():
+        save_model(replace(speaker, model=merge(model)), Path(play.folder) / name, config.base.dtype, writes)
     if writes:
         if selection and selection.warning:
             events.note(f"choosing the candidate: {selection.warning}", "warning")
@@ -235,19 +233,20 @@ def train(config: Config, play: Play) -> None:
     together()
 
 
-def _learner(speaker: Speaker, config: Config) -> tuple[Learner, Any]:
-    """The speaker's model with its optimiser, and a copy of it as reference where something is measured to it or judged by it;
-    and its adapters, None where all weights learn."""
-    from ..learning.adapters import attach
+def _learner(speaker: Speaker, config: Config) -> Learner:
+    """The speaker's model, or its adapters, with an optimiser; and the model as it is now as reference where something is
+    measured to it or judged by it."""
+    from ..learning.adapters import attach, frozen_copy
     from ..learning.update import Learner
     from ..methods import method_of
     from ..methods.method import optimisation_of
 
-    anchored = method_of(config.method).needs_reference(config)
-    reference = copy.deepcopy(speaker.model).requires_grad_(False).eval() if anchored else None
     rank = config.base.lora_rank
-    adapters = attach(speaker.model, rank, config.base.lora_alpha, config.seed) if rank else None
-    return Learner(speaker.model, reference, optimisation_of(config), speaker.pad_id), adapters
+    anchored = method_of(config.method).needs_reference(config)
+    reference = frozen_copy(speaker.model, shares=rank > 0) if anchored else None
+    if rank:
+        attach(speaker.model, rank, config.base.lora_alpha, config.seed)
+    return Learner(speaker.model, reference, optimisation_of(config), speaker.pad_id)
 
 
 def look(speaker: Speaker, dev: list, config: Config, thinking: bool) -> dict[str, float]:
