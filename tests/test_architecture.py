@@ -20,7 +20,8 @@ FLOORS = [
     {"rollout"},
     {"game", "learning", "demonstrations"},
     {"tracking"},
-    {"methods", "registry", "report", "benchmarks"},
+    {"roles"},
+    {"probes", "methods", "registry", "report", "benchmarks"},
     {"steps", "models"},
     {
         "cli",

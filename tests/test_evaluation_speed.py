@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-from raro.benchmarks import asking
 from raro.benchmarks.measure import measure
 from raro.benchmarks.scoring import scorer
 from raro.config import load
 from raro.demonstrations import collect, load_split, sources
 from raro.records import Sampling
+from raro.roles import asking
 from raro.rollout.models import open_model
 from raro.storage import fetch
 

@@ -10,9 +10,9 @@ from test_methods import made, speaker  # noqa: F401  (the fixture)
 
 from raro.game import rewards
 from raro.learning.losses import on_policy, policy_gradient
-from raro.methods.judgements import by_rollout
 from raro.methods.method import learning_rate
 from raro.records import Pair
+from raro.roles.judgements import by_rollout
 
 QUICK = ("probes.health_every=0", "probes.retest_every=0", "probes.gradients_every=0", "probes.older_items=0")
 

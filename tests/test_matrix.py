@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from raro.benchmarks import asking, judging
 from raro.benchmarks.statistics import bradley_terry
 from raro.config import load
 from raro.demonstrations import load_split
 from raro.game.rewards import win
 from raro.game.verdicts import outcome
 from raro.learning.checkpoints import save_weights, snapshots
-from raro.methods.matrix import against, duality_gaps, points_of_each
 from raro.methods.selection import select, selected_items
+from raro.probes.matrix import against, duality_gaps, points_of_each
 from raro.records import Pair, Sampling
+from raro.roles import asking, judging
 from raro.rollout.models import open_model
 from raro.steps import run_step
 from raro.storage import fetch

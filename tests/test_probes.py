@@ -14,9 +14,9 @@ from raro.demonstrations import load_split
 from raro.learning.checkpoints import existing
 from raro.learning.losses import on_policy
 from raro.learning.update import Learner, Optimisation, Stream
-from raro.methods.health import HealthSet
-from raro.methods.probes import Probes, best_of
-from raro.methods.retest import extremes, groups, retest_share, retested
+from raro.probes.health import HealthSet
+from raro.probes.retest import extremes, groups, retest_share, retested
+from raro.probes.schedule import Probes, best_of
 from raro.records import Completion, Pair, Sample
 from raro.rollout.models import open_model
 from raro.steps import run_step

@@ -76,13 +76,13 @@ def _contenders(config: Config, compare: bool) -> tuple[dict[str, Contender], di
 
     import torch
 
-    from .benchmarks import asking
     from .benchmarks.countdown import problems
     from .benchmarks.measure import measure
     from .benchmarks.scoring import countdown_score
     from .learning.losses import on_policy
     from .learning.update import Learner, Optimisation, Stream
     from .records import Demonstration, Sample, Sampling
+    from .roles import asking
     from .rollout.models import open_model
     from .rollout.plain import PlainEngine
     from .rollout.slots import SlotEngine

@@ -21,8 +21,9 @@ from ..demonstrations.readers import Refusal
 from ..demonstrations.shapes import offered
 from ..errors import BadInput
 from ..records import Demonstration
+from ..roles import asking
 from ..text import normalise
-from . import asking, origin
+from . import origin
 from .statistics import mean_interval, paired_difference
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from ..config import Config
 from ..game.rewards import win
 from ..game.verdicts import consistent
 from ..records import Demonstration, Outcome
+from ..roles.judging import verdicts
 from ..rollout.models import Speaker
-from .judging import verdicts
 from .likelihood import worse_answers
 from .statistics import mean_interval, paired_where_both
 

@@ -15,8 +15,8 @@ from typing import Any
 from ..config import Config
 from ..demonstrations.canaries import Canary, answer_of, codes
 from ..records import Sampling
+from ..roles import asking
 from ..rollout.models import Speaker
-from . import asking
 from .statistics import mean_interval
 
 ALTERNATIVES = 255

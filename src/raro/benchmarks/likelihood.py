@@ -13,8 +13,8 @@ from typing import Any
 
 from ..config import Config
 from ..records import Demonstration, Prompt
+from ..roles import asking
 from ..rollout.models import Speaker
-from . import asking
 from .corruption import KINDS, corrupt
 from .statistics import mean_interval, paired_difference
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from ..config import Config
 from ..records import Completion, Demonstration, Sampling
+from ..roles import asking
 from ..rollout.models import Speaker
 from ..text import normalise
-from . import asking
 from .scoring import Scorer, scorer
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from ..config import Config
 from ..records import Demonstration, Sampling
+from ..roles import asking
 from ..rollout.models import Speaker
-from . import asking
 from .scoring import CHECKED, Saying, saying, scorer
 from .statistics import mean_interval, paired_difference
 from .tournament import Best, Rules, best_of, rules_of

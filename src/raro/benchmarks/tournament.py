@@ -19,9 +19,9 @@ from typing import Literal
 from ..config import Config
 from ..errors import BadInput
 from ..records import Pair, Sampling, Verdict
+from ..roles import asking, judging
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
-from . import asking, judging
 
 STEP = 2**31 + 3
 """Its own place in the noise's key, apart from every step of the game."""

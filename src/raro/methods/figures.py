@@ -36,7 +36,7 @@ def policy_figures(answers: Sequence, earned: Sequence[float | None], samples: S
 
 
 def critic_figures(judged: Sequence[Sequence], samples: Sequence[Sample], tau_crit: float) -> dict[str, float]:
-    """Figures of the critic's rollouts. judged: groups of methods.judgements.Judgement. What is undefined is left out."""
+    """Figures of the critic's rollouts. judged: groups of roles.judgements.Judgement. What is undefined is left out."""
     verdicts = [j for group in judged for j in group]
     fresh = [j for j in verdicts if j.pair.age == 0]
     figures = {

@@ -16,13 +16,13 @@ from typing import ClassVar, Protocol
 
 import torch
 
-from ..benchmarks import asking
 from ..config import Config
 from ..game import advantages
 from ..learning.checkpoints import Part
 from ..learning.losses import Loss, importance_weighted, on_policy, policy_gradient
 from ..learning.update import Learner, Optimisation, Stream
 from ..records import Completion, Demonstration, Prompt, Sample, Sampling
+from ..roles import asking
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
 from .selection import Alarmed, Selection, Snapshots, Tick

@@ -28,20 +28,19 @@ from pathlib import Path
 
 from safetensors.torch import load_file
 
-from ..benchmarks import asking
 from ..config import Config
 from ..game import advantages, controllers, pairs, rewards
 from ..game.replay import Replay, Replayed
 from ..learning import checkpoints
 from ..learning.update import Learner, Stream
+from ..probes.schedule import Probes
 from ..records import Demonstration, OutcomeProbs, Pair, Sample
+from ..roles import asking, judgements
+from ..roles.judgements import Judgement
 from ..rollout.engine import Engine
-from . import judgements
 from .figures import critic_figures, policy_figures, transcripts
-from .judgements import Judgement
 from .kl_budget import select_under
 from .method import Answer, Method, alike, crossed_mark
-from .probes import Probes
 from .selection import Alarmed, Selection, Snapshots, Tick
 
 

@@ -9,7 +9,7 @@ hundreds of questions two snapshots differ by chance, and the best of several is
 answer is right. Of a large dev split `probes.select_items` are asked: all of them would cost more than the game.
 
 A critic that always ties or guesses tells nothing. So only the latest critics that can tell an expert's answer from the same
-made worse (methods/health.py, `guards.chance`) are asked. If there is none, nobody can judge: the candidate is the last
+made worse (probes/health.py, `guards.chance`) are asked. If there is none, nobody can judge: the candidate is the last
 snapshot from before the steps that an alarm is for; else the last one when it was raised, since alarms came while most of the
 accuracy was left (docs/collapse-gallery.md); else the last of all.
 """
@@ -25,11 +25,11 @@ import numpy as np
 from safetensors.torch import load_file
 
 from ..config import Config
+from ..probes.health import HealthSet
+from ..probes.matrix import Answers, Matrix, Tick, duality_gaps, points_of_each, ratings, written
 from ..records import Demonstration
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
-from .health import HealthSet
-from .matrix import Answers, Matrix, Tick, duality_gaps, points_of_each, ratings, written
 
 Snapshots = Sequence[tuple[int, Path]]
 """(step, file of weights), the oldest first."""

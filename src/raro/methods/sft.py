@@ -7,11 +7,11 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ..benchmarks import asking
 from ..config import Config
 from ..learning.losses import cross_entropy
 from ..learning.update import Learner, Optimisation, Stream
 from ..records import Demonstration, Sample
+from ..roles import asking
 from ..rollout.models import Speaker
 from .method import Method
 

@@ -21,11 +21,11 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..benchmarks import asking
-from ..benchmarks.judging import parse_verdict, words_of
 from ..config import Config
 from ..game.pairs import fresh_pairs, single_answer_pairs
 from ..records import Completion, Demonstration, Pair, Prompt, Sample, Sampling
+from ..roles import asking
+from ..roles.judging import parse_verdict, words_of
 from ..rollout.models import Speaker
 from ..text import END_THINK, THINK, normalise
 

@@ -13,13 +13,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..benchmarks import asking, tournament
+from ..benchmarks import tournament
 from ..config import Config, stored
 from ..demonstrations.shown import WHOLE, Shown
 from ..errors import BadInput, GateRefused
 from ..records import Sampling
 from ..registry.audit import audited
 from ..registry.desk import Desk
+from ..roles import asking
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
 

@@ -161,8 +161,8 @@ def _critics(own: Measured, items: Items, folders: dict[str, Path], config: Conf
     """What the critics of warm start and candidate, where its run trained one, say of the candidate's errors, its sampled
     answers that the benchmark's checker finds wrong, beside the experts'. Empty where nothing can say what an error is, or
     there is none."""
-    from ..benchmarks.judging import accuracy, verdicts
     from ..benchmarks.scoring import CHECKED
+    from ..roles.judging import accuracy, verdicts
     from ..rollout.models import open_model
     from .evidence import critics_of
 

@@ -18,10 +18,10 @@ from ..game.rewards import EVEN
 from ..learning.losses import Loss
 from ..learning.update import Learner, Stream
 from ..records import Demonstration, Sample
+from ..roles.judgements import Judgement
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
 from .health import HealthSet
-from .judgements import Judgement
 from .matrix import against_each, written
 from .retest import groups, retest_share, retested
 
@@ -44,7 +44,7 @@ class Probes:
         self.health_set = HealthSet(self.config, self.held_out)
 
     def health(self, critic: Engine, step: int) -> dict[str, float]:
-        """The critic's health (methods/health.py), where a look is due. step: counted from 0."""
+        """The critic's health (probes/health.py), where a look is due. step: counted from 0."""
         if not _due(self.config.probes.health_every, step):
             return {}
         started = time.perf_counter()
@@ -62,7 +62,7 @@ class Probes:
         opened: int | None,
     ) -> dict[str, float]:
         """game/retest: of what the best and the worst paid answers are worth apart when the critic is asked again, the part
-        that goes to the best paid (methods/retest.py), a lottery at one half; game/retested: over how many questions. opened:
+        that goes to the best paid (probes/retest.py), a lottery at one half; game/retested: over how many questions. opened:
         the step after which the policy began to play; None: with the first. Called where it plays; empty where no look is due,
         or nothing to compare."""
         every, played = self.config.probes.retest_every, step - (-1 if opened is None else opened)

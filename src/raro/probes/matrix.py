@@ -14,12 +14,12 @@ from itertools import chain, combinations
 
 import numpy as np
 
-from ..benchmarks import asking
-from ..benchmarks.judging import verdicts
 from ..benchmarks.statistics import Interval, bradley_terry
 from ..config import Config
 from ..game.rewards import EVEN, win
 from ..records import Demonstration, Sampling
+from ..roles import asking
+from ..roles.judging import verdicts
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
 

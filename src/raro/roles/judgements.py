@@ -14,13 +14,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
-from ..benchmarks.judging import parse_verdict, words_of
 from ..config import Config
 from ..game.verdicts import outcome, together
 from ..records import Completion, Outcome, OutcomeProbs, Pair, Prompt, Verdict
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
 from ..text import split_thought
+from .judging import parse_verdict, words_of
 
 LONGEST = 8
 """Tokens that a verdict's word may take."""

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..benchmarks.judging import verdicts
 from ..benchmarks.likelihood import worse_answers
 from ..config import Config
 from ..game.rewards import win
 from ..records import Demonstration, Outcome
+from ..roles.judging import verdicts
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
 

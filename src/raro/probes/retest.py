@@ -13,14 +13,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..benchmarks import asking
 from ..config import Config
 from ..game.rewards import policy_reward
 from ..records import Pair, Sampling
+from ..roles import asking, judgements
+from ..roles.judgements import Judgement
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
-from . import judgements
-from .judgements import Judgement
 
 Paid = tuple[Pair, float]
 """An answer beside its expert's, as it was judged, and what it earned."""

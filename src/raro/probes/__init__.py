@@ -1,0 +1,1 @@
+"""What is measured of a training that runs, and never learnt from."""
