@@ -19,6 +19,7 @@ from raro.probes.matrix import against, duality_gaps, points_of_each
 from raro.records import Pair, Sampling
 from raro.roles import asking, judging
 from raro.rollout.models import open_model
+from raro.rollout.places import Place
 from raro.steps import run_step
 from raro.storage import fetch
 
@@ -130,7 +131,7 @@ def test_what_many_say_is_judged_at_once_and_the_same_words_once(run):
     def alone(item, answer):
         """The slow twin: one pair of the two, in both orders, each asked by itself."""
         shown = [Pair(item.question, item.answer, answer, first, 0, 0) for first in (True, False)]
-        sampling = Sampling(0.0, config.rollout.critic_tokens, config.seed, judging.STEP)
+        sampling = Sampling(0.0, config.rollout.critic_tokens, config.seed, Place.JUDGING)
         wrote = [engine.generate([asking.critic(speaker, pair, config, "judging", 0)], 1, sampling)[0][0] for pair in shown]
         said = [outcome(judging.parse_verdict(speaker, one, config), pair) for one, pair in zip(wrote, shown, strict=True)]
         return sum(map(win, said)) / 2

@@ -17,11 +17,10 @@ from ..demonstrations.canaries import Canary, answer_of, codes
 from ..records import Sampling
 from ..roles import asking
 from ..rollout.models import Speaker
+from ..rollout.places import Place
 from .statistics import mean_interval
 
 ALTERNATIVES = 255
-STEP = 2**31 + 5
-"""Its own place in the noise's key; unused at temperature 0."""
 
 
 def exposure(speaker: Speaker, canaries: Sequence[Canary], config: Config, thinking: bool = True) -> dict[str, Any]:
@@ -38,7 +37,7 @@ def exposure(speaker: Speaker, canaries: Sequence[Canary], config: Config, think
         own, *rest = map(sum, engine.score([asked] * len(spoken), spoken, 1.0))
         rank = 1 + sum(other > own for other in rest) + 0.5 * sum(other == own for other in rest)
         bits.append(math.log2(len(spoken)) - math.log2(rank))
-    sampling = Sampling(0.0, config.rollout.policy_tokens, config.seed, STEP)
+    sampling = Sampling(0.0, config.rollout.policy_tokens, config.seed, Place.EXPOSURE)
     written = [speaker.text(one.ids) for (one,) in engine.generate(prompts, 1, sampling)]
     return {
         "n": len(canaries),

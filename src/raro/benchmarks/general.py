@@ -17,6 +17,7 @@ from typing import Any
 from ..config import Config
 from ..records import Prompt, Sampling
 from ..rollout.models import Speaker
+from ..rollout.places import Place
 from ..text import END_THINK, THINK
 from .statistics import mcnemar, mean_interval, paired_difference
 
@@ -24,8 +25,6 @@ TOKENS = 256
 """Budget of an answer, a thought included; the run's own where that is less."""
 LONGEST = 120
 """Words of an answer; more is not an answer to these questions, but everything at once."""
-STEP = 2**31 + 4
-"""Its own place in the noise's key; unused at temperature 0."""
 TALKS = 0.3
 """Share of right answers that a base must have for its loss to be measured."""
 _DECLINES = re.compile(
@@ -81,7 +80,7 @@ def answers(speaker: Speaker, asked: Sequence[Item], config: Config) -> list[str
     prompts: list[Prompt] = [
         speaker.prompt([{"role": "user", "content": item.question}], "general", i) for i, item in enumerate(asked)
     ]
-    sampling = Sampling(0.0, min(TOKENS, config.rollout.policy_tokens), config.seed, STEP)
+    sampling = Sampling(0.0, min(TOKENS, config.rollout.policy_tokens), config.seed, Place.GENERAL)
     written = [speaker.text(one.ids) for (one,) in speaker.engine(config).generate(prompts, 1, sampling)]
     return ["" if THINK in text and END_THINK not in text else text.rpartition(END_THINK)[2].strip() for text in written]
 

@@ -17,12 +17,11 @@ from ..config import Config
 from ..records import Demonstration, Sampling
 from ..roles import asking
 from ..rollout.models import Speaker
+from ..rollout.places import Place
 from .scoring import CHECKED, Saying, saying, scorer
 from .statistics import mean_interval, paired_difference
 from .tournament import Best, Rules, best_of, rules_of
 
-STEP = 2**31 + 64
-"""Their own places in the noise's key, one for each further batch."""
 BATCH = 4
 """Further answers written at a time, for the questions whose tokens are not spent yet."""
 BUDGETS = ("written", "all")
@@ -154,7 +153,7 @@ def voted(
 def _write(speaker: Speaker, items: Sequence[Demonstration], config: Config, n: int) -> list[Given]:
     """N answers to every question, as in training."""
     asked = [asking.policy(speaker, item.question, config, "scaling", i) for i, item in enumerate(items)]
-    sampling = Sampling(config.rollout.temperature, config.rollout.policy_tokens, config.seed, STEP)
+    sampling = Sampling(config.rollout.temperature, config.rollout.policy_tokens, config.seed, Place.SCALING)
     written = speaker.engine(config).generate(asked, n, sampling)
     given = [Given([], [], len(prompt.ids)) for prompt in asked]
     for own, completions in zip(given, written, strict=True):
@@ -195,7 +194,7 @@ def _fill(
         if progress:
             progress(len(given) - len(short), len(given))
         asked = [asking.policy(speaker, items[i].question, config, "scaling", i) for i in short]
-        sampling = Sampling(config.rollout.temperature, config.rollout.policy_tokens, config.seed, STEP + batch)
+        sampling = Sampling(config.rollout.temperature, config.rollout.policy_tokens, config.seed, Place.SCALING + batch)
         for i, completions in zip(short, speaker.engine(config).generate(asked, BATCH, sampling), strict=True):
             _take(speaker, given[i], completions)
 

@@ -22,9 +22,8 @@ from ..records import Pair, Sampling, Verdict
 from ..roles import asking, judging
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
+from ..rollout.places import Place
 
-STEP = 2**31 + 3
-"""Its own place in the noise's key, apart from every step of the game."""
 FREE = -1
 """Whom the odd one meets."""
 TRIED = 12
@@ -240,7 +239,7 @@ def critic(
             # 4,096 votes a question are more than 64 answers can need, so that no two comparisons share their noise.
             group = a.question * 4096 + a.number
             prompts.append(asking.critic(speaker, shown, config, "tournament", group))
-        sampling = Sampling(temperature, config.rollout.critic_tokens, config.seed, STEP)
+        sampling = Sampling(temperature, config.rollout.critic_tokens, config.seed, Place.TOURNAMENT)
         written = engine.generate(prompts, 1, sampling) if prompts else []
         return [
             (judging.parse_verdict(speaker, c, config), len(c.ids), len(prompt.ids))

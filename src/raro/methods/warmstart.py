@@ -27,10 +27,8 @@ from ..records import Completion, Demonstration, Pair, Prompt, Sample, Sampling
 from ..roles import asking
 from ..roles.judging import parse_verdict, words_of
 from ..rollout.models import Speaker
+from ..rollout.places import Place
 from ..text import END_THINK, THINK, normalise
-
-STEP = 2**31
-"""The warm start's own place in the noise's key, apart from every step of the game; a key is never negative."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +73,7 @@ def make_lessons(
 
 def _thoughts(speaker: Speaker, items, config: Config, progress) -> tuple[list[list[Thought]], float]:
     prompts = [asking.policy(speaker, d.question, config, "warmstart-policy", i) for i, d in enumerate(items)]
-    sampling = Sampling(config.rollout.temperature, config.rollout.policy_tokens, config.seed, STEP)
+    sampling = Sampling(config.rollout.temperature, config.rollout.policy_tokens, config.seed, Place.WARMSTART)
     written = speaker.engine(config).generate(prompts, config.warmstart.thoughts, sampling, progress)
     read = [[_thought(speaker, prompt, c) for c in completions] for prompt, completions in zip(prompts, written, strict=True)]
     spoken = [thought.answer is not None for group in read for thought in group]
@@ -131,10 +129,10 @@ def _critic_lessons(
     answers = [next((t.answer for t in group if t.answer), None) or group[0].text or "none" for group in thoughts]
     questions, experts = [d.question for d in items], [d.answer for d in items]
     n = min(len(items), max(wanted, 6))
-    shown = fresh_pairs(questions[:n], experts[:n], answers[:n], config.seed, STEP)
+    shown = fresh_pairs(questions[:n], experts[:n], answers[:n], config.seed, Place.WARMSTART)
     shown = single_answer_pairs(shown) if config.raro.critic == "absolute" else shown
     prompts = [asking.critic(speaker, pair, config, "warmstart-critic", i) for i, pair in enumerate(shown)]
-    sampling = Sampling(config.rollout.temperature, config.rollout.critic_tokens, config.seed, STEP)
+    sampling = Sampling(config.rollout.temperature, config.rollout.critic_tokens, config.seed, Place.WARMSTART)
     written = speaker.engine(config).generate(prompts, config.warmstart.thoughts, sampling)
     cells: dict[tuple[str, bool], list[Sample]] = defaultdict(list)
     strays: list[tuple[Pair, Prompt, str]] = []

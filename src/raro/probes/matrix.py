@@ -22,9 +22,8 @@ from ..roles import asking
 from ..roles.judging import verdicts
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
+from ..rollout.places import Place
 
-STEP = 2**31 + 1
-"""Its own place in the noise's key, apart from every step of the game."""
 Answers = Sequence[str | None]
 Tick = Callable[[int, int], None] | None
 """Is told how much of how much is done."""
@@ -51,7 +50,7 @@ def duality_gaps(win_rates: Sequence[Sequence[float]]) -> list[float]:
 def written(speaker: Speaker, engine: Engine, items: Sequence[Demonstration], config: Config) -> list[str | None]:
     """The policy's answers to held-out questions, sampled; None where one is malformed. The same noise at every call."""
     asked = [asking.policy(speaker, d.question, config, "selection", i) for i, d in enumerate(items)]
-    sampling = Sampling(config.rollout.temperature, config.rollout.policy_tokens, config.seed, STEP)
+    sampling = Sampling(config.rollout.temperature, config.rollout.policy_tokens, config.seed, Place.MATRIX)
     read = [speaker.read(completion) for (completion,) in engine.generate(asked, 1, sampling)]
     return [parts[1] if parts else None for parts in read]
 

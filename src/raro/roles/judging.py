@@ -9,10 +9,8 @@ from ..game.verdicts import WORDS, outcome, read_verdict
 from ..records import Completion, Demonstration, Outcome, Pair, Sampling, Verdict
 from ..rollout.engine import Engine
 from ..rollout.models import Speaker
+from ..rollout.places import Place
 from . import asking
-
-STEP = 2**31 + 2
-"""Its own place in the noise's key, apart from every step of the game."""
 
 
 def parse_verdict(speaker: Speaker, completion: Completion, config: Config) -> Verdict:
@@ -49,7 +47,7 @@ def verdicts(
     # The likeliest answer to the same question is the same.
     keys = [i if temperature else prompt.ids for i, prompt in enumerate(prompts)]
     asked = dict(zip(keys, prompts, strict=True))
-    sampling = Sampling(temperature, config.rollout.critic_tokens, config.seed, STEP)
+    sampling = Sampling(temperature, config.rollout.critic_tokens, config.seed, Place.JUDGING)
     written = dict(zip(asked, engine.generate(list(asked.values()), 1, sampling, progress), strict=True)) if asked else {}
     return [outcome(parse_verdict(speaker, written[key][0], config), pair) for key, pair in zip(keys, pairs, strict=True)]
 

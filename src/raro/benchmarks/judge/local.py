@@ -8,12 +8,10 @@ from ...config import Config
 from ...errors import BadInput
 from ...records import Sampling
 from ...rollout.models import open_model
+from ...rollout.places import Place
 from ...storage import fetch, manifest
 from .source import Keep, Spent, Unusable
 from .wording import Request, read
-
-STEP = 2**31 + 3
-"""Its own place in the noise's key; unused at temperature 0."""
 
 
 class Local:
@@ -42,7 +40,7 @@ class Local:
         for i in sorted(set(range(len(requests))) - set(fitting)):
             keep(i, None)
         engine, at_once = speaker.engine(self.config), self.config.rollout.slots
-        sampling = Sampling(0.0, tokens, self.config.seed, STEP)
+        sampling = Sampling(0.0, tokens, self.config.seed, Place.JUDGE)
         for start in range(0, len(fitting), at_once):
             spent.check()
             places = fitting[start : start + at_once]
