@@ -58,11 +58,11 @@ $(BASES)/tiny/model.safetensors: $(STAMP)
 $(BASES)/several/model.safetensors: $(STAMP)
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m raro.models.make_countdown_mini --task several --model $(@D) --demonstrations $(BASES)/several.jsonl
 
-results-mini: $(STAMP) ## RARO beside its rivals and the oracle, the README's first table (an hour and a half on two cores)
+results-mini: $(STAMP) ## RARO beside its rivals and the oracle, the README's table (an hour and a half on two cores)
 	@$(RARO) study countdown-mini-rivals --output runs/study-countdown-mini-rivals --table results/study-countdown-mini
 	@$(VENV)/bin/python -m raro.study.tournaments results/countdown-mini-tournament runs/study-countdown-mini-rivals --rivals similarity,rlvr
 
-results-controls: $(STAMP) $(BASES)/seed-1/model.safetensors $(BASES)/blind/model.safetensors ## controls and other bases, its second table (an hour and a half on two cores)
+results-controls: $(STAMP) $(BASES)/seed-1/model.safetensors $(BASES)/blind/model.safetensors ## controls and other bases, docs/results.md (an hour and a half on two cores)
 	@$(RARO) study countdown-mini --output runs/study-countdown-mini --table results/countdown-mini
 
 results-one-seen: $(STAMP) $(BASES)/alone/model.safetensors ## a critic that sees two answers against one that sees one (half an hour on two cores)
