@@ -496,8 +496,10 @@ def test_the_manifest_names_the_immutable_address_and_verifies_first(world, monk
             ],
         },
     }
-    validate = pytest.importorskip("kubernetes_validate")
-    validate.validate(pod, "1.34", strict=True)
+    (world.place / "pod.yaml").write_text(yaml.safe_dump(pod))
+    if not (program := Path(sys.prefix) / "manifests" / "bin" / "kubernetes-validate").is_file():
+        pytest.skip("kubernetes-validate comes with `make check`")
+    subprocess.run([program, "--strict", "--quiet", "-k", "1.34", world.place / "pod.yaml"], check=True)
 
 
 def test_in_a_house_with_an_authority_and_roles_of_its_own(world, monkeypatch, capsys):
