@@ -1,4 +1,4 @@
-"""The gate over a thousand planted draws: what it lets through that is no better, and what it stops that is."""
+"""The gate over hundreds of planted draws: what it lets through that is no better, and what it stops that is."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from raro.registry import gates
 from raro.registry.gate_rules import OPTIONAL
 
 ITEMS, DRAWS, RESAMPLES = 200, 1000, 300
+FEWER = 300
+"""Draws, where the decision is nearly always the same."""
 
 
 def arm(right: np.ndarray) -> dict[str, Measured]:
@@ -55,13 +57,13 @@ def test_no_better_than_any_of_them_is_promoted_less_still():
 
 
 def test_a_planted_worse_model_is_rejected():
-    shares = decisions(3, {"base": -1.0, "warmstart": -1.0, "champion": 0.5, "candidate": -0.4})
+    shares = decisions(3, {"base": -1.0, "warmstart": -1.0, "champion": 0.5, "candidate": -0.4}, FEWER)
     print(shares)
     assert shares["promote"] == 0 and shares["reject"] > 0.99
 
 
 def test_a_planted_better_model_is_promoted():
-    shares = decisions(4, {"base": -1.0, "warmstart": -0.8, "champion": -0.4, "candidate": 0.7})
+    shares = decisions(4, {"base": -1.0, "warmstart": -0.8, "champion": -0.4, "candidate": 0.7}, FEWER)
     print(shares)
     assert shares["promote"] > 0.95 and shares["reject"] == 0
 

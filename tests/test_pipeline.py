@@ -35,9 +35,10 @@ SMALL = {
     "raro.steps": 3, "raro.questions": 2, "raro.rollouts": 2, "raro.pairs": 4, "raro.verdicts": 2, "raro.checkpoint_every": 1,
     "evaluation.max_items": 8, "evaluation.samples": 1, "evaluation.sft_steps": 0, "evaluation.track_every": 0,
     "evaluation.track_items": 4, "evaluation.bootstrap": 100, "probes.select_items": 8, "probes.matrix_items": 4,
+    "resources.processes": 1,
 }  # fmt: skip
-LONGER = {"raro.steps": 25}
-"""Long enough for a run to be cut short in."""
+LONGER = {"raro.steps": 25, "resources.processes": 2}
+"""Long enough for a run to be cut short in, by two processes as is the default."""
 GATES = {
     "promote": {"gate.min_gain": -1, "gate.hold_gain": -1, "gate.min_items": 0, "gate.level": 1},
     "hold": {"gate.min_gain": 1, "gate.hold_gain": -1},
