@@ -20,7 +20,7 @@ from raro.errors import BadInput, RaroError
 from raro.learning import checkpoints
 from raro.steps import preflight, run_step
 from raro.steps.claim import claim
-from raro.steps.train import surroundings
+from raro.steps.launch import surroundings
 from raro.storage import read_json
 from raro.tracking import events
 
@@ -140,12 +140,12 @@ def test_a_process_that_lacks_memory_tells_the_remedy(tmp_path, monkeypatch):
     """What one of several processes dies of is what the step says, and is worth another try; the others' loss of it is not."""
     import torch
 
-    from raro.steps import train
+    from raro.steps import launch, train
 
     config, folder = load("countdown-mini"), tmp_path / "train"
     claim(config, tmp_path)
     folder.mkdir()
-    play = folder / train.PLAY
+    play = folder / launch.PLAY
     play.write_text(json.dumps({"run": str(tmp_path), "folder": str(folder), "data": "", "warm": "", "identity": {}}))
     errors = [torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 57 GiB"), RuntimeError("Connection closed by peer")]
     for error in (errors[1], *errors):
@@ -157,7 +157,7 @@ def test_a_process_that_lacks_memory_tells_the_remedy(tmp_path, monkeypatch):
         with pytest.raises(type(error)):
             train.main(play)
     with pytest.raises(RaroError, match="OutOfMemoryError: CUDA out of memory") as told:
-        train._raise_theirs(folder)
+        launch.raise_theirs(folder)
     assert "resources.batch_tokens" in told.value.remedy and told.value.code == 1 and not told.value.permanent
 
 
