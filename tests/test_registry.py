@@ -225,7 +225,7 @@ def test_registering_again_gives_the_same_version(tiny, tmp_path):
     # And cut off earlier: the files were uploaded, the version was not made.
     client.delete_model_version("tiny", "1")
     shutil.rmtree(run / "register")
-    assert register.run(config, run)["version"] == "2"
+    assert register.run(config, run)["version"] == "2" and models.champion(config, run).version == "2"
     experiment = client.get_experiment_by_name("raro").experiment_id
     assert len(client.search_logged_models([experiment])) == 1
 

@@ -215,7 +215,7 @@ def _enter(desk: Desk, tracked: Tracked, candidate: Candidate, version: ModelVer
         if number in log.deleted(records):
             raise GateRefused(f"version {number} was deleted meanwhile", "raro audit show tells by whom, and why")
         before, action, told = standing(records).get("champion", ""), "promoted" if earned == "champion" else "held", reasons
-        if action == "promoted" and before and rival != root_of(records, before):
+        if action == "promoted" and before and root_of(records, before) not in (rival, root):
             action, told = "held", [*reasons[:-1], UNCOMPARED.format(n=before)]  # another run was first, or the alias was moved
         return log.Draft(action, number, PIPELINE, {"root": root, "reasons": shortened(told), "before": before})
 

@@ -121,7 +121,10 @@ def _unmet(records: Sequence[Record], promoted: Record, decided: Mapping[str, An
     stood, evidence = standing(before).get("champion", ""), decided["evidence"]
     if not stood or stood == promoted.version:
         return [], []
-    root = next((r.body["root"] for r in before if (r.action, r.version) == ("registered", stood)), "")
+    roots = {one.version: one.body["root"] for one in before if one.action == "registered"}
+    root = roots.get(stood, "")
+    if root == roots.get(promoted.version):  # the same files again, whose version was lost
+        return [], []
     if evidence.get("champion", root) != root:
         return [f"record {promoted.seq} promotes over version {stood}, with which the candidate was not compared"], []
     if "champion" not in evidence["sampled"]:
