@@ -205,9 +205,9 @@ class Desk:
         return found.tags.get(ANCHOR, "") if found else ""
 
     def settle(self) -> list[log.Record]:
-        """Makes aliases and anchor what the log says, and looks again until nothing has changed meanwhile. A version that MLflow
-        has lost gets no alias: that is for the audit to tell, and hinders nobody from promoting another. Raises GateRefused as
-        `sound` does."""
+        """Makes aliases and anchor what the log says, and looks again until nothing has changed meanwhile. A version that
+        MLflow has lost gets no alias: the audit tells of it, and another can be promoted. Raises GateRefused as `sound` does.
+        """
         place = self.log_place()
         for _ in range(ROUNDS):
             records = self.sound(place)
