@@ -68,21 +68,22 @@ def well(*rivals: str) -> dict:
     }
 
 
-def scored(low: float = 0.05) -> dict:
-    """An evaluation with the candidate .1 above both rivals; low: the low end of that. Far below 0 the candidate is worse."""
+def scored(low: float = 0.05, champion: bool = False) -> dict:
+    """An evaluation with the candidate .1 above its rivals; low: the low end of that. Far below 0 the candidate is worse."""
+    rivals = ("base", "warmstart", *(["champion"] if champion else []))
     against = [min(0.1, low + 0.05), low, 0.15]
-    sampled = {"candidate": [0.5, 0.45, 0.55], "base": [0.4, 0.3, 0.5], "warmstart": [0.4, 0.3, 0.5]}
-    paired = {f"candidate-{arm}": {"greedy": against, "sampled": against} for arm in ("base", "warmstart")}
+    sampled = {"candidate": [0.5, 0.45, 0.55]} | dict.fromkeys(rivals, [0.4, 0.3, 0.5])
+    paired = {f"candidate-{arm}": {"greedy": against, "sampled": against} for arm in rivals}
     found = {"benchmark": "countdown", "n": 2000, "greedy": sampled, "sampled": sampled, "paired": paired}
-    return found | well("base", "warmstart")
+    return found | well(*rivals)
 
 
 def decided(config: Config, run: Path, base: Path, scale: float, low: float = 0.05, rival: str | None = None) -> str:
     """Made-up upstream steps, written through the harness itself, up to the gate's decision, which is returned. rival: root of
-    the champion that the evaluation says it was compared with."""
+    the champion that the evaluation says it was compared with; None: of the one that stands."""
     from safetensors.torch import load_file, save_file
 
-    from raro.steps import decide
+    from raro.steps import decide, incumbent
 
     claim(config, run)
     with Step("ingest", config, run) as step:
@@ -92,10 +93,11 @@ def decided(config: Config, run: Path, base: Path, scale: float, low: float = 0.
         shutil.copytree(base, step.folder / "model")
         for shard in (step.folder / "model").glob("*.safetensors"):
             save_file({name: scale * value for name, value in load_file(shard).items()}, shard, metadata={"format": "pt"})
-    given = (lambda: {"champion": rival}) if rival is not None else None
-    with Step("evaluate", config, run, given=given) as step:
+    standing = incumbent.given(incumbent.found(config, run), config, run)
+    given = standing if rival is None else standing | {"champion": rival}
+    with Step("evaluate", config, run, given=lambda: given) as step:
         step.input("train")
-        storage.write_json(step.folder / "evaluation.json", scored(low))
+        storage.write_json(step.folder / "evaluation.json", scored(low, bool(given["champion"])))
     return decide.run(config, run)["decision"]
 
 

@@ -516,6 +516,10 @@ def test_a_key_is_referred_to_by_file_variable_or_command(tmp_path, monkeypatch)
         ("key.pem", "not a reference"),
         ("file:nowhere.pem", "cannot be read"),
         ("env:NOT_SET_ANYWHERE", "is empty"),
+        ("hunter2", "not a reference"),
+        ("env:-----BEGIN hunter2", "not a reference"),
+        ("file:-----BEGIN PRIVATE KEY-----\nhunter2", "not a reference"),
+        ("exec: ", "not a reference"),
         ("file:{rsa}", "not an elliptic curve key"),
         ("file:{text}", "not an unencrypted private key"),
         ("exec:{liar}", "not a signature by its own key"),
@@ -535,8 +539,43 @@ def test_a_key_that_cannot_be_used_is_refused_without_showing_it(tmp_path, refer
 
 
 def test_a_hook_that_fails_is_worth_another_try(tmp_path):
-    with pytest.raises(ServiceFailed, match="failed"):
+    with pytest.raises(ServiceFailed, match="the key hook 'false public' failed with exit code 1"):
         signing_key("exec:false")
+
+
+@pytest.mark.parametrize("how", ["fails", "is slow", "prints no key"])
+def test_what_a_hook_says_is_shown_on_a_terminal_alone(tmp_path, monkeypatch, how):
+    """Its words, and what it is given, may be secrets; a run's failure is recorded, and sent to MLflow."""
+    hook, run = tmp_path / "hook", tmp_path / "run"
+    ends = {"fails": "exit 3", "is slow": "exec sleep 9", "prints no key": "echo hunter2"}[how]
+    hook.write_text(f"#!/bin/sh\necho 'the password hunter2 is wrong' >&2\n{ends}\n")
+    hook.chmod(0o755)
+    monkeypatch.setenv("RARO_SIGNING_KEY", f"exec:{hook} hunter2")
+    monkeypatch.setattr("raro.registry.keys.TIMEOUT", 1)
+    code = "from raro.registry import keys; import sys; keys.TIMEOUT = 1; from raro.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "step", "preflight", "--output", str(run)]
+    small = ["--set", "rollout.policy_tokens=64", "--set", "rollout.critic_tokens=64"]
+    done = subprocess.run([*command, *small], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == (2 if how == "prints no key" else 4), done.stderr
+    failure = (run / "failure.json").read_text()
+    told = {"fails": "public' failed with exit code 3", "is slow": "does not answer: TimeoutExpired"}
+    assert f"'{hook}" in failure and told.get(how, "printed is not a public key") in failure
+    texts = [done.stdout, done.stderr, *(path.read_text(errors="replace") for path in run.rglob("*") if path.is_file())]
+    assert not [text for text in texts if "hunter2" in text]
+
+
+def test_on_a_terminal_a_hook_is_heard(tmp_path):
+    import pty
+
+    hook = tmp_path / "hook"
+    hook.write_text("#!/bin/sh\necho 'touch the key' >&2\nexit 3\n")
+    hook.chmod(0o755)
+    ours, theirs = pty.openpty()
+    code = f"from raro.registry.keys import signing_key; signing_key('exec:{hook}')"
+    done = subprocess.run([sys.executable, "-c", code], stderr=theirs)
+    os.close(theirs)
+    assert done.returncode == 1 and "touch the key" in os.read(ours, 65536).decode()
+    os.close(ours)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def crowned(place: Path, model: Path | None = None) -> tuple[Config, Path]:
         with Step("train", config, run) as step:
             step.input("ingest")
             shutil.copytree(model, step.folder / "model")
-    with Step("evaluate", config, run) as step:
+    with Step("evaluate", config, run, given=lambda: incumbent.given(None, config, run)) as step:
         step.input("train")
         write_json(step.folder / "evaluation.json", scored())
     assert decide.run(config, run)["decision"] == "promote"

@@ -130,6 +130,17 @@ def test_a_head_that_is_none_is_left_for_the_audit(world):
         promote(world.desk, "challenger", "Ada", "fine", world.key("Ada"))
 
 
+def test_a_champion_that_somebody_removed_from_mlflow_hinders_no_other(world):
+    """By hand, past the log: no alias can stand at it again, and the next one is promoted all the same."""
+    world.desk.client.delete_model_version("tiny", "1")
+    assert registered(world, "next")["alias"] == "challenger"
+    assert world.desk.aliases() == {"challenger": "3"} and world.desk.anchor() == log.whole(Folder(world.log), "tiny")[-1].head
+    assert "registry: alias 'champion' is gone, the log says it stands at version 1" in breaks(world, "3")
+    promote(world.desk, "challenger", "Ada", "the other is lost", world.key("Ada"))
+    assert promote(world.desk, "challenger", "Grace", "agreed", world.key("Grace")).champion
+    assert world.desk.aliases() == {"champion": "3"} and breaks(world, "3") == []
+
+
 def test_a_record_has_one_name(world):
     """Other scripts have digits too: a record under such a name is read in nobody's place, where the first is locked even."""
     first = records(world)[0]

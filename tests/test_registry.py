@@ -22,7 +22,7 @@ from raro.registry import bases, gates, log, models, provenance
 from raro.registry import desk as desk_module
 from raro.registry.audit import audited
 from raro.registry.desk import desk_of
-from raro.steps import preflight
+from raro.steps import incumbent, preflight
 from raro.steps.claim import claim
 from raro.steps.harness import Step
 from raro.tracking import server
@@ -137,8 +137,9 @@ def configured(tiny: Path, **changes) -> Config:
 DATA = {"digest": "cd" * 32, "rows": 100, "kept": 99, "splits": {"train": 80, "test": 19}}
 
 
-def upstream(config: Config, run: Path, tiny: Path, measured: dict, scale: float = 1.0) -> None:
-    """What the steps before the decision leave, written through the harness itself. scale: makes this run's weights its own."""
+def upstream(config: Config, run: Path, tiny: Path, scale: float = 1.0, **against) -> None:
+    """What the steps before the decision leave, written through the harness itself. scale: makes this run's weights its own.
+    against: as `evaluation` takes it; the champion that stands is beaten clearly."""
     from safetensors.torch import load_file, save_file
 
     with Step("ingest", config, run) as step:
@@ -149,9 +150,11 @@ def upstream(config: Config, run: Path, tiny: Path, measured: dict, scale: float
         shutil.copytree(tiny, step.folder / "model")
         weights = {name: scale * tensor for name, tensor in load_file(tiny / "model.safetensors").items()}
         save_file(weights, step.folder / "model" / "model.safetensors", metadata={"format": "pt"})
-    with Step("evaluate", config, run) as step:
+    met = incumbent.given(incumbent.found(config, run), config, run)
+    with Step("evaluate", config, run, given=lambda: met) as step:
         step.input("train")
-        storage.write_json(step.folder / "evaluation.json", measured)
+        beaten = {"champion": CLEAR} if met["champion"] else {}
+        storage.write_json(step.folder / "evaluation.json", evaluation(**against, **beaten))
 
 
 def whole_run(config: Config, run: Path, tiny: Path, scale: float = 1.0, **against) -> dict:
@@ -161,7 +164,7 @@ def whole_run(config: Config, run: Path, tiny: Path, scale: float = 1.0, **again
     claim(config, run)
     if not config.tracking.uri:
         give_store(run)
-    upstream(config, run, tiny, evaluation(**(against or {"base": CLEAR, "warmstart": CLEAR})), scale)
+    upstream(config, run, tiny, scale, **(against or {"base": CLEAR, "warmstart": CLEAR}))
     decided = decide.run(config, run)["decision"]
     return (record if decided == "reject" else register).run(config, run) | {"decision": decided}
 
@@ -222,7 +225,7 @@ def test_registering_again_gives_the_same_version(tiny, tmp_path):
     # And cut off earlier: the files were uploaded, the version was not made.
     client.delete_model_version("tiny", "1")
     shutil.rmtree(run / "register")
-    assert register.run(config, run)["version"] == "2"
+    assert register.run(config, run)["version"] == "2" and models.champion(config, run).version == "2"
     experiment = client.get_experiment_by_name("raro").experiment_id
     assert len(client.search_logged_models([experiment])) == 1
 

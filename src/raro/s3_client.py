@@ -30,11 +30,13 @@ REFUSALS = {
     "NoSuchKey": "check the prefix",
     "InvalidAccessKeyId": "check AWS_ACCESS_KEY_ID: the store does not know it",
     "SignatureDoesNotMatch": "check AWS_SECRET_ACCESS_KEY: it is not the one of this AWS_ACCESS_KEY_ID",
-    "ExpiredToken": "sign in again: the token has run out",
     "AccessDenied": "ask for the right to it: these credentials have none",
     "403": "ask for the right to it: these credentials have none",
     "404": "check the bucket and the prefix",
 }
+# Those that fresh credentials mend: a secret that is renewed beside the run, a session that somebody begins again.
+EXPIRED = ("ExpiredToken", "TokenRefreshRequired")
+RENEW = "put fresh credentials where these came from (a secret, a file, `aws sso login`) and start again"
 RETRIES = {"AWS_MAX_ATTEMPTS": "5", "AWS_RETRY_MODE": "standard"}  # five attempts of each request, with growing waits
 FILES = {"AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials", "AWS_CONFIG_FILE": "~/.aws/config"}
 
@@ -58,13 +60,26 @@ def speaking(uri: str) -> Iterator[BaseClient]:
         _client.cache_clear()
         said = error if isinstance(error, exceptions.ClientError) else error.__context__  # what made an upload fail
         code = str(getattr(said, "response", {}).get("Error", {}).get("Code", "")) or first_line(error)
+        if any(word in code for word in EXPIRED):
+            raise ServiceFailed(f"the credentials for '{uri}' have run out: {code}", RENEW) from error
         if remedy := next((remedy for word, remedy in REFUSALS.items() if word in code), ""):
             raise BadInput(f"the store refuses '{uri}': {code}", remedy) from error
-        raise ServiceFailed(f"the store of '{uri}' failed: {code}", "try again") from error
+        # What answers a HEAD has no words: S3 says 400 there of a session that has run out.
+        remedy = f"try again; if the credentials are a session's, {RENEW}" if code == "400" else "try again"
+        raise ServiceFailed(f"the store of '{uri}' failed: {code}", remedy) from error
+    except (exceptions.CredentialRetrievalError, exceptions.SSOError, exceptions.TokenRetrievalError) as error:
+        _client.cache_clear()
+        raise ServiceFailed(f"no credentials for '{uri}': {unsaid(error)}", RENEW) from None
     except (exceptions.BotoCoreError, exceptions.HTTPClientError, RetriesExceededError) as error:
         _client.cache_clear()
         line = f"the store of '{uri}' does not answer: {first_line(error)}"
         raise ServiceFailed(line, "check AWS_ENDPOINT_URL and the network") from error
+
+
+def unsaid(error: BaseException) -> str:
+    """Who could not give credentials. Botocore's own line holds all that a `credential_process` said, a secret perhaps, and
+    ours is recorded."""
+    return f"{getattr(error, 'kwargs', {}).get('provider', type(error).__name__)} gives none"
 
 
 def parts(uri: str) -> tuple[str, str]:

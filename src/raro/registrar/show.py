@@ -17,7 +17,7 @@ def tree(made: Audit) -> str:
     for at, check in enumerate(made.checks):
         last = at == len(made.checks) - 1
         lines.append(f"{'└' if last else '├'}─ {MARKS[check.state]} {check.name:<11} {check.detail}".rstrip())
-        told = [*check.breaks, *([f"remedy: {check.remedy}"] if check.remedy else [])]
+        told = [*check.breaks, *([f"remedy: {check.remedy}"] if check.remedy else []), *(f"note: {one}" for one in check.notes)]
         lines += [f"{' ' if last else '│'}     {one}" for one in told]
     return "\n".join(lines)
 
@@ -29,9 +29,11 @@ def verdict(made: Audit) -> str:
         return f"BROKEN: {len(made.breaks)} breaks, in {', '.join(broken)}"
     absent = [check.name for check in made.checks if check.state == "absent"]
     signed = all(record.signatures for record in made.records)
+    noted = [check.name for check in made.checks if check.notes]
+    whole = f"whole, but for what was not recorded (see {', '.join(noted)})" if noted else "whole"
     if absent or not signed:
-        return "whole; unsigned, so it says that nothing changed by accident, not who made it"
-    return "whole: every link holds"
+        return f"{whole}; unsigned, so it says that nothing changed by accident, not who made it"
+    return whole if noted else f"{whole}: every link holds"
 
 
 def as_json(made: Audit) -> dict[str, Any]:
@@ -42,7 +44,8 @@ def as_json(made: Audit) -> dict[str, Any]:
         "whole": made.whole,
         "head": made.records[-1].head if made.records else "",
         "checks": [
-            {"name": c.name, "state": c.state, "detail": c.detail, "breaks": c.breaks, "remedy": c.remedy} for c in made.checks
+            {key: getattr(check, key) for key in ("name", "state", "detail", "breaks", "notes", "remedy")}
+            for check in made.checks
         ],
     }
 

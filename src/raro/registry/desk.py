@@ -205,14 +205,15 @@ class Desk:
         return found.tags.get(ANCHOR, "") if found else ""
 
     def settle(self) -> list[log.Record]:
-        """Makes aliases and anchor what the log says, and looks again until nothing has changed meanwhile. Raises GateRefused
-        as `sound` does."""
+        """Makes aliases and anchor what the log says, and looks again until nothing has changed meanwhile. A version that
+        MLflow has lost gets no alias: the audit tells of it, and another can be promoted. Raises GateRefused as `sound` does.
+        """
         place = self.log_place()
         for _ in range(ROUNDS):
             records = self.sound(place)
             if not self._differs(records):
                 return records
-            found, wanted = self.aliases(), standing(records)
+            found, wanted = self.aliases(), self._wanted(records)
             with server.speaking(self.uri):
                 for alias, number in wanted.items():
                     if number and found.get(alias) != number:
@@ -225,8 +226,12 @@ class Desk:
 
     def _differs(self, records: Sequence[log.Record]) -> bool:
         found = self.aliases()
-        moved = any(found.get(alias, "") != number for alias, number in standing(records).items())
+        moved = any(found.get(alias, "") != number for alias, number in self._wanted(records).items())
         return moved or self.anchor() != (records[-1].head if records else "")
+
+    def _wanted(self, records: Sequence[log.Record]) -> dict[str, str]:
+        """`standing`, without versions that are not there."""
+        return {alias: number if number and self.version(number) else "" for alias, number in standing(records).items()}
 
 
 def standing(records: Sequence[log.Record]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from ..errors import GateRefused
 from ..storage import canonical, digest_file, digest_text, read_json
 from ..tracking import server
 from ..tracking.results import scores
-from . import log, models, provenance
+from . import log, models, provenance, ruling
 from .desk import Desk
 from .findings import Audit, Check, approvers, since, what_happened
 
@@ -145,6 +145,12 @@ def decision(made: Audit, check: Check) -> None:
             check.breaks.append(f"record {record.seq} rolls back to a version that was never champion")
         if record.action == "promoted":
             check.breaks += _unapproved(made, record, told["decision"])
+    settings, figures = _evidence(made, check, "config.json"), _evidence(made, check, "evaluation.json")
+    breaks, lacks = ruling.audited(made.records, made.number, settings, figures, told)
+    check.breaks += breaks
+    if lacks:
+        check.notes.append(f"an older release decided, and did not record all that the gate rests on now: {', '.join(lacks)}")
+    check.detail += "; the same by the gate, computed again" * (not breaks)
 
 
 def _unapproved(made: Audit, promoted: log.Record, decision: str) -> list[str]:

@@ -15,12 +15,15 @@ import math
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
-from ..config import Gate
+from ..config import Config, Gate
 from ..errors import BadInput
 from ..text import listed
 from .gate_rules import RIVALS, Rule, percent, rules, signed
 
 Decision = Literal["promote", "hold", "reject"]
+RULES = 1
+"""Which generation of rules this is, words included: who changes what decides, or how it is told, counts on. The log says by
+which one a version was decided, and an audit computes the decision again (ruling.py)."""
 COMPULSORY = ("base", "warmstart")
 GAIN = "gain"
 WHY_GAIN = "A model is replaced only by one that is better on the same problems, beyond chance."
@@ -28,10 +31,10 @@ WHY_APPROVAL = "In a regulated organisation a person answers for the model in us
 
 
 def decide(
-    evaluation: Mapping[str, Any], gate: Gate, asked: Collection[str] = ()
+    evaluation: Mapping[str, Any], gate: Gate, asked: Collection[str] = (), only: Collection[str] | None = None
 ) -> tuple[Decision, list[str], dict[str, Any]]:
     """(decision, reasons, evidence) for an evaluation in the layout of evaluation.json. asked: rules among OPTIONAL whose
-    figures the settings ask for.
+    figures the settings ask for. only: the rules beside the comparisons that an older release had; None: all.
 
     reasons: one plain sentence for each rival, with the figures in percent, and one for each other rule that fails, what failed
     before what passed; and a last one that says what follows. evidence: the thresholds, every figure the decision rests on, as
@@ -40,7 +43,7 @@ def decide(
     compared = {rival: _compare(evaluation, rival, gate) for rival in RIVALS if _measured(evaluation, rival)}
     passes = all(figures["passes"] for figures in compared.values())
     leans = all(figures["leans"] for figures in compared.values())
-    further = rules(evaluation, gate, list(compared), asked)
+    further = [rule for rule in rules(evaluation, gate, list(compared), asked) if only is None or rule.name in only]
     broken = [rule for rule in further if rule.passes is False]
     held = [rule for rule in broken if rule.otherwise == "hold"]
     fatal = [rule for rule in broken if rule.otherwise == "reject"]
@@ -67,6 +70,14 @@ def decide(
             "rules": [rule.shown for rule in (*_gains(compared, gate), *further, _approval(gate))],
         },
     )
+
+
+def asked_by(config: Config) -> set[str]:
+    """The rules among OPTIONAL whose figures these settings ask for."""
+    general = config.asks_general
+    asked = {"judge": config.judge.kind != "none", "rubrics": config.evaluation.rubrics, "general": general}
+    asked |= {"refusals": general, "canaries": config.privacy.canaries}
+    return {name for name, wanted in asked.items() if wanted}
 
 
 def _measured(evaluation: Mapping[str, Any], rival: str) -> bool:

@@ -7,6 +7,9 @@
 | exec:COMMAND  | elsewhere (KMS, HSM): `COMMAND public` prints the public key as PEM; `COMMAND sign` reads the bytes to   |
 |               | sign and prints the DER signature, ECDSA with the hash of the curve's size (P-256: SHA-256)              |
 
+What a hook says on its standard error may hold a secret, and an error's line is recorded: such a line names the program and its
+exit code alone, and the words go to a terminal, or nowhere.
+
 A key's id is the sha256 of its public PEM: what OpenSSF's model signing writes into a signature, too. Signed bytes carry their
 type (DSSE's pre-authentication encoding), so that a signature of one kind is never one of another.
 Source: https://github.com/secure-systems-lab/dsse/blob/v1.0.0/protocol.md
@@ -17,6 +20,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import re
 import shlex
 import subprocess
 from functools import cached_property
@@ -31,6 +35,8 @@ if TYPE_CHECKING:
 
 CURVES = {"secp256r1": "SHA256", "secp384r1": "SHA384", "secp521r1": "SHA512"}
 TIMEOUT = 60.0  # seconds that a KMS hook may take
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # of an environment variable
+BY_HAND = "run it by hand, in a terminal: there it says why"
 
 
 class PublicKey:
@@ -82,7 +88,8 @@ class Key:
             return self._private.sign(message, ecdsa(self.public.key))
         signature = _asked(self._command, "sign", message)
         if not self.public.signed(signature, message):
-            raise BadInput(f"what '{self._command} sign' printed is not a signature by its own key", "print DER, nothing else")
+            line = f"what '{_program(self._command)} sign' printed is not a signature by its own key"
+            raise BadInput(line, "print DER, nothing else")
         return signature
 
 
@@ -93,10 +100,11 @@ def signing_key(reference: str) -> Key:
     """The key a reference names. Raises BadInput, which names the reference and never what it holds; ServiceFailed where a hook
     fails."""
     scheme, colon, rest = reference.partition(":")
-    if not colon or not rest or scheme not in ("file", "env", "exec"):
-        raise BadInput(f"'{reference[:60]}' is not a reference to a key", "write file:PATH, env:NAME or exec:COMMAND")
+    fits = scheme in ("file", "exec") or scheme == "env" and NAME.fullmatch(rest)
+    if not colon or not rest.strip() or not fits or not rest.isprintable():  # perhaps the key itself: it is not shown
+        raise BadInput("what is given as a key is not a reference to one", "write file:PATH, env:NAME or exec:COMMAND")
     if scheme == "exec":
-        return Key(PublicKey(_asked(rest, "public", b""), f"what '{rest} public' printed"), command=rest)
+        return Key(PublicKey(_asked(rest, "public", b""), f"what '{_program(rest)} public' printed"), command=rest)
     if scheme == "env":
         if not (text := os.environ.get(rest)):
             raise BadInput(f"the environment variable '{rest}' of key '{reference}' is empty", "put the PEM into it")
@@ -127,14 +135,22 @@ def ecdsa(key: EllipticCurvePublicKey) -> Any:
 
 
 def _asked(command: str, what: str, message: bytes) -> bytes:
+    """What the hook prints. Its standard error is this process's where that is a terminal; elsewhere a log would keep it."""
+    words, name = None if os.isatty(2) else subprocess.DEVNULL, _program(command)
     try:
-        done = subprocess.run([*shlex.split(command), what], input=message, capture_output=True, timeout=TIMEOUT)
+        done = subprocess.run(
+            [*shlex.split(command), what], input=message, stdout=subprocess.PIPE, stderr=words, timeout=TIMEOUT
+        )
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        raise ServiceFailed(f"the key hook '{command}' does not answer: {type(error).__name__}", "run it by hand") from None
+        raise ServiceFailed(f"the key hook '{name}' does not answer: {type(error).__name__}", BY_HAND) from None
     if done.returncode:
-        said = (done.stderr.decode(errors="replace").strip().splitlines() or ["it says nothing"])[-1][:200]
-        raise ServiceFailed(f"the key hook '{command} {what}' failed: {said}", "run it by hand")
+        raise ServiceFailed(f"the key hook '{name} {what}' failed with exit code {done.returncode}", BY_HAND)
     return done.stdout
+
+
+def _program(command: str) -> str:
+    """Of a command the program alone: what it is given may be a secret, though it should not."""
+    return command.split()[0]
 
 
 @functools.cache

@@ -36,7 +36,7 @@ from ..tracking import server
 from ..tracking.results import scores
 from ..tracking.runs import open_run
 from ..tracking.state import Tracked
-from . import bom, log, provenance, signature
+from . import bom, gates, log, provenance, ruling, signature
 from .bases import base_digest
 from .call import spoken
 from .card import card
@@ -72,6 +72,7 @@ def register(
     """
     candidate = Candidate(config, run, model, data, evaluation, decision, progress)
     policy, key = signer_of(config)
+    ruling.checked(config, run, evaluation, decision)
     base = _base(config, run)
     with _alone(run):
         tracked = open_run(config, run)
@@ -206,23 +207,20 @@ def _enter(desk: Desk, tracked: Tracked, candidate: Candidate, version: ModelVer
 
     desk.append(registered, key)
     once("evaluated", judged(evaluation, decision))
-    root, rival = version.tags["raro.root"], _rival(candidate.run)
+    root, rival = version.tags["raro.root"], decision["evidence"].get("champion")
 
     def decided(records: Sequence[log.Record]) -> log.Draft | None:
         if _has(records, "held", number) or _has(records, "promoted", number):
             return None
+        if number in log.deleted(records):
+            raise GateRefused(f"version {number} was deleted meanwhile", "raro audit show tells by whom, and why")
         before, action, told = standing(records).get("champion", ""), "promoted" if earned == "champion" else "held", reasons
-        if action == "promoted" and before and rival is not None and rival != root_of(records, before):
+        if action == "promoted" and before and root_of(records, before) not in (rival, root):
             action, told = "held", [*reasons[:-1], UNCOMPARED.format(n=before)]  # another run was first, or the alias was moved
         return log.Draft(action, number, PIPELINE, {"root": root, "reasons": shortened(told), "before": before})
 
     desk.append(decided, key)
     return desk.settle()
-
-
-def _rival(run: Path) -> str | None:
-    """Root of the champion with which the candidate was compared, empty for none; None where that is not recorded."""
-    return read_json(path).get("given", {}).get("champion") if (path := run / "evaluate" / MANIFEST).is_file() else None
 
 
 def root_of(records: Sequence[log.Record], number: str) -> str:
@@ -236,6 +234,7 @@ def judged(evaluation: Mapping[str, Any], decision: Mapping[str, Any]) -> dict[s
         "benchmark": evaluation.get("benchmark"),
         "n": evaluation.get("n"),
         "decision": decision["decision"],
+        ruling.KEY: gates.RULES,
         "metrics": digest_text(canonical(scores(dict(evaluation)))),
         "sampled": evaluation.get("sampled", {}),
     }

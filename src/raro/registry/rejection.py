@@ -12,7 +12,7 @@ from typing import Any
 
 from ..config import Config
 from ..tracking.runs import open_run
-from . import log
+from . import log, ruling
 from .desk import desk_of, signer_of
 from .log import PIPELINE
 from .registration import judged, shortened
@@ -21,8 +21,10 @@ from .registration import judged, shortened
 def reject(config: Config, run: Path, root: str, evaluation: Mapping[str, Any], decision: Mapping[str, Any]) -> str:
     """Enters the rejection of this run's candidate and returns the log's head. root: digest of the candidate's files.
     evaluation, decision: what evaluate and decide wrote. Raises BadInput where the policy requires a key that is not given,
-    ServiceFailed where the registry fails: like a registration, it is never put off."""
+    GateRefused where the decision does not follow from the evaluation, ServiceFailed where the registry fails: like a
+    registration, it is never put off."""
     desk, (_, key) = desk_of(config, run), signer_of(config)
+    ruling.checked(config, run, evaluation, decision)
     tracked = open_run(config, run)
     desk.begin(tracked.experiment)
     body = {"root": root, "run_id": tracked.run_id, **judged(evaluation, decision), "reasons": shortened(decision["reasons"])}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..config import Config
-from ..registry import gates
+from ..registry import gates, ruling
 from ..storage import read_json, write_json
 from . import incumbent
 from .harness import Step
@@ -20,18 +20,12 @@ def run(config: Config, run: Path) -> dict:
             return step.outputs
         evaluation = read_json(step.input("evaluate") / EVALUATION)
         incumbent.check_asked(config, run)
-        decision, reasons, evidence = gates.decide(evaluation, config.gate, _asked(config))
+        decision, reasons, evidence = gates.decide(evaluation, config.gate, gates.asked_by(config))
+        if (met := ruling.met(run)) is not None:
+            evidence["champion"] = met
         write_json(step.folder / "decision.json", {"decision": decision, "reasons": reasons, "evidence": evidence})
         write_json(run / EVALUATION, {**evaluation, "decision": decision})
         for reason in reasons:
             step.events.note(reason)
         step.outputs["decision"] = decision
         return step.outputs
-
-
-def _asked(config: Config) -> set[str]:
-    """The gate's rules whose figures these settings ask for."""
-    general = config.asks_general
-    asked = {"judge": config.judge.kind != "none", "rubrics": config.evaluation.rubrics, "general": general}
-    asked |= {"refusals": general, "canaries": config.privacy.canaries}
-    return {name for name, wanted in asked.items() if wanted}

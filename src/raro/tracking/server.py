@@ -25,6 +25,7 @@ from urllib.request import Request, urlopen
 
 from ..config import Config
 from ..errors import BadInput, ServiceFailed
+from ..s3_client import RENEW, unsaid
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -194,6 +195,9 @@ def speaking(uri: str) -> Iterator[None]:
     try:
         yield
     except kinds as error:
+        if type(error).__name__ == "CredentialRetrievalError":  # of the artifact store
+            line = f"MLflow at '{shown(uri)}' failed: no credentials for its artifact store: {unsaid(error)}"
+            raise ServiceFailed(line, RENEW) from None
         line = _unanswered(error) or shown(" ".join(str(error).split()))[:300]
         raise ServiceFailed(
             f"MLflow at '{shown(uri)}' failed: {line}", "see that the server and its artifact store answer"
