@@ -22,7 +22,7 @@ from ..config import Config, agreed, stored
 from ..errors import BadInput, RaroError, ServiceFailed
 from ..storage import write_atomic
 from ..tracking.events import Events
-from . import trainjob
+from . import lifeline, trainjob
 from .harness import Step, described
 from .held import check_gpus
 from .transcripts import SHOWN, TEXTS, TRANSCRIPTS, Transcripts
@@ -78,13 +78,14 @@ def launch(config: Config, play: Play) -> None:
         *(sys.executable, "-m", "torch.distributed.run", "--nnodes", "1", "--nproc-per-node", str(config.resources.processes)),
         *("--master-addr", "127.0.0.1", "--master-port", str(_free_port()), "--module", "raro.steps.train", str(folder / PLAY)),
     ]
-    process = subprocess.Popen(command, env=surroundings(config))
-    try:
-        code = process.wait()
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
+    with lifeline.held() as line:
+        process = subprocess.Popen(command, env=surroundings(config) | line)
+        try:
+            code = process.wait()
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
     _raise_theirs(folder)
     if code:
         raise RuntimeError(f"a training process ended with exit code {code}; its words are in the run's log")
@@ -260,7 +261,8 @@ def look(speaker: Speaker, dev: list, config: Config, thinking: bool) -> dict[st
 
 
 def main(path: Path) -> None:
-    """One of the processes that `launch` starts."""
+    """One of the processes that `launch` starts: it does not outlive the step."""
+    lifeline.watch(lifeline.end)
     play = Play(**json.loads(path.read_text(encoding="utf-8")))
     config = stored((Path(play.run) / "config.json").read_text(encoding="utf-8"))
     try:
