@@ -3,8 +3,9 @@
 The pipeline is a process group of its own; kfp is imported over there, not here. A Ctrl-C reaches this process alone, and so
 does the SIGHUP of a terminal that is closed. It asks the group to stop with SIGTERM: the step at work says where it was, the
 runner starts no further step but the exit handler, and the group ends by itself. A second Ctrl-C kills it. Where this process
-is killed the pipeline goes on, and holds the folder's lock (raro/steps/alone.py) to its end. Where only a pipe's reader goes
-(`raro run | head -1`) this process waits for the pipeline, and ends with its exit code.
+is killed the pipeline hears of it (raro/steps/lifeline.py) and stops in the same way, and holds the folder's lock
+(raro/steps/alone.py) to its end; where the pipeline's own process is killed, so does the step at work. Where only a pipe's
+reader goes (`raro run | head -1`) this process waits for the pipeline, and ends with its exit code.
 """
 
 from __future__ import annotations
@@ -17,25 +18,25 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
 from raro.config import Config
-from raro.errors import BadInput, RaroError
+from raro.errors import BadInput, RaroError, ServiceFailed
 from raro.steps import TITLES, preflight
-from raro.steps.alone import alone, sign
+from raro.steps.alone import STEP, alone, sign, take
 from raro.steps.claim import CONFIG, claim
 from raro.steps.harness import FAILURE, INTERRUPTED, explained, failure_record
+from raro.steps.lifeline import GRACE, held
 from raro.steps.stopping import interruptible
 from raro.steps.task import STOPPING
 from raro.storage import read_json, write_json
 
 RUNS = Path("runs")
 LOG = "pipeline.log"
-GRACE = 60.0  # seconds for a stopped pipeline to write its report
 
 
 # ------------------------------------------------------------------------------------------------------------- the run's folder
@@ -101,15 +102,18 @@ def run(config: Config, folder: Path, first: str | None = None) -> int:
         if first:
             discard(folder, first)
         (folder / FAILURE).unlink(missing_ok=True)
-        process = _start(folder, lock)
-        _follow(process, config, folder)
+        with held() as line:
+            process = _start(folder, lock, line)
+            stopped = _follow(process, config, folder)
+        if process.returncode < 0 and not stopped:
+            _lost(process, config, folder)
         return _outcome(process.returncode, folder)
 
 
-def _start(folder: Path, lock: IO[str]) -> subprocess.Popen:
+def _start(folder: Path, lock: IO[str], line: Mapping[str, str]) -> subprocess.Popen:
     """The pipeline's process, leader of its group, which holds the lock too. What it and its tasks print goes to
-    RUN/pipeline.log."""
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"}
+    RUN/pipeline.log. line: by which it hears of this one's end."""
+    environment = {**os.environ, **line, "PYTHONUNBUFFERED": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"}
     environment.pop(STOPPING, None)
     command = [sys.executable, "-P", "-m", "raro.pipelines.retraining", str(folder)]
     with open(folder / LOG, "ab") as log:
@@ -125,8 +129,24 @@ def stop_gracefully() -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: os.environ.update({STOPPING: "1"}))
 
 
-def _follow(process: subprocess.Popen, config: Config, folder: Path) -> None:
-    """Shows the run until it ends. Ctrl-C, SIGTERM and SIGHUP stop it gracefully, once; the second time at once."""
+def stop(group: int, config: Config, folder: Path) -> None:
+    """Asks a pipeline to stop, as Ctrl-C does. group: its processes."""
+    with contextlib.suppress(RaroError):  # a full disk
+        write_json(folder / FAILURE, failure_record("pipeline", config, folder, KeyboardInterrupt()))
+    with contextlib.suppress(ProcessLookupError):  # it ends just now
+        os.killpg(group, signal.SIGTERM)
+
+
+def abandoned(config: Config, folder: Path) -> None:
+    """In the pipeline's process, once `raro run` is gone: it stops, and is killed where it does not."""
+    stop(os.getpgrp(), config, folder)
+    time.sleep(GRACE)
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+def _follow(process: subprocess.Popen, config: Config, folder: Path) -> bool:
+    """Shows the run until it ends. Ctrl-C, SIGTERM and SIGHUP stop it gracefully, once; the second time at once. Returns
+    whether it was stopped."""
     from raro import terminal
 
     undo = interruptible()
@@ -134,17 +154,33 @@ def _follow(process: subprocess.Popen, config: Config, folder: Path) -> None:
         with contextlib.suppress(OSError):  # the terminal is gone, or the events cannot be read
             terminal.follow(folder, lambda: process.poll() is None)
         process.wait()
+        return False
     except KeyboardInterrupt:
-        write_json(folder / FAILURE, failure_record("pipeline", config, folder, KeyboardInterrupt()))
-        os.killpg(process.pid, signal.SIGTERM)
+        stop(process.pid, config, folder)
         terminal.say("raro: stopping; the report is being written (Ctrl-C again: at once)")
         try:
             process.wait(GRACE)
         except (KeyboardInterrupt, subprocess.TimeoutExpired):
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
+        return True
     finally:
         undo()
+
+
+def _lost(process: subprocess.Popen, config: Config, folder: Path) -> None:
+    """Somebody killed the pipeline's process. Waits for the step at work, which hears of it and ends, and says so in
+    failure.json."""
+    deadline = time.monotonic() + GRACE
+    while (lock := take(folder / STEP)) is None and time.monotonic() < deadline:
+        time.sleep(0.2)
+    if lock:
+        lock.close()
+    else:
+        os.killpg(process.pid, signal.SIGKILL)
+    line = f"the pipeline's process was killed ({signal.Signals(-process.returncode).name})"
+    remedy = f"perhaps for lack of memory; `raro run --output {shlex.quote(str(folder))}` resumes it"
+    write_json(folder / FAILURE, failure_record("pipeline", config, folder, ServiceFailed(line, remedy)))
 
 
 def _outcome(code: int, folder: Path) -> int:

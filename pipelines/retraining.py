@@ -44,8 +44,9 @@ from raro.config import Config, parse
 from raro.errors import BadInput
 from raro.pipelines.cluster import settle
 from raro.pipelines.images import unresolved
-from raro.pipelines.local import LOG, stop_gracefully
+from raro.pipelines.local import LOG, abandoned, stop_gracefully
 from raro.pipelines.profile import Profile
+from raro.steps import lifeline
 from raro.storage import digest_file
 
 NAME = "raro-retraining"
@@ -202,6 +203,9 @@ def run_local(config: Config, run: Path) -> None:
 if __name__ == "__main__":  # what `raro run` starts, in a process group that it can end
     stop_gracefully()
     folder = Path(sys.argv[1])
-    with tempfile.TemporaryDirectory(prefix="raro-") as scratch:  # each of kfp's tasks leaves a folder there
-        os.environ["TMPDIR"] = scratch
-        run_local(parse((folder / "config.json").read_text(encoding="utf-8")), folder)
+    config = parse((folder / "config.json").read_text(encoding="utf-8"))
+    lifeline.watch(lambda: abandoned(config, folder))
+    # Each of kfp's tasks leaves a folder in `scratch`.
+    with tempfile.TemporaryDirectory(prefix="raro-") as scratch, lifeline.held() as line:
+        os.environ |= {"TMPDIR": scratch, **line}
+        run_local(config, folder)

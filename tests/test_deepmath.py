@@ -1,12 +1,14 @@
 """Answers in mathematics: right, wrong and hostile, through the real math-verify in its own process."""
 
+import json
+import signal
 import time
 
 import pytest
 
 pytest.importorskip("math_verify")
 
-from raro.benchmarks import deepmath
+from raro.benchmarks import deepmath, math_worker
 from raro.benchmarks.deepmath import Worker, correct, final
 from raro.benchmarks.scoring import scorer
 from raro.benchmarks.strata import labels
@@ -110,6 +112,14 @@ def test_a_worker_that_is_killed_is_begun_again():
     assert not worker.equal("12", "13")
     assert worker.equal("0.5", "1/2")
     worker.close()
+
+
+def test_a_worker_whose_asker_is_gone_ends_by_itself():
+    worker = Worker()
+    worker._start()
+    asked = {"expert": "12", "answer": "9^{9^{9}}", "seconds": 1 - math_worker.LATER}
+    print(json.dumps(asked), file=worker._process.stdin, flush=True)
+    assert worker._process.wait(timeout=60) == -signal.SIGALRM
 
 
 def test_an_answer_is_one_formula():

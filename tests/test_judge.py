@@ -14,7 +14,9 @@ from chat_server import chat_server, honest, shown
 from raro.benchmarks.judge import check, judged, opened
 from raro.benchmarks.judge.address import inside
 from raro.benchmarks.judge.known import ORDER, known_pairs
-from raro.benchmarks.judge.wording import pair, read
+from raro.benchmarks.judge.local import Local
+from raro.benchmarks.judge.source import Spent
+from raro.benchmarks.judge.wording import Request, pair, read
 from raro.config import Judge, load
 from raro.errors import BadInput, ServiceFailed
 from raro.records import Demonstration
@@ -369,3 +371,24 @@ def test_a_local_model_is_asked_through_the_engine_and_refused_where_it_knows_no
     assert len(opened(config).source.identity["root"]) == 64
     report, scores = judged(ITEMS, {"base": BAD, "candidate": GOOD}, config)
     assert report["status"] == "refused" and "no readable verdict on 14 of 14" in report["why"] and not scores
+
+
+def test_a_local_model_of_several_parts_is_asked_nothing_that_its_window_cannot_hold(tmp_path):
+    """Gemma 3 with images says its positions of the part that writes."""
+    from test_chat import bytes_of
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+
+    words = bytes_of("Gemma 2")
+    small = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4}
+    text = {"vocab_size": len(words) + 5, "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 64}
+    shape = Gemma3Config(
+        text_config=small | text | {"layer_types": ["full_attention"]},
+        vision_config=small | {"image_size": 28, "patch_size": 14},
+        mm_tokens_per_image=4,
+    )
+    Gemma3ForConditionalGeneration(shape).save_pretrained(tmp_path)
+    words.save_pretrained(tmp_path)
+    judge = Local(load("countdown-mini", ["judge.kind=model", f"judge.model={tmp_path}", "judge.reply_tokens=16"]))
+    said, spent = {}, Spent(0)
+    judge([Request("pair", "Which?", text) for text in ("a or b", "a or b? " * 40)], spent, said.__setitem__)
+    assert spent.calls == 1 and said[1] is None, "the one that fits; the other has more positions than the model"

@@ -25,7 +25,6 @@ from raro.components import readmes
 from raro.config import load
 from raro.errors import BadInput
 from raro.steps import TITLES
-from raro.steps.alone import RUN, take
 from raro.storage import read_json, verify
 from raro.tracking import events
 
@@ -343,22 +342,3 @@ def test_a_failure_goes_through_the_exit_handler(tmp_path):
     summary = read_json(launched.folder / "finish" / "summary.json")
     assert summary["state"] == "failed" and summary["failure"]["stage"] == "ingest"
     assert "of 6 rows are quarantined" in (launched.folder / "report.html").read_text(encoding="utf-8")
-
-
-def test_a_closed_terminal_and_a_killed_command(tmp_path):
-    """What `raro run` started holds the folder when the command itself is gone; the refusal says how to end it."""
-    killed = launch(tmp_path / "run", SMALL | LONGER)
-    wait_for(lambda: killed.reached("ingest", "start"))
-    killed.process.kill()
-    code, said = launch(killed.folder).ended()
-    assert code == 2 and f"another raro is writing to '{killed.folder}'" in said, said
-    os.kill(int(re.search(r"`kill -- (-\d+)` on", said)[1]), signal.SIGTERM)
-    wait_for(lambda: stages(killed.folder).get("finish") and (lock := take(killed.folder / RUN)) and not lock.close())
-    closed = launch(killed.folder)
-    begun = len(events.read(closed.folder)[0])
-    wait_for(lambda: any(e["kind"] == "start" for e in events.read(closed.folder)[0][begun:]))
-    for _ in range(2):  # the kernel's, and the shell's
-        closed.process.send_signal(signal.SIGHUP)
-        time.sleep(0.2)
-    code, said = closed.ended()
-    assert code == 130 and stages(closed.folder)["finish"] == "done", said

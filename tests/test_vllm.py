@@ -8,6 +8,7 @@ import copy
 import os
 import random
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -28,6 +29,17 @@ from raro.storage import fetch, read_json
 MINI = fetch("package://countdown-mini")
 EXACT = 1e-3
 """Nats by which a token's log-probability may differ between vLLM and the model itself, both in float32 on a CPU."""
+STANDIN = """#!{python}
+import http.server, socketserver, sys
+class Ready(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+    def address_string(self):
+        return ""
+print(*sys.argv, file=open("{options}", "a"), flush=True)
+socketserver.UnixStreamServer(sys.argv[sys.argv.index("--uds") + 1], Ready).serve_forever()
+"""
 SETTINGS = ["rollout.engine=vllm", "rollout.vllm_memory=0.06", "rollout.slots=64"]
 real = pytest.mark.skipif(not os.environ.get(vllm_server.COMMAND), reason=f"{vllm_server.COMMAND} names no vLLM")
 
@@ -129,7 +141,7 @@ def test_two_steps_of_raro_on_vllm(tmp_path, wide, monkeypatch, stopped):
         return written
 
     monkeypatch.setattr(vllm.VllmEngine, "generate", looked_at)
-    monkeypatch.setattr(vllm_server.Server, "hold", lambda server, model: handed.append(hold(server, model)) or handed[-1])
+    monkeypatch.setattr(vllm_server.Server, "hold", lambda *asked: handed.append(hold(*asked)) or handed[-1])
     for name in ("preflight", "ingest", "warmstart", "train"):
         STEPS[name](config, tmp_path)
     assert read_json(tmp_path / "train" / "train.json")["steps"] == 2
@@ -190,6 +202,25 @@ def test_the_server_ends_with_what_started_it_and_sees_no_secret(mini, monkeypat
     else:
         pytest.fail("what the server had started goes on")
     assert vllm_server._environment(torch.device("cuda", 1))["CUDA_VISIBLE_DEVICES"] == "7"
+
+
+def test_a_server_keeps_room_for_what_is_asked_and_not_for_all_positions(mini, monkeypatch, tmp_path):
+    """vLLM itself is elsewhere: this stands where it would, notes its options, and says that it is ready."""
+    program = tmp_path / "vllm"
+    program.write_text(STANDIN.format(python=sys.executable, options=tmp_path / "options"))
+    program.chmod(0o755)
+    monkeypatch.setenv(vllm_server.COMMAND, str(program))
+    mini.model.config.max_position_embeddings = 131_072
+    server = vllm_server.Server(4, "float32", 0.1)
+    engine = mini.engine(load("countdown-mini", SETTINGS))
+    assert engine.budget == 2 * 104 + 32, "two answers and a verdict"
+    lengths = lambda: [line.partition("--max-model-len ")[2].split()[0] for line in (tmp_path / "options").open()]  # noqa: E731
+    assert server.hold(mini.model, 100, 400) and not server.hold(mini.model, 512, 600)
+    assert lengths() == ["512"], "less than is likely, and it still fits"
+    assert server.hold(mini.model, 513, 600) and lengths() == ["512", "1024"]
+    assert server.hold(mini.model, 200_000, 200_000) and not server.hold(mini.model, 200_000, 200_000)
+    assert lengths() == ["512", "1024", "131072"]
+    server.stop()
 
 
 def test_a_server_that_computes_another_model_is_refused(mini, blank):

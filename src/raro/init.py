@@ -24,9 +24,10 @@ from .demonstrations.personal import PersonalData
 from .demonstrations.shown import Shown
 from .errors import BadInput
 from .records import Demonstration
+from .rollout.positions import positions_of
 from .steps.ingest import processes_of
-from .steps.preflight import check_base, positions_of
-from .storage import write_atomic
+from .steps.preflight import check_base
+from .storage import read_json, write_atomic
 
 EXAMPLES, WIDTH = 3, 160  # rows that are shown, and characters of each of their texts
 LOOKED_AT = 1000  # rows that are looked at for personal data
@@ -57,7 +58,7 @@ def write(demonstrations: str, base: str, output: Path, settings: Sequence[str] 
     fixed = set(chosen["demonstrations"]) - {"source"}
     config = parse(chosen)
     folder = check_base(config, Path("runs") / name)  # beside the runs: a registered version is looked for there
-    config, short = roomy(config, positions_of(folder), chosen.get("rollout", {}))
+    config, short = roomy(config, positions_of(read_json(folder / "config.json")), chosen.get("rollout", {}))
     files = sources(demonstrations)
     config = dataclasses.replace(config, demonstrations=guessed(config.demonstrations, files, fixed))
     card, first, notes = counted(config, files)

@@ -134,7 +134,8 @@ class Worker:
         with self._lock:
             process = self._process if self._process and self._process.poll() is None else self._start()
             try:
-                process.stdin.write(json.dumps({"expert": expert, "answer": answer}) + "\n")
+                asked = {"expert": expert, "answer": answer, "seconds": self.seconds}
+                process.stdin.write(json.dumps(asked) + "\n")
                 process.stdin.flush()
             except OSError:
                 return self._give_up()

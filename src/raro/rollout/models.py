@@ -83,7 +83,8 @@ class Speaker:
     def _engine(self, config: Config, processes: int) -> Engine:
         def make(model: torch.nn.Module) -> Engine:
             if rollout.engine == "vllm":
-                return VllmEngine(model, self.end_ids, self.pad_id, rollout.slots, dtype, rollout.vllm_memory)
+                budget = 2 * rollout.policy_tokens + rollout.critic_tokens  # a verdict's, behind two answers
+                return VllmEngine(model, self.end_ids, self.pad_id, rollout.slots, dtype, rollout.vllm_memory, budget)
             kind = PlainEngine if rollout.engine == "plain" else SlotEngine
             return kind(model, self.end_ids, self.pad_id, rollout.slots)
 

@@ -5,6 +5,8 @@
 * One server for a process, whatever models it holds. Before it writes for another model, or after an update, the weights are
   written to that folder, the server reads them in place, and forgets what it had computed of prompts. Then a few of its
   completions are scored by the model itself: a server that computes something else is refused.
+* The server keeps room for sequences as long as the roles' budgets ask for, not for all positions of the model: 128k of them
+  need more memory than most have. Where a prompt is longer than those before the server starts again with more room.
 * Each completion has a seed of its own, from the same key as the slot engine's noise: it does not depend on order or number of
   processes. But vLLM draws other numbers from it than the slot engine, and its arithmetic depends on what else is decoded: a
   repeated run may differ in a token here and there, and diverges from there.
@@ -32,9 +34,13 @@ TOLERANCE = {"float32": 0.01, "bfloat16": 0.1}
 
 
 class VllmEngine(Scoring):
-    """What is sampled comes from the server; what is scored, from the model in this process."""
+    """What is sampled comes from the server; what is scored, from the model in this process. budget: tokens that may come
+    behind a question, whatever is asked about it."""
 
-    def __init__(self, model: torch.nn.Module, end_ids: Sequence[int], pad_id: int, slots: int, dtype: str, memory: float):
+    def __init__(
+        self, model: torch.nn.Module, end_ids: Sequence[int], pad_id: int, slots: int, dtype: str, memory: float, budget: int
+    ):
+        self.budget = budget
         self.model, self.end_ids, self.pad_id, self.slots, self.dtype = model, sorted(set(end_ids)), pad_id, slots, dtype
         self.server = server(slots, dtype, memory)
 
@@ -43,7 +49,8 @@ class VllmEngine(Scoring):
     ) -> list[list[Completion]]:
         """n completions for each prompt, in the prompts' order. Raises BadInput where the server cannot write for this model,
         ServiceFailed where it is lost."""
-        handed = self.server.hold(self.model)
+        longest = max((len(prompt.ids) for prompt in prompts), default=0)
+        handed = self.server.hold(self.model, longest + sampling.max_new_tokens, longest + self.budget)
         asked = [(prompt, sample) for prompt in prompts for sample in range(n)]
         written: list[Completion] = []
         with ThreadPoolExecutor(max(1, min(self.slots, len(asked)))) as pool:

@@ -26,6 +26,7 @@ import torch
 from safetensors.torch import save_file
 
 from ..errors import BadInput, ServiceFailed
+from .positions import positions_of
 
 COMMAND = "RARO_VLLM"
 """Of the environment: the command that starts the server, where it is not `vllm serve`."""
@@ -52,15 +53,20 @@ class Server:
         home = Path(self._folder.name)
         self._weights, self._socket, self._log = home / "model", home / "socket", home / "log"
         self._held: tuple[str, list[int]] | None = None
+        self._room = 0
         self._process: subprocess.Popen | None = None
 
-    def hold(self, model: torch.nn.Module) -> bool:
-        """Makes the server write with the model's present weights. Returns whether it had others."""
-        wanted = model.config.to_json_string(), _fingerprint(model)
-        if self._held == wanted:
+    def hold(self, model: torch.nn.Module, least: int, likely: int) -> bool:
+        """Makes the server write with the model's present weights, sequences of `least` tokens at least; where it has to start
+        for that, of `likely` ones. Returns whether it had others, or less room. More positions than the model has are not
+        given: the server refuses what is longer."""
+        wanted, most = (model.config.to_json_string(), _fingerprint(model)), positions_of(model.config.to_dict())
+        grows = self._room < (min(least, most) if most else least)
+        if self._held == wanted and not grows:
             return False
         _write(model, getattr(torch, self.dtype), self._weights)
-        if self._process is None or self._held is None or self._held[0] != wanted[0]:
+        if self._process is None or self._held is None or self._held[0] != wanted[0] or grows:
+            self._room = room(max(least, likely), most)
             self._start(next(model.parameters()).device)
         else:
             self.ask("/collective_rpc", {"method": "reload_weights", "kwargs": {"weights_path": str(self._weights)}})
@@ -106,6 +112,7 @@ class Server:
         if not (command and shutil.which(command[0])):
             remedy = f"install it in an environment of its own and name its command in {COMMAND}, or set rollout.engine=slots"
             raise BadInput(f"rollout.engine is vllm, and there is no command '{' '.join(command)}'", remedy)
+        self._socket.unlink(missing_ok=True)  # of a server before, which may have been killed
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [*command, *self._options(device)],
@@ -134,6 +141,7 @@ class Server:
             *("--model", str(self._weights), "--load-format", "safetensors", "--dtype", self.dtype),
             *("--uds", str(self._socket), "--tokens-only", "--disable-uvicorn-access-log"),
             *("--gpu-memory-utilization", str(self.memory), "--max-num-seqs", str(self.slots)),
+            *("--max-model-len", str(self._room)),  # else the model's positions, for which memory must suffice
             *("--generation-config", "vllm"),  # not the folder's: it may cut the distribution (top_p, penalties)
             *("--logprobs-mode", "processed_logprobs"),  # of the distribution sampled from, the temperature in it
         ]
@@ -159,6 +167,12 @@ class Server:
         ]
         errors = [found[1] for line in lines if (found := re.search(r"(?:^|\] )([\w.]*(?:Error|Exception): \S.*)", line))]
         return (errors[:1] or lines[-1:] or [""])[0].strip()[:300]
+
+
+def room(tokens: int, positions: int) -> int:
+    """Positions that a server keeps for one sequence: the next power of two, so that it seldom starts again for a longer one,
+    but no more than the model has (0: it does not say)."""
+    return min(1 << max(tokens - 1, 0).bit_length(), positions or 2**31)
 
 
 def _write(model: torch.nn.Module, dtype: torch.dtype, folder: Path) -> None:

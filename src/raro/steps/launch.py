@@ -16,7 +16,7 @@ from pathlib import Path
 from ..config import Config
 from ..errors import BadInput, RaroError, ServiceFailed
 from ..storage import write_atomic
-from . import trainjob
+from . import lifeline, trainjob
 
 PLAY, ERROR = ".play.json", ".error.json"
 """The two files, in the step's folder."""
@@ -46,13 +46,14 @@ def launch(config: Config, play: Play) -> None:
         *(sys.executable, "-m", "torch.distributed.run", "--nnodes", "1", "--nproc-per-node", str(config.resources.processes)),
         *("--master-addr", "127.0.0.1", "--master-port", str(_free_port()), "--module", "raro.steps.train", str(folder / PLAY)),
     ]
-    process = subprocess.Popen(command, env=surroundings(config))
-    try:
-        code = process.wait()
-    finally:
-        if process.poll() is None:
-            process.terminate()
-            process.wait()
+    with lifeline.held() as line:
+        process = subprocess.Popen(command, env=surroundings(config) | line)
+        try:
+            code = process.wait()
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
     raise_theirs(folder)
     if code:
         raise RuntimeError(f"a training process ended with exit code {code}; its words are in the run's log")

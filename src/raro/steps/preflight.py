@@ -18,6 +18,7 @@ from typing import Any
 from ..config import Config, agreed
 from ..errors import BadInput, ServiceFailed
 from ..registry.bases import base_folder
+from ..rollout.positions import positions_of
 from ..storage import fetch, read_json, write_json
 from .harness import Step
 
@@ -99,18 +100,11 @@ def check_base(config: Config, run: Path) -> Path:
 
 def check_room(config: Config, base: Path) -> None:
     """Raises BadInput where a rollout's budget alone fills the positions that the base was made for."""
-    positions = positions_of(base)
+    positions = positions_of(read_json(base / "config.json"))
     budget = max(config.rollout.policy_tokens, config.rollout.critic_tokens)
     if 0 < positions <= budget:
         line = f"base '{config.base.uri}' was made for {positions:,} positions, and a rollout may take {budget:,} tokens"
         raise BadInput(line, "lower rollout.policy_tokens and rollout.critic_tokens: the prompt must fit in front")
-
-
-def positions_of(folder: Path) -> int:
-    """How many tokens a model was made for, prompt and completion together; 0 where its configuration does not say."""
-    told = read_json(folder / "config.json")
-    found = (told.get("text_config") or told).get("max_position_embeddings", told.get("n_positions"))
-    return found if isinstance(found, int) else 0
 
 
 def check_layout(what: str, folder: Path) -> None:

@@ -16,7 +16,7 @@ from ..config import Config, stored
 from ..errors import BadInput, GateRefused, RaroError, ServiceFailed
 from ..storage import MANIFEST, read_json
 from ..tracking.kubeflow import JOB
-from . import run_step
+from . import lifeline, run_step
 from .alone import POD
 from .claim import CONFIG
 from .harness import INTERRUPTED, explained, record_failure
@@ -41,10 +41,12 @@ def perform(
     by `job`, the pipeline run's id: a schedule starts many runs with the same parameters. manifest: gets a copy of the step's
     manifest.json. inputs: manifests of the steps before; what lies in the run's folder must be what they name. Leaves with the
     exit code of the error, after telling it in one line: a task's log is read by people. $RARO_STOPPING in the environment: the
-    pipeline was interrupted, and starts nothing more but the exit handler.
+    pipeline was interrupted, and starts nothing more but the exit handler. On this machine a task ends where its pipeline's
+    process is killed.
     """
     if STOPPING in os.environ and name != "finish":
         raise SystemExit(INTERRUPTED)
+    lifeline.watch(lifeline.end)
     folder = folder_of(run, job)
     if POD in os.environ:
         os.environ[JOB] = job

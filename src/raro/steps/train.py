@@ -18,7 +18,7 @@ from ..config import Config, agreed, stored
 from ..errors import RaroError
 from ..storage import write_atomic
 from ..tracking.events import Events
-from . import trainjob
+from . import lifeline, trainjob
 from .harness import Step, described
 from .held import check_gpus
 from .launch import ERROR, Play, launch
@@ -184,7 +184,8 @@ def look(speaker: Speaker, dev: list, config: Config, thinking: bool) -> dict[st
 
 
 def main(path: Path) -> None:
-    """One of the processes that `launch` starts."""
+    """One of the processes that `launch` starts: it does not outlive the step."""
+    lifeline.watch(lifeline.end)
     play = Play(**json.loads(path.read_text(encoding="utf-8")))
     config = stored((Path(play.run) / "config.json").read_text(encoding="utf-8"))
     try:

@@ -1,4 +1,5 @@
-"""Runs a study: each arm and seed in a process of its own, some of them side by side, every one resumable.
+"""Runs a study: each arm and seed in a process of its own, some of them side by side, every one resumable. They end with this
+process, however it ends.
 
 A run that has finished is not run again: its steps know by their digests. The arm that sets the budget goes first.
 """
@@ -10,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +20,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from ..errors import BadInput, RaroError
+from ..steps import lifeline
 from ..steps.claim import CONFIG, claim
-from ..steps.harness import FAILURE
+from ..steps.harness import FAILURE, INTERRUPTED
 from ..storage import read_json
 from ..tracking import events
 from .plan import Arm, Study
@@ -53,16 +56,24 @@ def run(study: Study, output: Path, side_by_side: int) -> list[Job]:
     work have ended; the others are left for the next time."""
     jobs = jobs_of(study, output)
     waves = [[j for j in jobs if j.arm.name == study.budget], [j for j in jobs if j.arm.name != study.budget]]
-    with _bars() as bars, ThreadPoolExecutor(side_by_side) as pool:
+    with lifeline.held() as line, _bars() as bars, ThreadPoolExecutor(side_by_side) as pool:
         overall = bars.add_task(f"{len(jobs)} runs", total=len(jobs), note="")
         for wave in waves:
-            _wave(study, wave, pool, bars, overall, output)
+            _wave(study, wave, pool, bars, overall, output, line)
     return jobs
 
 
-def _wave(study: Study, jobs: list[Job], pool: ThreadPoolExecutor, bars: Progress, overall: TaskID, output: Path) -> None:
+def _wave(
+    study: Study,
+    jobs: list[Job],
+    pool: ThreadPoolExecutor,
+    bars: Progress,
+    overall: TaskID,
+    output: Path,
+    line: Mapping[str, str],
+) -> None:
     shown: dict[Path, TaskID] = {}
-    left = {pool.submit(_one, study, job, output, shown, bars): job for job in jobs}
+    left = {pool.submit(_one, study, job, output, shown, bars, line): job for job in jobs}
     failed: BaseException | None = None
     try:
         while left:
@@ -89,15 +100,15 @@ def _cancel(left: dict[Future, Job]) -> None:
         future.cancel()
 
 
-def _one(study: Study, job: Job, output: Path, shown: dict[Path, TaskID], bars: Progress) -> None:
-    """One run in a process of its own. Raises RaroError with the line that it ended with."""
+def _one(study: Study, job: Job, output: Path, shown: dict[Path, TaskID], bars: Progress, line: Mapping[str, str]) -> None:
+    """One run in a process of its own. line: by which it hears of this one's end. Raises RaroError with its last line."""
     tokens = 0
     if study.budget and job.arm.name != study.budget:
         tokens = spent(output / study.budget / f"seed-{job.seed}")
     config = study.configured(job.arm, job.seed, tokens)
     shown[job.folder] = bars.add_task(job.name, total=None, note="")
     claim(config, job.folder)
-    environment = os.environ | {"OMP_NUM_THREADS": str(config.resources.threads), "RARO_TRACKING": "off"}
+    environment = os.environ | line | {"OMP_NUM_THREADS": str(config.resources.threads), "RARO_TRACKING": "off"}
     with open(job.folder / "study.log", "ab") as log:
         process = subprocess.run(
             [sys.executable, "-P", "-m", "raro.study.run", str(job.folder)],
@@ -139,6 +150,7 @@ def main(folder: Path) -> int:
     from ..steps import run_step
     from ..steps.harness import explained
 
+    lifeline.watch(lifeline.end)
     config = stored((folder / CONFIG).read_text(encoding="utf-8"))
     try:
         for name in STEPS:
@@ -148,6 +160,8 @@ def main(folder: Path) -> int:
     except RaroError as error:
         print(explained(error), file=sys.stderr)
         return error.code
+    except KeyboardInterrupt:  # failure.json says so
+        return INTERRUPTED
     return 0
 
 

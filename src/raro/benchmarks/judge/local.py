@@ -9,6 +9,7 @@ from ...errors import BadInput
 from ...records import Sampling
 from ...rollout.models import open_model
 from ...rollout.places import Place
+from ...rollout.positions import positions_of
 from ...storage import fetch, manifest
 from .source import Keep, Spent, Unusable
 from .wording import Request, read
@@ -31,7 +32,7 @@ class Local:
         except BadInput as error:
             raise Unusable(error.line, error.remedy) from None
         speaker, tokens = self._speaker, self.config.judge.reply_tokens
-        window = getattr(speaker.model.config, "max_position_embeddings", None) or 2**31
+        window = positions_of(speaker.model.config.to_dict()) or 2**31
         prompts = [
             speaker.prompt([{"role": "system", "content": r.system}, {"role": "user", "content": r.user}], "judge", i)
             for i, r in enumerate(requests)
