@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ class Kubeflow:
 
     def pipeline(self, name: str) -> str | None:
         """Id of a pipeline by its name; None where there is none."""
-        with self._speaking(f"pipeline '{name}'", missing=True):
+        with self._speaking(f"pipeline '{name}'", answers=(404,)):
             found = self._pipelines.pipeline_service_get_pipeline_by_name(
                 name, namespace=self.namespace or "", _request_timeout=SECONDS
             )
@@ -81,32 +81,37 @@ class Kubeflow:
 
     def upload(self, name: str, version: str, package: Path) -> tuple[str, str]:
         """(pipeline, version) of a compiled pipeline; one that is there under these names is taken as it is."""
-        pipeline = self.pipeline(name)
-        if pipeline is None:
-            with self._speaking(f"pipeline '{name}'"):
-                made = self._pipelines.pipeline_service_create_pipeline(
-                    self._api.V2beta1Pipeline(display_name=name, name=name, namespace=self.namespace), _request_timeout=SECONDS
-                )
-                pipeline = made.pipeline_id
-        found = self.version(pipeline, version)
-        if found is None:
-            with self._speaking(f"version '{version}'"):
-                found = self._uploads.upload_pipeline_version(
-                    str(package), name=version, pipelineid=pipeline, _request_timeout=SECONDS
-                ).pipeline_version_id
-        return pipeline, found
+        body = self._api.V2beta1Pipeline(display_name=name, name=name, namespace=self.namespace)
+        create, send = self._pipelines.pipeline_service_create_pipeline, self._uploads.upload_pipeline_version
+        pipeline = self._once(
+            f"pipeline '{name}'",
+            lambda: self.pipeline(name),
+            lambda: create(body, _request_timeout=SECONDS).pipeline_id,
+        )
+        return pipeline, self._once(
+            f"version '{version}'",
+            lambda: self.version(pipeline, version),
+            lambda: send(str(package), name=version, pipelineid=pipeline, _request_timeout=SECONDS).pipeline_version_id,
+        )
 
     # ------------------------------------------------------------------------------------------------------ experiments, runs
 
     def experiment(self, name: str, create: bool = True) -> str | None:
         """Id of an experiment by its name, made where there is none and `create` says so."""
-        known = self._all(self._experiments.experiment_service_list_experiments, "experiments", namespace=self.namespace or "")
-        found = next((one.experiment_id for one in known if one.display_name == name), None)
-        if found is None and create:
-            with self._speaking(f"experiment '{name}'"):
-                body = self._api.V2beta1Experiment(display_name=name, namespace=self.namespace)
-                found = self._experiments.experiment_service_create_experiment(body, _request_timeout=SECONDS).experiment_id
-        return found
+
+        def known() -> str | None:
+            listed = self._experiments.experiment_service_list_experiments
+            every = self._all(listed, "experiments", namespace=self.namespace or "")
+            return next((one.experiment_id for one in every if one.display_name == name), None)
+
+        if not create:
+            return known()
+        body, make = self._api.V2beta1Experiment(display_name=name, namespace=self.namespace), self._experiments
+        return self._once(
+            f"experiment '{name}'",
+            known,
+            lambda: make.experiment_service_create_experiment(body, _request_timeout=SECONDS).experiment_id,
+        )
 
     def start(self, **fields: Any) -> str:
         """Starts a run and returns its id. fields: of V2beta1Run."""
@@ -155,7 +160,7 @@ class Kubeflow:
 
     def delete_schedule(self, schedule: str) -> None:
         """Removes one; one that is gone already is no failure."""
-        with self._speaking(f"schedule '{schedule}'", missing=True):
+        with self._speaking(f"schedule '{schedule}'", answers=(404,)):
             self._schedules.recurring_run_service_delete_recurring_run(schedule, _request_timeout=SECONDS)
 
     # ------------------------------------------------------------------------------------------------------------------ below
@@ -180,15 +185,26 @@ class Kubeflow:
             yield from getattr(page, key) or ()
             token = page.next_page_token or None
 
+    def _once(self, what: str, find: Callable[[], str | None], make: Callable[[], str]) -> str:
+        """The id of what `find` finds, else of what `make` makes, else, where another was first, of what that one made."""
+        if (found := find()) is not None:
+            return found
+        with self._speaking(what, answers=(409,)):
+            return make()
+        if (found := find()) is not None:
+            return found
+        raise ServiceFailed(f"Kubeflow says that {what} exists, and does not show it", "try again; perhaps it is archived")
+
     @contextmanager
-    def _speaking(self, what: str, missing: bool = False) -> Iterator[None]:
-        """Around one request: what goes wrong is told in our words. missing: 404 is an answer, and the block is left."""
+    def _speaking(self, what: str, answers: Collection[int] = ()) -> Iterator[None]:
+        """Around one request: what goes wrong is told in our words. answers: codes that are an answer, for which the block is
+        left."""
         from urllib3.exceptions import HTTPError
 
         try:
             yield
         except self._api.ApiException as error:
-            if missing and error.status == 404:
+            if error.status in answers:
                 return
             raise self._told(what, error) from error
         except HTTPError as error:

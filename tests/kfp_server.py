@@ -38,12 +38,17 @@ class Refusal(Exception):
 @dataclass
 class Server:
     """What stands on the server, and how it misbehaves. token: what a request must bring. down: answers nothing but 503. page:
-    answers as a proxy's login page. fail_after: successful writes after which every further write is a 500."""
+    answers as a proxy's login page. fail_after: successful writes after which every further write is a 500.
+    together: clients that have each looked before any of them makes something but a run.
+    hidden: an experiment that is in no list."""
 
     token: str = ""
     down: bool = False
     page: bool = False
     fail_after: int | None = None
+    together: threading.Barrier | None = None
+    hidden: str = ""
+    lock: Any = field(default_factory=threading.RLock)
     address: str = ""
     pipelines: dict[str, dict] = field(default_factory=dict)
     versions: dict[str, dict] = field(default_factory=dict)
@@ -66,7 +71,10 @@ class Server:
                     self.fail_after -= 1
                     if self.fail_after < 0:
                         raise Refusal(500, "Internal Server Error: connection to the database was lost")
-                return function(self, [unquote(part) for part in found.groups()], query, body, kind)
+                if how == "POST" and self.together and "/runs" not in path:
+                    self.together.wait(60)
+                with self.lock:
+                    return function(self, [unquote(part) for part in found.groups()], query, body, kind)
         raise Refusal(404, f"Not Found: {method} {path}")
 
     def pipeline_by_name(self, parts, query, body, kind):
@@ -92,16 +100,22 @@ class Server:
         if "pipelineInfo" not in documents[0]:
             raise Refusal(400, "Invalid input error: the pipeline spec is not valid")
         given = {"pipeline_id": query["pipelineid"], "name": query["name"], "display_name": query["name"]}
+        if any((one["pipeline_id"], one["name"]) == (given["pipeline_id"], given["name"]) for one in self.versions.values()):
+            raise Refusal(409, f"Already exists: pipeline version {given['name']}")
         return self._keep(self.versions, "pipeline_version_id", given)
 
     def list_versions(self, parts, query, body, kind):
         return _page("pipeline_versions", [one for one in self.versions.values() if one["pipeline_id"] == parts[0]], query)
 
     def list_experiments(self, parts, query, body, kind):
-        return _page("experiments", list(self.experiments.values()), query)
+        shown = [one for one in self.experiments.values() if one["display_name"] != self.hidden]
+        return _page("experiments", shown, query)
 
     def create_experiment(self, parts, query, body, kind):
-        return self._keep(self.experiments, "experiment_id", _read("V2beta1Experiment", body))
+        given = _read("V2beta1Experiment", body)
+        if any(one["display_name"] == given["display_name"] for one in self.experiments.values()):
+            raise Refusal(409, f"Already exists: experiment {given['display_name']}")
+        return self._keep(self.experiments, "experiment_id", given)
 
     def create_run(self, parts, query, body, kind):
         given = self._checked(_read("V2beta1Run", body))

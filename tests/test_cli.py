@@ -121,9 +121,13 @@ def test_the_game_needs_no_torch():
 @pytest.mark.parametrize(
     "arguments, said",
     [
-        (["trian"], "invalid choice: 'trian'"),
+        (["rnu"], "raro: there is no command 'rnu': the nearest is 'run'\n"),
+        (["sumbit", "--watch"], "there is no command 'sumbit': the nearest is 'submit'\n"),
+        (["zzz"], "there is no command 'zzz': there are run, step, study, init"),
+        (["audit", "verfy"], "there is no WHAT 'verfy': the nearest is 'verify'\n"),
+        (["run", "--from", "trian"], "there is no --from 'trian': the nearest is 'train'\n"),
         (["run", "--frmo", "train"], "--frmo"),
-        (["step", "trian"], "invalid choice: 'trian'"),
+        (["step", "trian"], "there is no NAME 'trian': the nearest is 'train'\n"),
         (["run", "--set", "raro.stpes=3"], "did you mean 'raro.steps'?"),
         (["run", "--set", "steps=3"], "did you mean 'warmstart.steps' or 'raro.steps'?"),
         (["run", "--set", "raro.steps=many"], "'raro.steps' must be a whole number, not 'many'"),

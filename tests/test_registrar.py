@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,7 +24,7 @@ from raro import storage
 from raro.cli import main
 from raro.config import load, parse
 from raro.pipelines import profile
-from raro.registrar import chat, retention
+from raro.registrar import chat, leftovers, retention
 from raro.registry import log, promotion
 from raro.registry.desk import ANCHOR, desk_of
 from raro.registry.places import Folder
@@ -71,7 +72,7 @@ def test_verify_prints_a_tick_for_each_link_and_ends_with_3_where_one_is_broken(
         ("audit verify other@champion", "registered model 'tiny', not 'other'", "tiny@ALIAS"),
         ("audit verify tiny@champion --anchor 5", "'5' is not SEQ:HASH", "raro audit show"),
         ("audit verify tiny@champion --policy nowhere.yaml", "policy 'nowhere.yaml' cannot be read", "--policy"),
-        ("audit watch tiny@champion", "invalid choice: 'watch'", "--help"),
+        ("audit watch tiny@champion", "there is no WHAT 'watch'", "--help"),
         ("audit folder", "needs what to check and --root", "--root DIGEST"),
         ("serve tiny@champion --image raro:latest", "is not named by digest", "sha256"),
         ("chat tiny@champion --best-of 0", "--best-of 0 is out of bounds", "1 to 64"),
@@ -552,8 +553,11 @@ def test_of_several_answers_the_tournament_s_is_given(blank, monkeypatch, capsys
 def test_gc_says_first_what_it_would_delete_and_honours_aliases_and_holds(world, capsys):
     settings = json.loads(world.config.canonical())
     config = parse(settings | {"registry": settings["registry"] | {"policy": ""}})
-    (world.place / "shelf" / "models" / "leftover").mkdir()
-    (world.place / "shelf" / "models" / "leftover" / "x").write_text("x" * 100)
+    leftover = world.place / "shelf" / "models" / "leftover"
+    leftover.mkdir()
+    (leftover / "x").write_text("x" * 100)
+    aged(leftover)
+    (leftover.parent / "coming").mkdir()  # somebody else's upload
     for n in range(2):  # versions 3 and 4; each becomes champion at once
         whole_run(config, world.place / "runs" / f"gc-{n}", world.place / "base", 0.31 + n / 100)
     key = ["--approver", "Ada", "--reason", "it is asked", "--key", f"file:{world.keys / 'Ada'}.pem"]
@@ -575,7 +579,7 @@ def test_gc_says_first_what_it_would_delete_and_honours_aliases_and_holds(world,
     assert raro(world, "gc tiny --release 1 --delete", *every, *key) == 0
     assert "deleted: 1 versions, 1 left-overs" in capsys.readouterr().out
     assert not source.exists()
-    assert not (world.place / "shelf" / "models" / "leftover").exists()
+    assert not leftover.exists() and (leftover.parent / "coming").is_dir()
     assert world.desk.version("1") is None
     desk = desk_of(config, world.run)
     records, wrong = log.read(desk.place(), "tiny")
@@ -592,17 +596,25 @@ def test_what_any_log_beside_the_store_names_is_no_left_over(world):
     earlier, only_held = shelf / ("aa" * 32), shelf / ("bb" * 32)
     for folder in (earlier, only_held, shelf / "leftover"):
         folder.mkdir()
+        aged(folder)
+    (shelf / "coming").mkdir()
     registered = {"model": "tiny", "version": "1", "action": "registered", "body": {"source": str(earlier), "root": "aa" * 32}}
     storage.write_json(before / "00000001.jsonl", registered)
     storage.write_json(before / "00000002.jsonl", registered | {"version": "2", "action": "held", "body": {"root": "bb" * 32}})
     gone = storage.read_json(before / "00000001.jsonl") | {"action": "deleted", "body": {"source": str(world.model)}}
     storage.write_json(world.log / "00000099.jsonl", gone)
     try:
-        assert set(retention.orphans(world.desk, 0)) == {str(shelf / "leftover")}
+        assert set(leftovers.orphans(world.desk, 0)) == {str(shelf / "leftover")}
         storage.write_json(before / "00000003.jsonl", registered | {"action": "deleted"})
-        assert set(retention.orphans(world.desk, 0)) == {str(shelf / "leftover"), str(earlier)}, "cut off while it was deleted"
+        assert set(leftovers.orphans(world.desk, 0)) == {str(shelf / "leftover"), str(earlier)}, "cut off while it was deleted"
     finally:
         shutil.rmtree(before)
+
+
+def aged(place: Path) -> None:
+    """As if nobody had written there for two days."""
+    for path in (*place.rglob("*"), place):
+        os.utime(path, (time.time() - 2 * 86_400,) * 2)
 
 
 def empty_policy(world: World) -> Path:
@@ -622,7 +634,8 @@ def test_fates_as_a_table():
             seq=1, previous="", time="", model="m", action=action, version=version, actor="a", body=body, hash="", signatures=[]
         )
 
-    records = [record("promoted", n) for n in ("1", "2", "3")]
+    records = [record("registered", str(n)) for n in range(1, 9)] + [record("held", str(n)) for n in range(1, 8)]
+    records += [record("promoted", n) for n in ("1", "2", "3")]
     records += [record("legal hold", "4", on=True), record("legal hold", "5", on=True), record("legal hold", "5", on=False)]
     records += [record("erasure", n) for n in ("2", "4", "6")]
     versions = [Version(n, 100 - n) for n in range(1, 9)]
@@ -635,6 +648,13 @@ def test_fates_as_a_table():
     assert [n for n, why in kept.items() if not why] == ["7", "6", "5", "2", "1"]
     young = retention.plan(versions, records, {}, 0, 95, now=1000 * retention.DAY)
     assert {f.number: f.keep for f in young}["7"] == "it is younger than 95 days"
+    coming = retention.plan([Version(8, 0), Version(9, 0), Version(10, 90)], records, {}, 0, 0, now=1000 * retention.DAY)
+    assert {f.number: f.keep.split(":")[0] for f in coming} == {
+        "8": "nothing was decided on it yet",
+        "9": "the log does not know it",
+        "10": "the log does not know it",
+    }
+    assert retention.plan([Version(8, 2)], records, {}, 0, 0, now=1000 * retention.DAY)[0].keep == "", "cut off long ago"
 
 
 def test_what_a_rollback_leads_to_is_kept():

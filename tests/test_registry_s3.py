@@ -21,6 +21,7 @@ from raro import s3, s3_client, s3_records, storage
 from raro.cli import main
 from raro.config import Config, parse
 from raro.errors import BadInput, RaroError, ServiceFailed
+from raro.registrar import leftovers
 from raro.registry import log
 from raro.registry.audit import audited
 from raro.registry.desk import desk_of
@@ -232,7 +233,7 @@ def test_many_writers_under_object_lock_lose_nothing(store, locked):
 # -------------------------------------------------------------------------------------------------------------------- retention
 
 
-def test_gc_on_s3_says_first_what_goes_and_honours_versions_holds_and_erasures(store, tmp_path, capsys):
+def test_gc_on_s3_says_first_what_goes_and_honours_versions_holds_and_erasures(store, tmp_path, capsys, monkeypatch):
     config = configured(tmp_path, "old", store="s3://models/old")
     for n in range(4):
         whole_run(config, tmp_path / f"run-{n}", tmp_path / "base", 0.3 + n / 10)
@@ -248,6 +249,8 @@ def test_gc_on_s3_says_first_what_goes_and_honours_versions_holds_and_erasures(s
     theirs = {"model": "theirs", "version": "1", "action": "registered", "body": {"source": "s3://models/old/models/theirs"}}
     store.put_object(Bucket="models", Key="old/audit/theirs/00000001.jsonl", Body=json.dumps(theirs).encode())
     time.sleep(1.1)  # S3 tells whole seconds
+    assert set(leftovers.orphans(desk, 0)) == set() and leftovers.cut_off(desk, 0) == [], "they are younger than a day"
+    monkeypatch.setattr(leftovers, "UNDER_WAY", 0)
 
     def gc(*more: str) -> tuple[int, str]:
         every = ["--keep", "0", "--older-than", "0", "--run", str(tmp_path / "run-0")]
@@ -281,6 +284,24 @@ def test_gc_on_s3_says_first_what_goes_and_honours_versions_holds_and_erasures(s
     assert set(s3.children("s3://models/old/models")) == {sources[4].rsplit("/", 1)[1], "theirs"}
     with audited(desk, "champion") as made:
         assert made.breaks == []
+
+
+def test_an_upload_that_goes_on_keeps_what_it_needs(store, tmp_path, monkeypatch):
+    """It began before, in another try, and is repeated: nothing of the old files may go under it."""
+    folder, uri = many_parts(tmp_path / "model"), "s3://models/again/models/root"
+    s3.upload(folder, uri)
+    begun = store.create_multipart_upload(Bucket="models", Key="again/models/other/model.safetensors")
+    where = {"Bucket": "models", "Key": "again/models/other/model.safetensors", "UploadId": begun["UploadId"]}
+    store.put_object(Bucket="models", Key="again/models/other/config.json", Body=b"{}")
+    desk = desk_of(configured(tmp_path, "again", store="s3://models/again"), tmp_path / "run")
+    time.sleep(5.1)
+    monkeypatch.setattr(leftovers, "UNDER_WAY", 4000)
+    assert set(leftovers.orphans(desk, 0)) == {uri, "s3://models/again/models/other"}
+    assert leftovers.cut_off(desk, 0) == [(where["Key"], where["UploadId"])]
+    s3.upload(folder, uri)
+    store.upload_part(**where, PartNumber=1, Body=b"x" * 100)
+    assert leftovers.orphans(desk, 0) == {} and leftovers.cut_off(desk, 0) == []
+    assert abs(s3.clock(uri) - time.time()) < 5
 
 
 # ------------------------------------------------------------------------------------------------------------- before serving

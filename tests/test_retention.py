@@ -12,9 +12,12 @@ from audited import tiny_model, whole_run
 from servers import give_store
 
 from raro.cli import main
-from raro.config import parse
-from raro.registrar import retention
+from raro.config import parse, stored
+from raro.errors import GateRefused
+from raro.registrar import leftovers, retention
+from raro.registry import log, registration, upload
 from raro.registry.desk import Desk, desk_of
+from raro.storage import read_json
 
 
 @pytest.fixture
@@ -59,7 +62,7 @@ def test_files_that_come_and_go_meanwhile_end_nothing(tmp_path):
     with subprocess.Popen([sys.executable, "-c", WRITES, str(place)]) as writer:
         try:
             while time.time() < began + 4:
-                size, changed = retention._weighed(place)
+                size, changed = leftovers.weighed(place)
                 assert size >= 0 and changed >= began - 1
                 looks += 1
         finally:
@@ -67,7 +70,39 @@ def test_files_that_come_and_go_meanwhile_end_nothing(tmp_path):
     assert looks > 10
 
 
-@pytest.mark.parametrize("cut", ["_remove_logged", "_every_version"])
+@pytest.mark.parametrize(("place", "name"), [(upload, "_measured"), (registration, "_keep_evidence"), (registration, "judged")])
+def test_a_registration_that_goes_on_loses_nothing(tmp_path, monkeypatch, place, name):
+    """`raro gc --older-than 0 --keep 0 --delete` between the upload and the version, the version and the log, and before the
+    decision is in the log."""
+    desk, real, looked = two_versions(tmp_path, store=str(tmp_path / "shelf")), getattr(place, name), []
+
+    def meanwhile(*given):
+        looked.append(gc(desk, "--delete"))
+        return real(*given)
+
+    monkeypatch.setattr(place, name, meanwhile)
+    config = stored(read_json(tmp_path / "runs" / "0" / "config.json"))
+    assert whole_run(config, tmp_path / "runs" / "late", tmp_path / "base", 3.0)["alias"] == "champion"
+    assert looked == [0] and desk.version("3") is not None
+    assert main(["audit", "verify", "tiny@champion", "--run", str(desk.home)]) == 0
+
+
+def test_a_candidate_whose_version_was_deleted_meanwhile_does_not_become_champion(tmp_path, monkeypatch):
+    desk, judged = two_versions(tmp_path), registration.judged
+
+    def meanwhile(*given):
+        gone = {"reason": "asked", "source": desk.version("3").source}
+        desk.append(lambda _: log.Draft("deleted", "3", "Grace", gone), None)
+        return judged(*given)
+
+    monkeypatch.setattr(registration, "judged", meanwhile)
+    config = stored(read_json(tmp_path / "runs" / "0" / "config.json"))
+    with pytest.raises(GateRefused, match="version 3 was deleted meanwhile"):
+        whole_run(config, tmp_path / "runs" / "late", tmp_path / "base", 3.0)
+    assert desk.aliases() == {"champion": "2"}
+
+
+@pytest.mark.parametrize("cut", ["_remove_logged", "every_version"])
 def test_a_deletion_that_is_cut_off_is_completed_by_the_next(desk, monkeypatch, capsys, cut):
     """Whatever was asked for, and whatever is asked now: the log says that it is gone, and no file may be left of it."""
 

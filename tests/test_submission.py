@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,24 @@ def test_the_same_pipeline_is_uploaded_once_and_another_profile_is_another_versi
     for profile in ("gpu", "gpu", "cpu"):
         assert send(*SUBMIT, "--profile", profile)[0] == 0
     assert len(server.pipelines) == 1 and len(server.versions) == 2 and len(server.experiments) == 1 and len(server.runs) == 3
+
+
+def test_two_first_submits_at_once_use_what_the_other_made(server, send, lock):
+    """Both have looked and found neither pipeline, version nor experiment, before either makes it."""
+    assert send(*SUBMIT, "--dry-run")[0] == 0
+    server.together = threading.Barrier(2)
+    with ThreadPoolExecutor(2) as both:
+        codes = list(both.map(lambda seed: cli.main([*SUBMIT, "--set", f"seed={seed}", "--images", lock]), (1, 2)))
+    assert codes == [0, 0]
+    assert [len(shelf) for shelf in (server.pipelines, server.versions, server.experiments, server.runs)] == [1, 1, 1, 2]
+    assert len(writes(server)) == 8, "each asked for all four"
+
+
+def test_what_exists_and_is_not_shown_is_told(server, send):
+    server.experiments["hidden"] = {"display_name": "raro", "experiment_id": "hidden"}
+    server.hidden = "raro"
+    code, _, err = send(*SUBMIT, "--experiment", "raro")
+    assert code == 4 and "says that experiment 'raro' exists, and does not show it" in err
 
 
 def test_dry_run_sends_nothing(server, send):

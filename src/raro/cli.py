@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from types import ModuleType
 
 from . import __version__
@@ -118,6 +119,16 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str):
         raise BadInput(message, f"see {self.prog} --help")
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        """argparse's own, which names no nearest."""
+        if action.choices is None or value in action.choices:
+            return
+        known = [str(one) for one in action.choices]
+        what = "command" if action.dest == "command" else "/".join(action.option_strings) or str(action.metavar)
+        near = get_close_matches(str(value), known, n=1, cutoff=0.5)
+        told = f"the nearest is '{near[0]}'" if near else f"there are {', '.join(known)}"
+        raise BadInput(f"there is no {what} '{str(value)[:60]}': {told}", f"see {self.prog} --help")
 
 
 class _Page(_Parser):

@@ -10,8 +10,11 @@ import contextlib
 import json
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 EXTRA = "MLFLOW_S3_UPLOAD_EXTRA_ARGS"
+LONG_AGO = datetime.fromtimestamp(0, UTC)
 ENCRYPTION = {"ServerSideEncryption", "SSEKMSKeyId", "SSEKMSEncryptionContext"}
 
 
@@ -152,19 +156,21 @@ def _sealed(entry: Path, seal: Path) -> bool:
 def upload(folder: Path, uri: str, progress: Progress | None = None) -> None:
     """Copies a folder's files below the prefix, in parts, each part with its sha256; its model.sig and manifest.json go last.
 
-    A file that an earlier try has sent whole (same size, same sha256 noted with it) is not sent again. progress: called with
+    A file that an earlier try has sent whole (same size, same sha256 noted with it) is not sent again, but for the smallest,
+    which goes first: it is young then, and `raro gc` takes nothing of this prefix away meanwhile. progress: called with
     (bytes sent, bytes in all).
     """
     bucket, prefix = parts(uri)
     own = read_json(folder / MANIFEST) if (folder / MANIFEST).exists() else {}
     digests = {file["path"]: file["sha256"] for file in own.get("files", ())}
-    sending = sending_order(folder)
-    sizes = {name: (folder / name).stat().st_size for name in sending}
+    sizes = {name: (folder / name).stat().st_size for name in sending_order(folder)}
+    first = min(digests.keys() & sizes.keys(), key=lambda name: (sizes[name], name), default=None)
+    sending = sorted(sizes, key=lambda name: name != first)
     sent = _Sent(sum(sizes.values()), progress)
     with speaking(uri) as client:
         for name in sending:
             key, digest = f"{prefix}/{name}" if prefix else name, digests.get(name, "")
-            if digest and _there(client, bucket, key, sizes[name], digest):
+            if digest and name != first and _there(client, bucket, key, sizes[name], digest):
                 sent(sizes[name])
                 continue
             extra = encryption() | checked(client) | {"Metadata": {"sha256": digest} if digest else {}}
@@ -228,14 +234,30 @@ def delete(uri: str) -> int:
 
 
 def unfinished(uri: str) -> dict[tuple[str, str], float]:
-    """{(key, upload id): when it was begun, seconds since 1970} of uploads in parts below a prefix that never ended: they take
-    room and are seen in no listing."""
+    """{(key, upload id): when something was added last, seconds since 1970} of uploads in parts below a prefix that have not
+    ended: they take room and are seen in no listing."""
     bucket, prefix = parts(uri)
     with speaking(uri) as client:
         pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=f"{prefix}/")
-        return {
-            (item["Key"], item["UploadId"]): item["Initiated"].timestamp() for page in pages for item in page.get("Uploads", ())
-        }
+        found = [(item["Key"], item["UploadId"], item["Initiated"]) for page in pages for item in page.get("Uploads", ())]
+        return {(key, upload): max(begun, _added(client, bucket, key, upload)).timestamp() for key, upload, begun in found}
+
+
+def _added(client: BaseClient, bucket: str, key: str, upload: str) -> datetime:
+    """When an unfinished upload's newest part came; long ago where it has none, or has ended meanwhile."""
+    pages = client.get_paginator("list_parts").paginate(Bucket=bucket, Key=key, UploadId=upload)
+    with contextlib.suppress(client.exceptions.NoSuchUpload):
+        return max((part["LastModified"] for page in pages for part in page.get("Parts", ())), default=LONG_AGO)
+    return LONG_AGO
+
+
+def clock(uri: str) -> float:
+    """The store's own time, seconds since 1970; this machine's where it does not tell it."""
+    bucket, prefix = parts(uri)
+    with speaking(uri) as client:
+        answer = client.list_objects_v2(Bucket=bucket, Prefix=f"{prefix}/", MaxKeys=1)
+        told = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+    return parsedate_to_datetime(told).timestamp() if told else time.time()
 
 
 def abandon(uri: str, key: str, upload_id: str) -> None:

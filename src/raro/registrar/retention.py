@@ -6,33 +6,35 @@
 | that became champion                                |                                                  |
 | the newest --keep versions, and the younger ones    | --older-than                                     |
 | a version under legal hold                          | `raro gc --hold`; only `--release` ends it       |
+| a version that the log does not know, or has not    | its registration goes on, or was cut off and is  |
+| decided on for a day                                | completed by repeating it                        |
+| a version that the log does not know, or, for a     | its registration goes on, or was cut off and can |
+| day, has not decided on                             | be completed                                     |
 
 An erasure request (`--erase`) goes before all of these but the legal hold, which it cannot end, and an alias, which must be
 moved first. A deletion is in the log before the files go; the log itself keeps digests and names, no rows. Under
 registry.store the folders and prefixes that no version names are found, too, and on S3 the uploads that never ended: what an
-interrupted upload or deletion has left.
+interrupted upload or deletion has left. An upload that goes on looks the same: what was written to within a day stays, whatever
+--older-than says.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from .. import s3, s3_records
+from .. import s3
 from ..errors import BadInput, GateRefused
 from ..registry import log
 from ..registry.desk import Desk, key_of, standing
 from ..registry.keys import Key, signing_key
 from ..registry.promotion import earlier, person, said
 from ..tracking import server
-
-DAY = 86_400_000  # milliseconds
+from .leftovers import DAY, UNDER_WAY, cut_off, every, every_version, orphans, shelf_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +74,10 @@ def main(desk: Desk, args: argparse.Namespace) -> int:
     if args.delete:
         for fate in going:
             delete(desk, fate, args.approver, args.reason, key)
-        for address in lost:
+        for address in set(lost) & set(orphans(desk, args.older_than)):  # somebody may be at work there by now
             _remove(_removable(desk, address))
-        for name, upload_id in cut:
-            s3.abandon(_shelf(desk), name, upload_id)
+        for name, upload_id in set(cut) & set(cut_off(desk, args.older_than)):
+            s3.abandon(shelf_of(desk), name, upload_id)
         print(f"deleted: {len(going)} versions, {len(lost) + len(cut)} left-overs")
     elif going or lost or cut:
         print("nothing was deleted: add --delete, --approver and --reason")
@@ -99,6 +101,8 @@ def plan(
     held, erased = holds(records), {record.version for record in records if record.action == "erasure"}
     was = {record.version for record in records if record.action in ("promoted", "rolled back")}
     last = rollbacks(records)
+    entered = {record.version for record in records if record.action == "registered"}
+    settled = {record.version for record in records if record.action in ("held", "promoted", "deleted")}
     fates = []
     for at, version in enumerate(sorted(versions, key=lambda one: int(one.version), reverse=True)):
         number = str(version.version)
@@ -108,6 +112,10 @@ def plan(
             why = f"it is {' and '.join(at_alias)}"
         elif number in held:
             why = "legal hold"
+        elif number not in entered:
+            why = "the log does not know it: its registration goes on, or was cut off (repeat it)"
+        elif number not in settled and now - version.creation_timestamp < UNDER_WAY:
+            why = "nothing was decided on it yet: its registration may be going on"
         elif erase or number in log.deleted(records):
             why = ""
         elif number in last or number in was and older_than > 0 and now - version.creation_timestamp < older_than * DAY:
@@ -137,72 +145,6 @@ def holds(records: Sequence[log.Record]) -> set[str]:
     return {number for number, on in found.items() if on}
 
 
-def orphans(desk: Desk, older_than: int) -> dict[str, int]:
-    """{address: bytes} under registry.store's models/ that no version here names, no audit log beside it has registered and not
-    deleted, and nobody has written to for `older_than` days: another server may share the store, and an upload may be under
-    way."""
-    shelf = _shelf(desk)
-    if shelf is None:
-        return {}
-    before = time.time() - older_than * DAY / 1000
-    with server.speaking(desk.uri):
-        named = {version.source.rstrip("/") for version in _every_version(desk)}
-    if shelf.startswith("s3://"):
-        records = s3_records.read(f"{shelf.removesuffix('models')}audit")
-        lines = [(name.rpartition("/")[0], records[name].content) for name in sorted(records)]
-        there = s3.children(shelf)
-    else:
-        lines = [(path.parent.name, path.read_bytes()) for path in sorted(Path(shelf).parent.glob("audit/*/*.jsonl"))]
-        there = {path.name: _weighed(path) for path in sorted(Path(shelf).glob("*"))}
-    named |= _registered(lines, shelf)
-    return {
-        f"{shelf}/{name}": size
-        for name, (size, changed) in there.items()
-        if f"{shelf}/{name}" not in named and changed <= before
-    }
-
-
-def _registered(lines: Sequence[tuple[str, bytes]], shelf: str) -> set[str]:
-    """Where the logs, (log, record) in their order, say that files lie: of every version that a log names and has not deleted
-    since. Raises GateRefused for a line that is none of ours: what it protects is not known."""
-    found: dict[tuple[str, str, str], set[str]] = {}
-    for place, line in lines:
-        try:
-            record = json.loads(line)
-            version, body = (place, record["model"], record["version"]), record["body"]
-            named = {str(body["source"]).rstrip("/")} if record["action"] == "registered" else set()
-            named |= {f"{shelf}/{body['root']}"} if "root" in body else set()
-        except (ValueError, LookupError, TypeError, AttributeError):
-            raise GateRefused(
-                "an audit log beside the store holds something that is not a record",
-                "raro audit verify tells more; nothing is deleted",
-            ) from None
-        if record["action"] == "deleted":
-            found.pop(version, None)
-        else:
-            found.setdefault(version, set()).update(named)
-    return set().union(*found.values())
-
-
-def cut_off(desk: Desk, older_than: int) -> list[tuple[str, str]]:
-    """(key, upload id) of the uploads to S3 that began more than `older_than` days ago and never ended."""
-    shelf = _shelf(desk)
-    if shelf is None or not shelf.startswith("s3://"):
-        return []
-    before = time.time() - older_than * DAY / 1000
-    return [one for one, begun in s3.unfinished(shelf).items() if begun <= before]
-
-
-def _weighed(path: Path) -> tuple[int, float]:
-    """(bytes, when changed last, seconds since 1970) of all below; changed now where a name is gone before it is looked at:
-    somebody is at work there."""
-    try:
-        found = [path.lstat(), *(one.lstat() for one in path.rglob("*"))]
-    except (FileNotFoundError, NotADirectoryError):
-        return 0, time.time()
-    return sum(one.st_size for one in found[1:]), max(one.st_mtime for one in found)
-
-
 def delete(desk: Desk, fate: Fate, approver: str, reason: str, key: Key | None) -> None:
     """Log, then files, then version: as long as that stands there, who was cut off is seen and completed by the next. Looks at
     aliases and holds once more: they may have moved. Raises BadInput where its files are none that may be removed."""
@@ -225,22 +167,12 @@ def delete(desk: Desk, fate: Fate, approver: str, reason: str, key: Key | None) 
     desk.settle()
     with server.speaking(desk.uri):
         model_id = version.tags.get("raro.model_id") if version else None
-        named = [(one.name, str(one.version)) for one in _every_version(desk) if one.source == fate.source]
+        named = [(one.name, str(one.version)) for one in every_version(desk) if one.source == fate.source]
         if place and set(named) <= {(desk.model, fate.number)}:
             _remove(place)
         if model_id:
             _remove_logged(desk, model_id)
         desk.client.delete_model_version(desk.model, fate.number)
-
-
-def _shelf(desk: Desk) -> str | None:
-    """Where the weights lie, without a slash at the end; None without registry.store."""
-    store = desk.config.registry.store if desk.config else ""
-    if not store:
-        return None
-    if not store.startswith("s3://"):
-        store = str(Path(store.removeprefix("file://")).resolve())
-    return f"{store.rstrip('/')}/models"
 
 
 def _remove_logged(desk: Desk, model_id: str) -> None:
@@ -260,7 +192,7 @@ def _remove_logged(desk: Desk, model_id: str) -> None:
 def _removable(desk: Desk, address: str) -> str:
     """The address, without file://. Raises BadInput unless it lies under registry.store's models/: nothing else is ever
     removed, and where it stayed, the log would say that it is gone."""
-    place, shelf = address.removeprefix("file://"), _shelf(desk)
+    place, shelf = address.removeprefix("file://"), shelf_of(desk)
     if shelf is None or not place.startswith(f"{shelf}/") or ".." in place.split("/"):
         line = f"'{address}' is not in the registry.store known here, and nothing outside it is removed"
         raise BadInput(line, "name a run with that store: --run DIR")
@@ -281,17 +213,4 @@ def _decided(desk: Desk, args: argparse.Namespace, key: Key | None) -> None:
 
 def _versions(desk: Desk) -> list[Any]:
     with server.speaking(desk.uri):
-        return _all(desk, f"name = '{desk.model}'")
-
-
-def _every_version(desk: Desk) -> list[Any]:
-    return _all(desk, None)
-
-
-def _all(desk: Desk, where: str | None) -> list[Any]:
-    found, token = [], None
-    while True:
-        page = desk.client.search_model_versions(where, max_results=1000, page_token=token)
-        found += page
-        if not (token := page.token):
-            return found
+        return every(desk, f"name = '{desk.model}'")

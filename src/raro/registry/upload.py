@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +91,11 @@ def _put(candidate: Candidate, client: MlflowClient, model_id: str, folder: Path
         _send(client, model_id, folder, candidate.progress)
         return f"models:/{model_id}"
     store = store if "://" in store else str(Path(store).resolve())
-    source = put_folder(folder, f"{store.rstrip('/')}/models/{root}", candidate.progress)
+    place = f"{store.rstrip('/')}/models/{root}"
+    if not place.startswith("s3://"):
+        with contextlib.suppress(OSError):  # what an earlier try left is young again, and `raro gc` leaves it alone
+            os.utime(place.removeprefix("file://"))
+    source = put_folder(folder, place, candidate.progress)
     for file in SPOKEN:
         if (folder / file).exists():
             client.log_model_artifact(model_id, str(folder / file))
