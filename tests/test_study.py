@@ -124,6 +124,14 @@ def test_the_first_screen_tells_what_came_out():
     assert shown["taught"] and not shown["uneven"] and all(row["says"] for row in shown["rows"])
 
 
+def test_the_lead_is_not_compared_with_itself(tmp_path):
+    html = page.write(*committed("study-countdown-mini"), tmp_path / "t.html").read_text("utf-8")
+    beside = html[html.index('<section id="paired">') :].partition("</section>")[0]
+    assert re.findall(r'<th scope="row">([^<]*)', beside)[:2] == ["RLVR", "similarity"] and ">RARO<" not in beside
+    assert "RARO itself has 91 % sampled and 94 % greedy of the oracle&#39;s gain." in beside
+    assert not re.search(r'</th>\s*<td class="number"></td>', beside), "each row has its difference"
+
+
 def test_likeness_is_not_called_accuracy_and_arms_without_a_budget_have_none_in_common(tmp_path, recwarn):
     content, curves = committed("study-countdown-mini")
     assert "have spent the" in page.write(content, curves, tmp_path / "page.html").read_text("utf-8")
@@ -133,6 +141,7 @@ def test_likeness_is_not_called_accuracy_and_arms_without_a_budget_have_none_in_
     shown = page.write(content, curves, tmp_path / "page.html").read_text("utf-8")
     assert page.shown(content, curves)["headline"][0].startswith("RARO reaches 0.0 % likeness, sampled (")
     assert "Likeness on the test split" in shown
+    assert "Test likeness by arm, %" in picture.charts_alone(shown)
     assert "Accuracy" not in shown and "solves" not in shown and "sets no common budget" in shown
     assert "likeness in %" in table.markdown(content)
     assert not [one for one in recwarn if "identical low and high" in str(one.message)]
@@ -193,7 +202,7 @@ def test_a_picture_holds_the_pages_charts_and_nothing_else(tmp_path, capsys):
     assert Reader(html).level
     alone = picture.charts_alone(html)
     assert alone.count("<figure>") == alone.count("<svg") == 4
-    assert alone.index("Accuracy on the test") < alone.index("On the way")
+    assert alone.index("Test accuracy by arm, %") < alone.index("On the way there: dev accuracy")
     assert "<table" not in alone and "prefers-color-scheme" not in alone
     assert picture.main([]) == 2 and "remedy" in capsys.readouterr().err
     if picture.main([str(tmp_path / "t")]) == 0:  # where there is a browser

@@ -25,7 +25,7 @@ from .settings.methods import MethodName
 from .settings.operations import Notify, Registry, Resources, Tracking
 from .settings.reading import parsed_yaml, read_yaml
 from .settings.training import GuardAction, GuardName, Guards, Probes, Raro, Rollout, Warmstart
-from .typed import built, doc
+from .typed import built, doc, trimmed
 
 __all__ = [
     "Base",
@@ -108,8 +108,10 @@ class Config:
     resources: Resources = doc(Resources(), "the machine")
 
     def canonical(self) -> str:
-        """The configuration as one line of JSON with sorted keys: what travels, and what the digest is of."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        """The configuration as one line of JSON with sorted keys: what travels, and what the digest is of. A setting that a
+        release added (`later`) stands in it where it is not at its default: older runs keep their digests, and go on."""
+        told = trimmed(dataclasses.asdict(self), Config())
+        return json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
     @property
     def digest(self) -> str:

@@ -19,9 +19,10 @@ from .errors import BadInput
 T = TypeVar("T")
 
 
-def doc(default: Any, text: str, *, low: float | None = None, high: float | None = None) -> Any:
-    """A field with its meaning, its source and its bounds, the bounds included."""
-    metadata = {"doc": text, "low": low, "high": high}
+def doc(default: Any, text: str, *, low: float | None = None, high: float | None = None, later: bool = False) -> Any:
+    """A field with its meaning, its source and its bounds, the bounds included. later: it came when others were in use, and its
+    default does what was done before; what was written without it means the same (`trimmed`)."""
+    metadata = {"doc": text, "low": low, "high": high, "later": later}
     if isinstance(default, (tuple, dict)) or dataclasses.is_dataclass(default):
         return field(default_factory=lambda: default, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -39,6 +40,20 @@ def built(cls: type[T], data: Any, path: str = "") -> T:
             remedy = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
             raise BadInput(f"unknown config key '{path}{key}'", remedy)
     return cls(**{key: _coerce(value, hints[key], known[key].metadata, f"{path}{key}") for key, value in data.items()})
+
+
+def trimmed(data: Mapping[str, Any], defaults: Any) -> dict[str, Any]:
+    """The mapping without the `later` fields that are at their defaults: as it was written before there were any. defaults: an
+    instance of its dataclass."""
+    later = {f.name for f in fields(defaults) if f.metadata.get("later")}
+    found = {}
+    for key, value in data.items():
+        default = getattr(defaults, key, None)
+        if dataclasses.is_dataclass(default) and isinstance(value, Mapping):
+            found[key] = trimmed(value, default)
+        elif key not in later or value != default:
+            found[key] = value
+    return found
 
 
 def _below(sections: Mapping[str, Any], key: str) -> list[str]:

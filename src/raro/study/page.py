@@ -51,6 +51,7 @@ def shown(content: Mapping[str, Any], curves: Mapping[str, Any]) -> dict[str, An
         "rows": [_row(content, names, name) for name in order],
         "uneven": len({_asked(content, name) for name in content["arms"]}) > 1,
         "taught": any(role(name) == "sft" for name in content["spent"]),
+        "shares": [line for lead in dict.fromkeys(leads.values()) if (line := _gained(content, names, lead))],
         "lead": " / ".join(dict.fromkeys(names[lead] for lead in leads.values())),
         "accuracy": [_scores(content, names, order, way) for way in WAYS],
         "axes": _along(content),
@@ -73,6 +74,13 @@ def _sentence(content: Mapping[str, Any], names: Mapping[str, str], lead: str) -
     base = f"; base {100 * content['intervals']['base']['sampled'][0]:.1f} %" if "base" in content["intervals"] else ""
     does = f"solves {mean:.1f} %" if content["measure"] == "accuracy" else f"reaches {mean:.1f} % {content['measure']},"
     return f"{names[lead]} {does} sampled ({low:.1f} to {high:.1f}){of}{base}."
+
+
+def _gained(content: Mapping[str, Any], names: Mapping[str, str], lead: str) -> str:
+    """A lead's own share of its oracle's gain: it has no row among those that it is compared with."""
+    found = content["share_of_oracle"].get(lead, {})
+    told = listed([f"{100 * found[way]:.0f} % {way}" for way in WAYS if way in found])
+    return f"{names[lead]} itself has {told} of the oracle's gain." if told else ""
 
 
 def _oracle(content: Mapping[str, Any], lead: str) -> str | None:

@@ -26,8 +26,13 @@ _STYLE = (
 def charts_alone(html: str) -> str:
     """The page with nothing but its two rows of charts, each with its heading, in the light."""
     head = html[: html.index("</style>")].replace("(prefers-color-scheme: dark)", "not all")
+    measure = re.search(r"<h2>(.*) on the test split</h2>", html)[1]
+    titles = {
+        "accuracy": f"Test {measure.lower()} by arm, %: mean over the seeds, 95 % interval",
+        "progress": f"On the way there: dev {measure.lower()} by thousands of rollout tokens, %",
+    }
     rows = []
-    for section, title in (("accuracy", "Accuracy on the test split"), ("progress", "On the way there: accuracy on dev")):
+    for section, title in titles.items():
         if f'<section id="{section}">' in html:
             told = html[html.index(f'<section id="{section}">') :]
             figures = re.findall(r"<figure>.*?</figure>", told[: told.index("</section>")], re.S)
