@@ -57,14 +57,19 @@ def speaking(uri: str) -> Iterator[BaseClient]:
     except (exceptions.ClientError, S3UploadFailedError) as error:
         _client.cache_clear()
         said = error if isinstance(error, exceptions.ClientError) else error.__context__  # what made an upload fail
-        code = str(getattr(said, "response", {}).get("Error", {}).get("Code", "")) or first_line(error)
+        code = str(getattr(said, "response", {}).get("Error", {}).get("Code", "")) or _said(error)
         if remedy := next((remedy for word, remedy in REFUSALS.items() if word in code), ""):
             raise BadInput(f"the store refuses '{uri}': {code}", remedy) from error
         raise ServiceFailed(f"the store of '{uri}' failed: {code}", "try again") from error
     except (exceptions.BotoCoreError, exceptions.HTTPClientError, RetriesExceededError) as error:
         _client.cache_clear()
-        line = f"the store of '{uri}' does not answer: {first_line(error)}"
+        line = f"the store of '{uri}' does not answer: {_said(error)}"
         raise ServiceFailed(line, "check AWS_ENDPOINT_URL and the network") from error
+
+
+def _said(error: BaseException) -> str:
+    """A library's first line without the password of an endpoint's address, which botocore quotes whole."""
+    return re.sub(r"//[^/\s]*@", "//...@", first_line(error))
 
 
 def parts(uri: str) -> tuple[str, str]:
@@ -103,4 +108,4 @@ def _client(process: int, settings: tuple[tuple[str, str], ...]) -> BaseClient:
         raise
     except (BotoCoreError, ValueError) as error:  # nothing was asked of the store yet: what boto3 was given is wrong
         remedy = "check the AWS_ variables, and the profile in ~/.aws"
-        raise BadInput(f"an S3 client cannot be created: {first_line(error)}", remedy) from error
+        raise BadInput(f"an S3 client cannot be created: {_said(error)}", remedy) from error
