@@ -33,6 +33,7 @@ FLOORS = [
         "bench_data",
         "bench_registry",
         "forget",
+        "traces",
         "terminal",
         "printing",
         "registrar",

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from dataclasses import asdict
 
 import pytest
@@ -209,3 +210,67 @@ def test_the_data_benchmark_ends_with_one_json_object():
     assert said.returncode == 0, said.stderr
     result = json.loads(said.stdout.splitlines()[-1])
     assert {"jsonl", "parquet", "xml", "all screens"} < set(result) and result["xml"]["100"]["rows_per_second"] > 0
+
+
+# ------------------------------------------------------------------------------------------- places that are easily overlooked
+
+
+def test_the_runs_of_a_study_are_looked_through(runs, tmp_path, capsys):
+    """They lie two folders deeper, by arm and seed; what was killed in one of them, too."""
+    study = runs / "study-own-1234" / "sft" / "seed-0"
+    study.parent.mkdir(parents=True)
+    (runs / "b").rename(study)
+    killed = study.with_name("seed-1") / ".ingest.partial"
+    killed.mkdir(parents=True)
+    (killed / "train.jsonl").write_text((runs / "a" / "ingest" / "train.jsonl").read_text())
+    found = forget(runs, [], [r"John\s+Roe"], tmp_path / "forgotten.txt")
+    assert [one["run"] for one in found] == [str(runs / "a"), str(study)]
+    assert f"rm -r {killed}\n" in capsys.readouterr().out
+
+
+def test_what_was_made_from_data_that_is_no_longer_there_is_named(runs, tmp_path, capsys):
+    """The row was taken out of its file and ingest done again: nothing in the run's data tells of it any more."""
+    identity = json.loads((runs / "a" / "ingest" / "manifest.json").read_text())["root"]
+    checkpoint = runs / "a" / "checkpoints" / "step-000005"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "state.json").write_text(json.dumps({"identity": {"data": identity}}))
+    (runs / "a" / "warmstart").mkdir()
+    (runs / "a" / "warmstart" / "manifest.json").write_text(json.dumps({"inputs": {"ingest": identity}}))
+    forget(runs, [], ["John Roe"], tmp_path / "forgotten.txt")
+    assert "an earlier data set" not in capsys.readouterr().out
+    ingest(whole_config(write_jsonl(tmp_path / "one.jsonl", many(30))), runs / "a")
+    found = forget(runs, [], ["John Roe"], tmp_path / "forgotten.txt")
+    said = [line for line in capsys.readouterr().out.splitlines() if "an earlier data set" in line]
+    assert [one["run"].rpartition("/")[2] for one in found] == ["b"]
+    assert len(said) == 1 and said[0].startswith(f"{runs / 'a'}: checkpoints, warmstart were made from an earlier data set")
+    assert "registered as raro-model version 4 (champion)" in said[0]
+
+
+def test_runs_that_start_from_a_model_that_was_taught_the_row_are_named(runs, tmp_path, capsys):
+    """What a base has learnt stays in what is trained from it, whatever data follows, however often."""
+    for name, base, version in (
+        ("f", "models:/raro-model/4", "5"),
+        ("d", "models:/raro-model/5", ""),
+        ("e", "models:/raro-model/3", ""),
+    ):
+        ingest(whole_config(write_jsonl(tmp_path / f"{name}.jsonl", many(30))), runs / name)
+        (runs / name / "base.json").write_text(json.dumps({"uri": base}))
+        if version:
+            (runs / name / "register").mkdir()
+            made = {"model": "raro-model", "version": version, "alias": "challenger"}
+            (runs / name / "register" / "registration.json").write_text(json.dumps(made))
+    forget(runs, [], ["John Roe"], tmp_path / "forgotten.txt")
+    said = [line for line in capsys.readouterr().out.splitlines() if "started from" in line]
+    assert [line.partition(": ")[0].rpartition("/")[2] for line in said] == ["f", "d"]
+    assert "started from raro-model version 4" in said[0] and "registered as raro-model version 5" in said[0]
+
+
+def test_what_a_killed_init_left_is_named(runs, tmp_path, monkeypatch, capsys):
+    """It screens all rows in a folder of its own, which a signal that kills leaves behind."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    for name, run in (("raro-ab12", "a"), ("raro-cd34", "c"), ("other", "a")):
+        (tmp_path / "temporary" / name).mkdir(parents=True)
+        (tmp_path / "temporary" / name / "train.jsonl").write_text((runs / run / "ingest" / "train.jsonl").read_text())
+    forget(runs, [], ["John Roe"], tmp_path / "forgotten.txt")
+    said = capsys.readouterr().out
+    assert said.count("temporary") == 2 and f"rm -r {tmp_path / 'temporary' / 'raro-ab12'}\n" in said

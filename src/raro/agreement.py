@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ def conflicts(config: Config) -> Iterator[Conflict]:
     yield from _verdicts(config.raro)
     yield from _guards(config)
     yield from _measures(config)
+    yield from _texts(config)
     yield from _judges(config)
     yield from _model(config)
     if config.demonstrations.dev_share + config.demonstrations.test_share >= 1:
@@ -74,6 +76,19 @@ def _measures(config: Config) -> Iterator[Conflict]:
         yield f"{kept[0]} is set, and no weights are kept: raro.snapshots is 0", "set raro.snapshots above 0"
     if 0 < raro.gate < raro.gate_shut:
         yield "raro.gate_shut is above raro.gate, so the gate could never stay open", "lower raro.gate_shut"
+
+
+def _texts(config: Config) -> Iterator[Conflict]:
+    """What would show texts by another way than those that privacy.show_text guards."""
+    data = config.demonstrations
+    texts = {data.question, data.answer, data.messages, data.choices, *re.findall(r"\{([^{}?]+)\??\}", data.template)}
+    texts |= {"context", "answers"} if data.reader == "squad" else set()
+    if not config.shows_all and (named := [column for column in config.evaluation.strata if column in texts]):
+        yield (
+            f"evaluation.strata names '{named[0]}', which is asked or answered: as labels its texts would be in the report and "
+            "the audit log, and privacy.show_text or demonstrations.personal_data keeps them back",
+            "name a column of few values, such as a topic",
+        )
 
 
 def _judges(config: Config) -> Iterator[Conflict]:

@@ -125,6 +125,11 @@ class Config:
         return built(Config, unpaced(dataclasses.asdict(self))).digest
 
     @property
+    def shows_all(self) -> bool:
+        """Whether texts may be seen as their experts wrote them: nothing of them is masked or kept back."""
+        return self.privacy.show_text is ShowText.full and not self.demonstrations.personal_data
+
+    @property
     def asks_general(self) -> bool:
         """Whether general items are asked: a packaged miniature cannot talk, and is asked only where the settings say so."""
         setting = self.evaluation.general

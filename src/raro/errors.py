@@ -7,6 +7,14 @@ nothing else. Anything that is not a `RaroError` is a fault of ours: exit code 1
 from __future__ import annotations
 
 
+def printable(text: str) -> str:
+    """The text on one line, with escapes for what cannot be printed: it may be somebody else's, and written to move the cursor
+    of a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
 class RaroError(Exception):
     """Base of the errors a user can act on.
 
@@ -19,8 +27,7 @@ class RaroError(Exception):
 
     def __init__(self, line: str, remedy: str = ""):
         super().__init__(line)
-        self.line = line
-        self.remedy = remedy
+        self.line, self.remedy = printable(line), printable(remedy)
 
     def __str__(self) -> str:
         return f"{self.line} ({self.remedy})" if self.remedy else self.line

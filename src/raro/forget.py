@@ -17,6 +17,7 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
+from . import traces
 from .demonstrations.files import Source, claim, opened, told
 from .demonstrations.forgotten import find, read_forgotten, write_forgotten
 from .demonstrations.readers import LONGEST_LINE, read_csv
@@ -24,7 +25,6 @@ from .errors import BadInput
 from .storage import cache_folder, digest_file, read_json
 from .tracking import server, state
 
-REGISTRATION = Path("register") / "registration.json"
 OVERLAP = 2**16  # bytes that two pieces of an overlong line have in common
 STRING = re.compile(r'[^"\\]*(?:\\.[^"\\]*)*')  # of JSON, or what stands between two
 DECODER = json.JSONDecoder(strict=False)
@@ -43,10 +43,9 @@ def forget(runs: Path, rows: Sequence[str], patterns: Sequence[str], output: Pat
         raise BadInput("nothing to forget was given", "give --row FILE#ROW or --pattern REGEX")
     if odd := [row for row in rows if not re.fullmatch(r".+#[0-9]+", row)]:
         raise BadInput(f"--row '{odd[0]}' is not FILE#ROW", "write it as `source` has it in the run's ingest/*.jsonl")
-    folders = sorted(path.parent for path in runs.glob("*/ingest/data.json")) or sorted(
-        path.parent for path in runs.glob("ingest/data.json")
-    )
-    if not folders and not _left(runs):
+    lying = traces.folders(runs)
+    folders = [run / "ingest" for run in lying if (run / "ingest" / "data.json").is_file()]
+    if not folders and not traces.left(lying):
         raise BadInput(f"there is no finished ingest in '{runs}'", "name the folder of the runs with --runs")
     compiled = [_compiled(pattern) for pattern in patterns]
     known = read_forgotten(str(output)) if output.exists() else frozenset()
@@ -66,8 +65,16 @@ def forget(runs: Path, rows: Sequence[str], patterns: Sequence[str], output: Pat
         print(f"{one['run']}: {places}; {one['model'] or 'no model registered'}")
         if sent := _sent(Path(one["run"])):
             print(f"{one['run']}: {sent}")
-    for path in (path for path in _left(runs) if _holds(path, rows, compiled, digests)):
-        print(f"{path}: left by an ingest that was killed or refused; remove it: rm -r {shlex.quote(str(path))}")
+    holders = [Path(one["run"]) for one in found]
+    for run in lying:
+        if (old := traces.outlived(run)) and run not in holders:
+            line = "were made from an earlier data set, which is not there to be looked through"
+            print(f"{run}: {', '.join(old)} {line}; {_model(run) or 'no model registered'}")
+    taught = [(made["model"], made["version"]) for run in holders if (made := traces.registered(run))]
+    for run, base in traces.descended(lying, taught):
+        print(f"{run}: started from {base}, which was taught such a row; {_model(run) or 'no model registered'}")
+    for path in (path for path in (*traces.left(lying), *traces.temporary()) if _holds(path, rows, compiled, digests)):
+        print(f"{path}: left by an ingest or init that was killed or refused; remove it: rm -r {shlex.quote(str(path))}")
     for entry in sorted({entry for cache in (cache_folder(), runs / ".cache") for entry in copies(cache, files, compiled)}):
         print(f"{entry}: an unmasked copy of what was fetched; remove it: rm -r {shlex.quote(str(entry))}")
     if not found:
@@ -79,12 +86,6 @@ def forget(runs: Path, rows: Sequence[str], patterns: Sequence[str], output: Pat
     print(f"{output}: {held:,} digests, no text")
     print(f"next: raro run CONFIG --set demonstrations.forget={output}, then remove the runs and versions named above")
     return found
-
-
-def _left(runs: Path) -> list[Path]:
-    """What ingests have left that were killed, or refused what they read."""
-    names = ("quarantine.jsonl", ".ingest.partial", ".ingest.*.old")
-    return sorted(path for name in names for path in (*runs.glob(name), *runs.glob(f"*/{name}")))
 
 
 def _holds(path: Path, rows: Sequence[str], patterns: Sequence[re.Pattern[str]], digests: frozenset[bytes]) -> bool:
@@ -162,7 +163,5 @@ def _sent(run: Path) -> str:
 
 def _model(run: Path) -> str:
     """The registered version that a run made, in words; empty where it made none."""
-    if not (run / REGISTRATION).is_file():
-        return ""
-    made = read_json(run / REGISTRATION)
-    return f"registered as {made['model']} version {made['version']} ({made['alias']})"
+    made = traces.registered(run)
+    return f"registered as {made['model']} version {made['version']} ({made['alias']})" if made else ""

@@ -17,7 +17,7 @@ from typing import Any
 
 from .benchmarks import measurable
 from .config import Config, ShowText, load, overridden, parse
-from .demonstrations import SPLITS, Card, Source, collect, load_split, sources
+from .demonstrations import SPLITS, Card, Source, collect, load_split, shown, sources
 from .demonstrations.files import printable
 from .demonstrations.guess import described, guessed, left_unread
 from .demonstrations.personal import PersonalData
@@ -60,8 +60,11 @@ def write(demonstrations: str, base: str, output: Path, settings: Sequence[str] 
     folder = check_base(config, Path("runs") / name)  # beside the runs: a registered version is looked for there
     config, short = roomy(config, positions_of(read_json(folder / "config.json")), chosen.get("rollout", {}))
     files = sources(demonstrations)
-    config = dataclasses.replace(config, demonstrations=guessed(config.demonstrations, files, fixed))
-    card, first, notes = counted(config, files)
+    try:
+        config = dataclasses.replace(config, demonstrations=guessed(config.demonstrations, files, fixed))
+        card, first, notes = counted(config, files)
+    except BadInput as error:
+        raise shown.told(error, config) from None
     write_atomic(output, rendered(config, card))
     if load(output) != config:
         raise AssertionError(f"'{output}' does not read as it was written")
@@ -96,11 +99,11 @@ def told(config: Config, card: Card, files: Sequence[Source], examples: Sequence
     print(f"{card.rows:,} rows read, {card.kept:,} kept, {card.quarantined:,} quarantined")
     for reason, count in [*card.reasons.most_common(), *card.left_out.most_common()]:
         print(f"  {reason}: {count:,}")
-    shown = Shown.of(config)
+    seen = Shown.of(config)
     for one in examples:
         print(f"\n{one.source}")
         for part, text in (("question", one.question), ("answer", one.answer)):
-            print(f"  {part:<9} {printable(' '.join(shown(text).split()), WIDTH) if shown else f'{len(text):,} characters'}")
+            print(f"  {part:<9} {printable(' '.join(seen(text).split()), WIDTH) if seen else f'{len(text):,} characters'}")
 
 
 def counted(config: Config, files: Sequence[Source]) -> tuple[Card, list[Demonstration], list[str]]:

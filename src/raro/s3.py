@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import BadInput, GateRefused
 from .s3_client import parts, speaking
-from .shared import filling
+from .shared import filling, own_folder
 from .storage import (
     MANIFEST,
     canonical,
@@ -59,6 +59,7 @@ def download(uri: str, cache: Path) -> Path:
         entry = cache / "s3" / digest_text(canonical([bucket, prefix, objects]))[:32]
         seal = entry.with_suffix(".json")
         if not _sealed(entry, seal):
+            own_folder(cache)
             with filling(entry) as temporary:
                 if not _sealed(entry, seal):  # another process has fetched it meanwhile
                     _fill(client, uri, objects, temporary, entry, seal)

@@ -1,7 +1,10 @@
-"""Places that many processes fill, on one machine or on a volume that containers share: one makes an entry, the others wait."""
+"""Places that many processes fill, on one machine or on a volume that containers share: one makes an entry, the others wait.
+And who may enter what is made here.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import glob
 import shutil
@@ -10,6 +13,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .storage import beside, writing
+
+
+def own_folder(path: str | Path) -> Path:
+    """Makes a folder that nobody but its owner may enter, for data lies in it. One that stands already keeps its mode: whoever
+    made it has decided who may read."""
+    path = Path(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+    return path
 
 
 @contextmanager

@@ -7,8 +7,8 @@ from typing import Any
 
 from ..config import Config
 from ..demonstrations import READERS, sources
+from ..demonstrations.columns import missing
 from ..demonstrations.files import format_of
-from ..demonstrations.readers import missing
 from ..errors import BadInput
 from ..records import Demonstration
 

@@ -23,6 +23,10 @@ from ..storage import fetch
 ROLES = {"user": "User", "assistant": "Assistant"}
 
 
+class _NoCase(ValueError):
+    """What is wrong with a line, without its words."""
+
+
 @dataclass(frozen=True, slots=True)
 class Criterion:
     """points: above 0 for what an answer should do, below for what it should not."""
@@ -57,7 +61,8 @@ def read(path: Path, most: int) -> list[Case]:
                 try:
                     found.append(_case(json.loads(line)))
                 except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:
-                    told = f"line {number} of '{path}' is not a case with a rubric: {error}"
+                    why = error if type(error) is _NoCase else "a part is missing, or of another kind"  # others quote the line
+                    told = f"line {number} of '{path}' is not a case with a rubric: {why}"
                     raise BadInput(
                         told, 'write {"prompt": [{"role", "content"}], "rubrics": [{"criterion", "points"}]}'
                     ) from None
@@ -71,19 +76,19 @@ def read(path: Path, most: int) -> list[Case]:
 def _case(row: Mapping[str, Any]) -> Case:
     turns = [(ROLES[turn["role"]], turn["content"]) for turn in row["prompt"] if turn["role"] != "system"]
     if not turns or turns[-1][0] != "User" or not all(isinstance(text, str) for _, text in turns):
-        raise ValueError("the prompt does not end with a user's text")
+        raise _NoCase("the prompt does not end with a user's text")
     question = turns[0][1] if len(turns) == 1 else "\n\n".join(f"{who}: {text}" for who, text in turns)
     criteria = tuple(
         Criterion(one["criterion"], float(one["points"]), tuple(map(str, one.get("tags") or ()))) for one in row["rubrics"]
     )
     if not all(isinstance(one.text, str) and one.text.strip() and math.isfinite(one.points) for one in criteria):
-        raise ValueError("a criterion has no text, or points that are no number")
+        raise _NoCase("a criterion has no text, or points that are no number")
     if not any(one.points > 0 for one in criteria):
-        raise ValueError("no criterion has points above 0")
+        raise _NoCase("no criterion has points above 0")
     ideal = row.get("ideal_completions_data")
     expert = (ideal["ideal_completion"] if ideal else None) or ""
     if not isinstance(expert, str):
-        raise ValueError("the ideal completion is no text")
+        raise _NoCase("the ideal completion is no text")
     "".join([question, expert, *(one.text for one in criteria)]).encode()  # half a character, as JSON can spell it, raises
     return Case(question, criteria, expert)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..config import Config
+from ..errors import printable
 from ..records import Demonstration
 from ..solver import Problem, solutions
 from . import countdown, origin
@@ -46,7 +47,7 @@ def _label(value: Any) -> str:
         return "unknown"
     if isinstance(value, float) and math.isfinite(value):
         return f"{math.floor(value)} to {math.floor(value) + 1}"
-    return " -> ".join(str(value).split(" -> ")[:2])[:80]
+    return printable(" ".join(" -> ".join(str(value).split(" -> ")[:2]).split())[:80])  # it becomes part of sentences
 
 
 def _difficulty(problem: Problem | None) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import BadInput, ServiceFailed
-from ..shared import filling
+from ..shared import filling, own_folder
 from ..storage import cache_folder, digest_file
 
 MEMBER = "Posts.xml"
@@ -29,7 +29,7 @@ def unpacked(uri: str, path: Path) -> Path:
         from py7zr.exceptions import ArchiveError, PasswordRequired
     except ImportError:
         raise BadInput(f"'{uri}' is 7z, which needs py7zr", "pip install 'raro-pipelines[archives]', or unpack it") from None
-    cache = cache_folder()
+    cache = own_folder(cache_folder())
     target = cache / "7z" / digest_file(path) / MEMBER
     damaged = BadInput(f"'{uri}' is truncated or damaged: not a whole 7z archive", "fetch it again")
     try:

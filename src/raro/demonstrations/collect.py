@@ -14,12 +14,13 @@ from ..config import Demonstrations, ShowText
 from ..errors import BadInput
 from ..storage import writing
 from .card import Card
+from .columns import missing
 from .contamination import Benchmarks
 from .examine import Examined, Refused
 from .files import Found, Source
 from .forgotten import read_forgotten
 from .likeness import NearDuplicates
-from .readers import Refusal, Row, missing
+from .readers import Refusal, Row
 from .screens import Duplicates
 from .shapes import LEFT_OUT, Reading
 from .splits import SPLITS, Splits

@@ -7,8 +7,9 @@ What needs the other rows, such as duplicates and splits, comes after it and in 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..config import Demonstrations, ShowText
 from ..records import Demonstration
@@ -22,6 +23,7 @@ from .shapes import LEFT_OUT, Reading
 from .shown import Shown
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
+_ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')  # of JSON
 
 
 class Examined(NamedTuple):
@@ -80,9 +82,18 @@ class Examiner:
         if refusal.reason in LEFT_OUT:
             return None
         if not row.values:
-            return self.excerpt(row.text)
+            return self.excerpt(_unescaped(row.text) if self._shown.masks else row.text)
         names = (self.settings.question, self.settings.answer)
-        return {name: self.excerpt(str(row.values.get(name))) for name in names} if self._shown else None
+        return {name: self.excerpt(str(self._within(row.values.get(name)))) for name in names} if self._shown else None
+
+    def _within(self, value: Any) -> Any:
+        """Lists and objects with their texts as they may be shown: written out, a line's end in them would be a letter that
+        stands before an identifier and hides it."""
+        if isinstance(value, Mapping):
+            return {self._within(key): self._within(one) for key, one in value.items()}
+        if isinstance(value, list):
+            return [self._within(one) for one in value]
+        return self._shown(value) if isinstance(value, str) else value
 
     def refused(self, one: Demonstration, refusal: Refusal) -> Refused:
         """A refusal for the sake of other rows, of a row that had passed by itself."""
@@ -93,6 +104,14 @@ class Examiner:
     def excerpt(self, text: str) -> str | None:
         """The beginning of a text as quarantine may show it."""
         return self._shown(text)[:EXCERPT] if self._shown else None
+
+
+def _unescaped(text: str) -> str:
+    """What a broken line of JSON says, its escapes resolved: identifiers are looked for in that."""
+    if not text.startswith(("{", "[", '"')):
+        return text
+    plain = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
+    return _ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else plain.get(found[2], found[2]), text)
 
 
 def _line(demonstration: Demonstration) -> str:

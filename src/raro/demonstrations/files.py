@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
+from .. import errors
 from ..errors import BadInput
 from ..storage import fetch
 
@@ -163,8 +164,7 @@ def _archived(uri: str, path: Path) -> Source:
 
 def printable(name: str, longest: int = 4096) -> str:
     """A name as it may stand in a line or a UTF-8 file: escapes for what cannot be printed, cut where it is too long."""
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in name[:longest])
-    return text + "..." * (len(name) > longest)
+    return errors.printable(name[:longest]) + "..." * (len(name) > longest)
 
 
 def claim(path: Path) -> str:

@@ -33,10 +33,12 @@ class Hit(NamedTuple):
 def read_forgotten(uri: str) -> frozenset[bytes]:
     """The digests of a file that `write_forgotten` wrote. Raises BadInput."""
     path = fetch(uri)
-    lines = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line and line[0] != "#"]
-    if wrong := next((line for line in lines if not _DIGEST.fullmatch(line)), ""):
-        raise BadInput(f"'{uri}' is not a list of digests: it holds '{wrong[:40]}'", "give the file that `raro forget` wrote")
-    return frozenset(map(bytes.fromhex, lines))
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    told = {number: line for number, line in enumerate(lines, 1) if line and line[0] != "#"}
+    if wrong := [number for number, line in told.items() if not _DIGEST.fullmatch(line)]:  # perhaps a list of names
+        line = f"'{uri}' is not a list of digests: its line {wrong[0]} is none"
+        raise BadInput(line, "give the file that `raro forget` wrote")
+    return frozenset(map(bytes.fromhex, told.values()))
 
 
 def write_forgotten(path: Path, digests: Sequence[str]) -> int:

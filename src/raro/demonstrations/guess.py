@@ -14,9 +14,10 @@ from typing import Any
 
 from ..config import Demonstrations
 from ..errors import BadInput
+from .columns import NoColumn, missing, undecoded
 from .files import SQUAD, Source, check, claim, format_of, opened, printable, told
 from .lettered import bare, lettered, misnamed
-from .readers import READERS, Refusal, missing, undecoded
+from .readers import READERS, Refusal
 from .shapes import READINGS
 from .unlike import rowless, unlike
 
@@ -89,15 +90,13 @@ def guessed(settings: Demonstrations, files: Sequence[Source], fixed: Iterable[s
             return found[0]
     if wanted in ("", "choice") and (error := _misnamed(settings, source, look)):
         raise error
-    listed = ", ".join(printable(name, 40) for name in look.names[:12]) or "none"
     if wanted:
-        raise BadInput(f"'{source.uri}' holds nothing that the reader {wanted} understands", f"its columns are: {listed}")
+        line = f"'{source.uri}' holds nothing that the reader {wanted} understands"
+        raise NoColumn(line, look.names, "", "name another demonstrations.reader")
     if not {"question", "answer"} & fixed and (error := unlike(source, rows, look.names)):
         raise error
-    raise BadInput(
-        f"'{source.uri}' has no columns recognised as question and answer",
-        f"name them with --question and --answer; there are: {listed}",
-    )
+    line = f"'{source.uri}' has no columns recognised as question and answer"
+    raise NoColumn(line, look.names, "", "name them with --question and --answer")
 
 
 def left_unread(settings: Demonstrations, source: Source) -> list[str]:

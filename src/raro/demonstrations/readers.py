@@ -8,20 +8,20 @@ its entry in READERS (here, or in `documents` and `posts`), and in `files.CLAIMS
 from __future__ import annotations
 
 import csv
-import difflib
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import BadInput
-from .files import Source, opened, printable
+from .columns import missing, undecoded
+from .files import Source, opened
 
 LONGEST_LINE = 16 * 2**20  # bytes; a longer line is quarantined without being held in memory
 FIRST_LINES = 100  # a JSONL file whose first lines are all broken is no JSONL file
-EXCERPT = 200  # characters of a broken row kept for the quarantine
-RECODE = "convert the file to UTF-8, for example: iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW"
+EXCERPT = 200  # characters of a broken row that the quarantine shows
+KEPT = 10 * EXCERPT  # that are kept of it until it is masked: an identifier that was cut is no longer found
 
 
 class Row(NamedTuple):
@@ -67,35 +67,8 @@ def _lines(source: Source) -> Iterator[tuple[int, int, bytes, bool]]:
 
 
 def _broken(source: Source, number: int, done: int, reason: str, detail: str, raw: bytes | str) -> Row:
-    text = raw[: 4 * EXCERPT].decode("utf-8", "replace") if isinstance(raw, bytes) else raw
-    return Row(source.uri, number, None, done, reason, detail, text.strip()[:EXCERPT])
-
-
-def missing(source: str, wanted: Sequence[str], present: Iterable[str], later: bool = False) -> BadInput | None:
-    """The error for columns that a file does not have at all, naming the nearest that it has, or has twice. later: files before
-    it have them."""
-    present = [name for name in present if name]
-    if twice := next((name for name in wanted if present.count(name) > 1), None):
-        return BadInput(f"'{source}' has two columns named '{printable(twice, 40)}'", "rename one of them")
-    lost = [name for name in wanted if name and name not in present]
-    if not lost:
-        return None
-    lower = {name.lower(): name for name in present[:1000]}
-    near = difflib.get_close_matches(lost[0].lower(), lower, n=1, cutoff=0.6)
-    there = f"did you mean '{printable(lower[near[0]], 40)}'? " if near else ""
-    names = ", ".join(printable(name, 40) for name in present[:12])
-    line = f"'{source}' has no column '{printable(lost[0], 40)}'"
-    remedy = "correct the setting that names it (demonstrations.question, evaluation.strata, ...)"
-    if later:
-        remedy = "the files of one folder must share their columns: rename them in this one, or run it apart"
-    return BadInput(line, f"{there}there are: {names or 'none'}; {remedy}")
-
-
-def undecoded(source: str, header: Iterable[str]) -> BadInput | None:
-    """The error for a CSV header with bytes that are not UTF-8: nobody could name its columns."""
-    if any("\udc80" <= sign <= "\udcff" for name in header for sign in name):
-        return BadInput(f"'{source}' has a header that is not UTF-8", RECODE)
-    return None
+    text = raw[: 4 * KEPT].decode("utf-8", "replace") if isinstance(raw, bytes) else raw
+    return Row(source.uri, number, None, done, reason, detail, text.strip()[:KEPT])
 
 
 # ------------------------------------------------------------------------------------------------------------------ JSONL

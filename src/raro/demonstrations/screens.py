@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 from ..config import Demonstrations
 from ..records import Demonstration
 from ..text import _INVISIBLE, _TAGS, normalise
+from .columns import RECODE
 from .personal import PersonalData
-from .readers import RECODE, Refusal, Row
+from .readers import Refusal, Row
 from .seen import Seen
 
 # reason: what a person can do about it

@@ -110,12 +110,12 @@ def _more(count: int) -> str:
 
 def markdown(title: str, drawn: Sequence[Section]) -> str:
     """The card as Markdown. Text of demonstrations is escaped: it must not become a heading or a link."""
-    lines = [f"# Data card: {_marked(title)}", ""]
+    lines = [f"# Data card: {marked(title)}", ""]
     for section in drawn:
         lines += [f"## {section.title}", "", *([section.text, ""] if section.text else [])]
         if section.rows:
             lines += [_row(section.head), _row(["---"] * len(section.head))]
-            lines += [_row([_marked(_shown(cell)) for cell in row]) for row in section.rows]
+            lines += [_row([marked(_shown(cell)) for cell in row]) for row in section.rows]
             lines.append("")
     return "\n".join(lines)
 
@@ -161,7 +161,7 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _marked(text: str) -> str:
+def marked(text: str) -> str:
     """Text as Markdown shows it unchanged, on one line of a table."""
     escaped = "".join(f"\\{sign}" if sign in "\\`*_[]|#!" else sign for sign in text)
     return escape(escaped, quote=False).replace("\n", "<br>")

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, get_args
 
 from ..config import Config, Demonstrations, PersonalKind, ShowText
+from .columns import NoColumn
 from .personal import PersonalData
 
 BEGINNING, WHOLE = 2000, 100_000  # characters of a text that is masked, to be glanced at or to be read; the rest is cut
@@ -43,6 +44,11 @@ class Shown:
     def __bool__(self) -> bool:
         return self._any
 
+    @property
+    def masks(self) -> bool:
+        """Whether what is shown is masked."""
+        return self._personal is not None
+
     def __call__(self, text: str, most: int = BEGINNING) -> str:
         """most: characters of a text that has to be masked; the rest of it is cut."""
         return self._personal.clean(text[:most]).text if self._personal else text
@@ -58,3 +64,8 @@ class Shown:
         if isinstance(value, Mapping):
             return {key: self._value(one) for key, one in value.items()}
         return self(value, WHOLE) if isinstance(value, str) else value
+
+
+def told(error: BaseException, config: Config) -> BaseException:
+    """An error as it may be told: one that lists a file's columns, as far as text may be shown."""
+    return error.shown(Shown.of(config)) if isinstance(error, NoColumn) else error

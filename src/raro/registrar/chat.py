@@ -16,7 +16,7 @@ from pathlib import Path
 from ..benchmarks import tournament
 from ..config import Config, stored
 from ..demonstrations.shown import WHOLE, Shown
-from ..errors import BadInput, GateRefused
+from ..errors import BadInput, GateRefused, printable
 from ..records import Sampling
 from ..registry.audit import audited
 from ..registry.desk import Desk
@@ -70,9 +70,14 @@ def main(
                 (best,) = tournament.best_of(speaker, [question], [[answer for _, answer in found]], config)
                 chosen = best.chosen or 0
             if show_thoughts:
-                print(f"({shown(found[chosen][0].strip(), WHOLE)})")
-            print(shown(found[chosen][1], WHOLE), flush=True)
+                print(f"({_plain(shown(found[chosen][0].strip(), WHOLE))})")
+            print(_plain(shown(found[chosen][1], WHOLE)), flush=True)
     return 0
+
+
+def _plain(text: str) -> str:
+    """A model's text with escapes for what a terminal would obey: it writes what it was taught."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def _opened(path: Path, config: Config) -> Speaker:

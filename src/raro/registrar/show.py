@@ -1,10 +1,13 @@
-"""The audit in words, for a terminal and as JSON."""
+"""The audit in words, for a terminal and as JSON. Much of it was written by whoever may write to the store and to MLflow: each
+line is made printable, so that none of it can stand on a line of its own, or write over another.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
+from ..errors import printable
 from ..registry.findings import Audit
 from ..registry.log import Record
 
@@ -19,7 +22,7 @@ def tree(made: Audit) -> str:
         lines.append(f"{'└' if last else '├'}─ {MARKS[check.state]} {check.name:<11} {check.detail}".rstrip())
         told = [*check.breaks, *([f"remedy: {check.remedy}"] if check.remedy else []), *(f"note: {one}" for one in check.notes)]
         lines += [f"{' ' if last else '│'}     {one}" for one in told]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def verdict(made: Audit) -> str:
@@ -58,7 +61,7 @@ def story(made: Audit) -> str:
     lines += ["", "  log"]
     lines += [f"  {record.seq:>4}  {record.time[:19]}Z  {sentence(record)}" for record in made.records]
     lines += ["", f"  head  {made.records[-1].head}" if made.records else "  no log"]
-    return "\n".join(lines)
+    return "\n".join(map(printable, lines))
 
 
 def facts(made: Audit, tags: dict[str, str], said: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -12,6 +12,7 @@ import yaml
 
 from .. import __version__
 from ..config import Config
+from ..demonstrations.sheet import marked
 
 ARMS = {"base": "base", "warmstart": "warm start", "sft": "SFT", "champion": "earlier champion", "candidate": "this model"}
 
@@ -30,7 +31,7 @@ def card(config: Config, data: Mapping[str, Any], evaluation: Mapping[str, Any],
         for arm, name in ARMS.items()
         if arm in evaluation["sampled"]
     )
-    reasons = "\n".join(f"* {reason}" for reason in decision["reasons"])
+    reasons = "\n".join(f"* {' '.join(reason.split())}" for reason in decision["reasons"])
     splits = ", ".join(f"{count} {split}" for split, count in data.get("splits", {}).items())
     use = config.registry.intended_use or "Research on reasoning learned from expert demonstrations."
     limits = f"* {config.registry.limits}\n" if config.registry.limits else ""
@@ -71,7 +72,7 @@ Decision: {decision["decision"]}.
 
 * base: `{config.base.uri}` (licence: {config.base.licence})
 * demonstrations: `{config.demonstrations.source}` (licence: {config.demonstrations.licence}; {splits})
-* licences in the data: {_counted(data.get("licences", {})) or config.demonstrations.licence}
+* licences in the data: {_licences(data) or config.demonstrations.licence}
 * data digest: `{data["digest"]}`
 * config digest: `{config.digest}`
 """
@@ -85,6 +86,11 @@ def _rows(data: Mapping[str, Any]) -> str:
     return f"Of {data['rows']:,} rows that were read {data['kept']:,} were kept" + (
         f"; left out: {reasons}." if reasons else "."
     )
+
+
+def _licences(data: Mapping[str, Any]) -> str:
+    """As the rows name them, and so written by whoever wrote the rows: escaped, on one line."""
+    return _counted({marked(" ".join(name.split())[:80]): count for name, count in data.get("licences", {}).items()})
 
 
 def _counted(counts: Mapping[str, int]) -> str:

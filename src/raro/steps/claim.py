@@ -10,6 +10,7 @@ from typing import Any
 
 from ..config import OPERATIONS, PACE, Config, unpaced
 from ..errors import BadInput
+from ..shared import own_folder
 from ..storage import MANIFEST, read_json, write_atomic, writing
 from ..text import listed
 from ..tracking.events import Events
@@ -48,6 +49,7 @@ def claim(config: Config, run: Path, stage: str = "preflight") -> None:
     with writing(run):
         if run.exists() and any(not entry.name.startswith(".") for entry in run.iterdir()):
             raise BadInput(f"output folder '{run}' is not empty and holds no run", "choose another --output")
+    own_folder(run)
     write_atomic(path, config.canonical() + "\n")
 
 

@@ -165,7 +165,7 @@ class Step:
 
     def _failed(self, error: BaseException) -> BaseException:
         """Records the failure; returns the error to raise, which may be a clearer one."""
-        error = _clearer(error, self.run)
+        error = _clearer(error, self.config, self.run)
         shutil.rmtree(self.folder, ignore_errors=True)
         record_failure(self.name, self.config, self.run, error)
         return error
@@ -221,7 +221,7 @@ def failure_record(stage: str, config: Config, run: Path, error: BaseException) 
     return {
         "stage": stage,
         "config_digest": config.digest,
-        **described(error),
+        **described(error, config),
         "last_checkpoint": last_checkpoint(run),
     }
 
@@ -235,10 +235,13 @@ def record_failure(stage: str, config: Config, run: Path, error: BaseException) 
         Events(run, stage).failed(failure)
 
 
-def described(error: BaseException) -> dict[str, Any]:
-    """What failure.json says of an error: {"code", "class", "line", "remedy", "permanent", "time" (seconds since 1970)}."""
+def described(error: BaseException, config: Config) -> dict[str, Any]:
+    """What failure.json says of an error: {"code", "class", "line", "remedy", "permanent", "time" (seconds since 1970)}. A
+    library's words may quote the text that it choked on."""
     kind, message = type(error).__name__, str(error).strip()
     code, line, permanent = 1, f"{kind}: {message.splitlines()[0] if message else 'no message'}", False
+    if not config.shows_all:
+        line = f"{kind}; its words are in the task's log"
     remedy = "a bug in raro or in a library: the traceback is in the log"
     if isinstance(error, RaroError):
         code, line, remedy, permanent = error.code, error.line, error.remedy, error.permanent
@@ -254,8 +257,12 @@ def explained(error: RaroError) -> str:
     return f"raro: {error.line}" + (f"\n  remedy: {error.remedy}" if error.remedy else "")
 
 
-def _clearer(error: BaseException, run: Path) -> BaseException:
-    """A full disk, in whatever words a library tells of it, in ours."""
+def _clearer(error: BaseException, config: Config, run: Path) -> BaseException:
+    """A full disk, in whatever words a library tells of it, in ours; names of columns as they may be shown."""
+    if isinstance(error, BadInput):
+        from ..demonstrations.shown import told
+
+        return told(error, config)
     if not isinstance(error, RaroError) and os.strerror(errno.ENOSPC).lower() in str(error).lower():
         remedy = "free some disk space and start again: it resumes"
         return ServiceFailed(f"no space left on the disk of '{run}'", remedy)

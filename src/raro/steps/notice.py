@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..config import Config, ShowText
+from ..config import Config
 from ..errors import BadInput
 from ..settings.reading import host_of
 
@@ -54,7 +54,7 @@ def message(config: Config, run: Path, summary: Mapping[str, Any]) -> dict[str, 
     reason, hint = failure.get("line", ""), failure.get("remedy", "")
     if failure and failure["class"] not in KNOWN:
         reason = f"{failure['class']}; its words are in the task's log"
-    full = config.privacy.show_text is ShowText.full
+    full = config.shows_all
     return {
         "event": "raro.run.ended",
         "run": run.resolve().name,
@@ -74,8 +74,9 @@ def message(config: Config, run: Path, summary: Mapping[str, Any]) -> dict[str, 
 
 
 def _unquoted(text: str) -> str:
-    """Our messages put in quotes what they took from somewhere."""
-    return re.sub(r"'[^']*'", "'…'", text)
+    """Our messages put in quotes what they took from somewhere; as that may hold quotes, all from the first to the last is left
+    out."""
+    return re.sub(r"'.*'", "'…'", text)
 
 
 def slack(told: Mapping[str, Any]) -> dict[str, Any]:

@@ -194,7 +194,7 @@ def main(path: Path) -> None:
     except Exception as error:
         told = Path(play.folder) / ERROR
         if not told.exists() and "by peer" not in str(error):  # that another process is gone: it tells by itself, or cannot
-            write_atomic(told, json.dumps(described(error)))
+            write_atomic(told, json.dumps(described(error, config)))
         if not isinstance(error, RaroError):
             raise  # its traceback goes to the log
         sys.exit(error.code)

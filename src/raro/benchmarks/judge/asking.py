@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...config import Config, Judge
+from ...shared import own_folder
 from ...storage import beside, cache_folder, canonical, digest_text, writing
 from .source import Source, Spent
 from .wording import ENDINGS, VERSION, Request, read
@@ -90,4 +91,5 @@ def opened(config: Config, before: int = 0) -> Juror:
         from .local import Local
 
         source = Local(config)
-    return Juror(source, config.judge, Path(config.judge.cache) if config.judge.cache else cache_folder() / "judge", before)
+    cache = Path(config.judge.cache) if config.judge.cache else own_folder(cache_folder()) / "judge"
+    return Juror(source, config.judge, cache, before)
