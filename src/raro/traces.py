@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .errors import BadInput
 from .storage import MANIFEST
 
 REGISTRATION = Path("register") / "registration.json"
@@ -17,9 +18,10 @@ REGISTRATION = Path("register") / "registration.json"
 
 def folders(runs: Path) -> list[Path]:
     """Every folder at or below `runs` that is a run's or was to be one: it has a configuration, or something of an ingest.
-    Those of a study lie deeper; what is below a run is not looked at, nor what is hidden."""
+    Those of a study lie deeper; what is below a run is not looked at, nor what is hidden. Raises BadInput for a folder that may
+    not be read: nobody would know what it holds."""
     found, seen = [], set()
-    for place, inside, files in os.walk(runs, followlinks=True):
+    for place, inside, files in os.walk(runs, onerror=_unread, followlinks=True):
         if (real := os.path.realpath(place)) in seen:  # a link that leads back
             inside.clear()
             continue
@@ -29,6 +31,13 @@ def folders(runs: Path) -> list[Path]:
             inside.clear()
         inside[:] = sorted(name for name in inside if not name.startswith("."))
     return sorted(found)
+
+
+def _unread(error: OSError) -> None:
+    if isinstance(error, PermissionError):
+        raise BadInput(f"'{error.filename}' may not be read", "search as who may: runs there would be missed") from None
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):  # it is not there, or not any more
+        raise error
 
 
 def _of_ingest(name: str) -> bool:

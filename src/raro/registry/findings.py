@@ -18,15 +18,15 @@ State = Literal["ok", "broken", "absent"]
 
 @dataclass(slots=True)
 class Check:
-    """One link. detail: what was found, in a few words. breaks: what is wrong, each in one sentence. notes: what could not be
-    looked at, which is nobody's fault. remedy: the way out, where it is plain."""
+    """One link. detail: what was found, in a few words. breaks: what is wrong, each in one sentence. remedy: the way out, where
+    it is plain. notes: what could not be looked at, which is nobody's fault."""
 
     name: str
     detail: str = ""
     breaks: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
     absent: bool = False
     remedy: str = ""
+    notes: list[str] = field(default_factory=list)
 
     @property
     def state(self) -> State:
