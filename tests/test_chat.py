@@ -6,7 +6,7 @@ import datetime
 
 import pytest
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from raro.config import load
 from raro.errors import BadInput
@@ -14,7 +14,7 @@ from raro.game.prompts import critic_messages, policy_messages
 from raro.methods import warmstart
 from raro.records import Completion, Pair
 from raro.rollout.chat import prompt_ids, turn_end
-from raro.rollout.models import Speaker, open_model
+from raro.rollout.models import Speaker, open_model, save_model
 
 CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
@@ -101,6 +101,24 @@ def test_a_prompt_is_the_same_tomorrow(monkeypatch):
     words, asked = bytes_of("Llama 3.2"), policy_messages("2 + 2?", "Think.")
     assert "Today Date: 26 Jul 2024" in words.decode(prompt_ids(words, asked))
     assert datetime.datetime.now().strftime("%d %b %Y") in words.apply_chat_template(asked, tokenize=False), "its own says"
+
+
+def test_what_is_saved_says_to_any_server_what_training_said(family, tmp_path):
+    """A server asks the saved template by itself, without knowing of this project; a candidate may be a base again."""
+    speaker = open_model(saved(tmp_path / "base", family), load("countdown-mini"))
+    save_model(speaker, tmp_path / "candidate")
+    served = AutoTokenizer.from_pretrained(tmp_path / "candidate")
+    asked = policy_messages("2 + 2?", "Think, then answer.")
+    said = lambda words, told: tuple(words.apply_chat_template(told, add_generation_prompt=True, return_dict=False))  # noqa: E731
+    for told in (asked, asked[1:]):
+        assert said(served, told) == prompt_ids(served, told) == speaker.prompt(told, "policy", 0).ids
+    changed = family in ("Qwen3-Thinking", "thinks where it is told to", "Llama 3.2", "Gemma 2", "Phi 3")
+    assert (served.chat_template != FAMILIES[family][0]) == changed
+    turns = [asked[1], {"role": "assistant", "content": "4"}, asked[1]]
+    again = open_model(tmp_path / "candidate", load("countdown-mini"))
+    assert again.prompt(turns, "policy", 0) == speaker.prompt(turns, "policy", 0) and again.end_ids == speaker.end_ids
+    save_model(again, tmp_path / "second")
+    assert AutoTokenizer.from_pretrained(tmp_path / "second").chat_template == served.chat_template
 
 
 def test_the_miniature_is_asked_as_ever(blank):

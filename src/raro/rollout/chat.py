@@ -17,6 +17,12 @@ DAY = datetime(2024, 7, 26)
 """What a template is told that today is (Llama 3.2 writes it into its system message; this is its own default): a prompt must
 be the same tomorrow, when the run is resumed or its candidate evaluated."""
 TODAY = re.compile(r"strftime_now\(\s*(['\"])(.*?)\1\s*\)")
+TOLD_BEFORE = (
+    "{%- if messages[0]['role'] == 'system' %}{%- set messages = [{'role': messages[1]['role'], 'content': "
+    "messages[0]['content'] + '\\n\\n' + messages[1]['content']}] + messages[2:] %}{%- endif %}"
+)
+"""What `prompt_ids` does with an instruction that a template has no place for, as the head of one."""
+THINKING = "{%- if enable_thinking is not defined %}{%- set enable_thinking = true %}{%- endif %}"
 Messages = Sequence[Mapping[str, str]]
 
 
@@ -33,6 +39,21 @@ def prompt_ids(tokenizer: Any, messages: Messages) -> tuple[int, ...]:
     return tuple(ids[: -len(opened)] if opened and tuple(ids[-len(opened) :]) == opened else ids)
 
 
+def taught(tokenizer: Any) -> str:
+    """The template for whoever serves what was trained: it gives the prompt that `prompt_ids` gave. Where that cannot be had
+    from this family's template, it is the template itself, but for today's date. Control tokens in a message are the server's
+    to keep out: no template can."""
+    plain = _undated(tokenizer)
+    made = plain if _hears_system(tokenizer) else TOLD_BEFORE + plain
+    if not _renders(tokenizer, made):
+        made = THINKING + made
+    if (opened := _opened(tokenizer)) and THINK in made:
+        before, _, after = made.rpartition(THINK)
+        spoken = tokenizer.decode(opened).removeprefix(THINK)
+        made = before + next((after[len(s) :] for s in (spoken, spoken.replace("\n", "\\n")) if after.startswith(s)), after)
+    return next((one for one in (plain, made) if _renders(tokenizer, one)), plain)
+
+
 def turn_end(tokenizer: Any) -> int | None:
     """The token that the template puts behind an assistant's words; None where it is not one of the added tokens. It need not
     be the tokenizer's end token: Gemma and Phi end a document otherwise than a turn, a base model only documents."""
@@ -47,6 +68,19 @@ def _asked(tokenizer: Any, messages: Messages, add_generation_prompt: bool = Tru
     """The template, asked. enable_thinking: of those that can be told to close the thought before it begins."""
     more |= {"chat_template": _undated(tokenizer), "enable_thinking": True}
     return tokenizer.apply_chat_template(list(messages), add_generation_prompt=add_generation_prompt, **more)
+
+
+def _renders(tokenizer: Any, template: str) -> bool:
+    """Whether this template alone gives the prompts that were trained on, with an instruction and without."""
+    question = {"role": "user", "content": "a question"}
+    for asked in ([{"role": "system", "content": "an instruction"}, question], [question]):
+        try:
+            ids = tokenizer.apply_chat_template(asked, chat_template=template, add_generation_prompt=True, return_dict=False)
+        except TemplateError:
+            return False
+        if tuple(ids) != prompt_ids(tokenizer, asked):
+            return False
+    return True
 
 
 @cache

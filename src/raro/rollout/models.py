@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from ..errors import BadInput
 from ..memory import keep_freed
 from ..records import Completion, Prompt
 from ..text import END_THINK, THINK, split_thought
-from .chat import prompt_ids, turn_end
+from .chat import prompt_ids, taught, turn_end
 from .data_parallel import DataParallelEngine
 from .engine import Engine
 from .mirrored import MirroredEngine
@@ -211,9 +212,14 @@ def _quieten(config: Any) -> None:
 
 
 def save_model(speaker: Speaker, folder: Path, dtype: str = "float32", writes: bool = True) -> None:
-    """Writes weights (safetensors, of this dtype), configuration, tokenizer and chat template in flat Hugging Face layout.
-    The speaker's model is of that dtype afterwards. writes: whether this process is the one that does, of several."""
+    """Writes weights (safetensors, of this dtype), configuration, tokenizer and chat template in flat Hugging Face layout. The
+    template gives the prompts that were trained on (`chat.taught`), whoever renders it. The speaker's model is of that dtype
+    afterwards. writes: whether this process is the one that does, of several."""
     model = unsharded(speaker.model, writes)
     if writes:
         model.to(getattr(torch, dtype)).save_pretrained(folder)
-        speaker.tokenizer.save_pretrained(folder)
+        words, template = copy.copy(speaker.tokenizer), taught(speaker.tokenizer)
+        if template != words.get_chat_template():
+            several = words.chat_template if isinstance(words.chat_template, dict) else None
+            words.chat_template = {**several, "default": template} if several else template
+        words.save_pretrained(folder)
