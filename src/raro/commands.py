@@ -41,6 +41,13 @@ def config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override, e.g. --set raro.steps=100")
 
 
+def named(text: str) -> str:
+    """The `type` of an argument that names something: empty, for a variable is not set, it must not mean the default."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty; perhaps a variable in the command is not set")
+    return text
+
+
 def at_least(least: int) -> Callable[[str], int]:
     """The `type` of an argument that counts something."""
 
@@ -62,7 +69,9 @@ def needs(module: str, extra: str, what: str) -> None:
 
 def run_arguments(parser: argparse.ArgumentParser) -> None:
     config_arguments(parser)
-    parser.add_argument("--output", metavar="DIR", help="the run's folder; an interrupted run is resumed (default: runs/...)")
+    parser.add_argument(
+        "--output", metavar="DIR", type=named, help="the run's folder; an interrupted run is resumed (default: runs/...)"
+    )
     parser.add_argument("--from", dest="first", metavar="STEP", choices=TITLES, help="redo this step and all that follow")
     parser.add_argument("--tracking-uri", metavar="URI", help="MLflow server (default: SQLite in the run's folder)")
 
@@ -79,7 +88,7 @@ def step_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", choices=TITLES, help="one of: " + ", ".join(TITLES))
     config_arguments(parser)
     parser.add_argument(
-        "--output", metavar="DIR", help="the run's folder (default: the newest of this configuration, or a new one)"
+        "--output", metavar="DIR", type=named, help="the run's folder (default: the newest of this configuration, or a new one)"
     )
 
 
@@ -147,9 +156,11 @@ def study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "study", metavar="STUDY", nargs="?", default=DEFAULT, help=f"a YAML file or a packaged name (default: {DEFAULT})"
     )
-    parser.add_argument("--methods", metavar="ARM,...", help="run only these arms")
-    parser.add_argument("--seeds", metavar="N,...", help="these seeds instead of the file's")
-    parser.add_argument("--output", metavar="DIR", help="folder of the runs; finished ones are kept (default: runs/study-...)")
+    parser.add_argument("--methods", metavar="ARM,...", type=named, help="run only these arms")
+    parser.add_argument("--seeds", metavar="N,...", type=named, help="these seeds instead of the file's")
+    parser.add_argument(
+        "--output", metavar="DIR", type=named, help="folder of the runs; finished ones are kept (default: runs/study-...)"
+    )
     parser.add_argument("--table", metavar="FILE", help="where the table goes, as .json and .md (default: DIR/table)")
     parser.add_argument(
         "--side-by-side", metavar="N", type=at_least(1), default=2, help="runs at once, one thread each (default: 2)"

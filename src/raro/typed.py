@@ -31,7 +31,7 @@ def doc(default: Any, text: str, *, low: float | None = None, high: float | None
 def built(cls: type[T], data: Any, path: str = "") -> T:
     """`cls` from a mapping, keys and values checked. path: what stands before a key in messages. Raises BadInput."""
     if not isinstance(data, Mapping):
-        raise BadInput(f"config section '{path}' must be a mapping, not {_shown(data)}", "indent its keys below it")
+        raise BadInput(f"config section '{path.rstrip('.')}' must be a mapping, not {_shown(data)}", "indent its keys below it")
     known = {f.name: f for f in fields(cls)}
     hints = typing.get_type_hints(cls)
     for key in data:
