@@ -10,7 +10,7 @@ import pytest
 from audited import World, whole_run
 from test_audit import anchored, breaks, forge, records
 
-from raro.errors import GateRefused
+from raro.errors import BadInput, GateRefused
 from raro.registry import evidence, log, models, promotion, readiness
 from raro.registry.findings import Audit, Check
 from raro.registry.places import Folder, Parameters
@@ -139,6 +139,16 @@ def test_a_champion_that_somebody_removed_from_mlflow_hinders_no_other(world):
     promote(world.desk, "challenger", "Ada", "the other is lost", world.key("Ada"))
     assert promote(world.desk, "challenger", "Grace", "agreed", world.key("Grace")).champion
     assert world.desk.aliases() == {"champion": "3"} and breaks(world, "3") == []
+
+
+@pytest.mark.parametrize("body", [{}, {"root": None}, {"root": [], "run_id": 3}])
+def test_a_record_that_says_nothing_of_its_version_is_told_in_a_line(world, body):
+    forge(world, "pipeline", action="registered", actor="pipeline", number="2", **({"root": None} | body))
+    place = Folder(world.log)
+    log.append(place, "tiny", lambda _: log.Draft("registered", "3", "pipeline", body), world.key("pipeline"))
+    with pytest.raises(BadInput, match="has another version 3 already, of run"):
+        registered(world, "nothing")
+    assert breaks(world, "2")
 
 
 def test_a_record_has_one_name(world):

@@ -131,6 +131,13 @@ def test_an_address_may_say_how_its_store_is_opened(world, capsys):
     assert "whole: every link holds" in capsys.readouterr().out
 
 
+def test_a_version_has_one_number_however_it_is_written(world, capsys):
+    assert raro(world, "audit verify tiny@01") == 0
+    assert "tiny@01 is version 1" in capsys.readouterr().out
+    assert raro(world, "audit verify tiny@²") == 2
+    assert "has no version ²" in capsys.readouterr().err
+
+
 def test_what_another_release_registered_is_audited_whatever_it_calls_its_settings(world, tmp_path, capsys):
     told = json.loads(world.config.canonical())
     told["guards"]["called_otherwise"] = told["of_a_later_release"] = {}
@@ -520,7 +527,15 @@ def test_in_a_house_with_an_authority_and_roles_of_its_own(world, monkeypatch, c
 
 @pytest.mark.parametrize(
     ("model", "name"),
-    [("Ward_7 notes", "ward-7-notes"), ("3-numbers", "model-3-numbers"), ("患者", "model"), (f"{'a' * 49}-b", "a" * 49)],
+    [
+        ("Ward_7 notes", "ward-7-notes"),
+        ("3-numbers", "model-3-numbers"),
+        ("患者", "model-9db4a3"),
+        (f"{'a' * 49}-b", "a" * 49),
+        ("ward-α", "ward-a0078c"),
+        ("ward-β", "ward-e49d51"),
+        ("é" * 60, "model-f989aa"),
+    ],
 )
 def test_kserve_takes_the_name_of_any_model(model, name):
     from raro.registrar.serving import called

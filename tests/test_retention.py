@@ -70,6 +70,21 @@ def test_files_that_come_and_go_meanwhile_end_nothing(tmp_path):
     assert looks > 10
 
 
+def test_of_two_who_delete_at_once_both_end_well(desk, capsys):
+    """Each looked before the other deleted."""
+    (fate,) = (one for one in fates(desk) if one.number == "1")
+    for _ in range(2):
+        retention.delete(desk, fate, "Ada", "it is asked", None)
+    assert desk.version("1") is None
+    assert [record.action for record in desk.settle() if record.version == "1"][-1] == "deleted"
+    assert [record.action for record in desk.settle()].count("deleted") == 1
+
+
+def fates(desk: Desk) -> list[retention.Fate]:
+    versions = desk.client.search_model_versions("name = 'tiny'")
+    return retention.plan(versions, desk.settle(), desk.aliases(), 0, 0)
+
+
 @pytest.mark.parametrize(("place", "name"), [(upload, "_measured"), (registration, "_keep_evidence"), (registration, "judged")])
 def test_a_registration_that_goes_on_loses_nothing(tmp_path, monkeypatch, place, name):
     """`raro gc --older-than 0 --keep 0 --delete` between the upload and the version, the version and the log, and before the

@@ -201,7 +201,9 @@ def test_the_server_ends_with_what_started_it_and_sees_no_secret(mini, monkeypat
         time.sleep(0.1)
     else:
         pytest.fail("what the server had started goes on")
-    assert vllm_server._environment(torch.device("cuda", 1))["CUDA_VISIBLE_DEVICES"] == "7"
+    monkeypatch.setenv("VLLM_API_KEY", "hunter2")  # its log's first error is recorded, and over a socket nobody else asks
+    given = vllm_server._environment(torch.device("cuda", 1))
+    assert given["CUDA_VISIBLE_DEVICES"] == "7" and "VLLM_API_KEY" not in given
 
 
 def test_a_server_keeps_room_for_what_is_asked_and_not_for_all_positions(mini, monkeypatch, tmp_path):

@@ -172,7 +172,8 @@ def delete(desk: Desk, fate: Fate, approver: str, reason: str, key: Key | None) 
             _remove(place)
         if model_id:
             _remove_logged(desk, model_id)
-        desk.client.delete_model_version(desk.model, fate.number)
+        if desk.version(fate.number):  # not where another gc was as far meanwhile
+            desk.client.delete_model_version(desk.model, fate.number)
 
 
 def _remove_logged(desk: Desk, model_id: str) -> None:

@@ -17,6 +17,7 @@ from ..pipelines.profile import CERTIFICATES
 from ..registry.audit import audited
 from ..registry.desk import Desk
 from ..registry.findings import Audit
+from ..storage import digest_text
 
 MODELS = "/mnt/models"
 GROUP = "raro-pipelines.github.io"
@@ -58,9 +59,11 @@ def render(desk: Desk, standing_at: str, image: str, place: Place) -> str:
 
 
 def called(model: str) -> str:
-    """A model's name as KServe takes it: [a-z]([-a-z0-9]*[a-z0-9])?"""
+    """A model's name as KServe takes it: [a-z]([-a-z0-9]*[a-z0-9])? What letters of other alphabets tell apart, which are left
+    out, a few digits of its digest do: under one name the later would take the place of the earlier."""
     name = re.sub(r"[^a-z0-9-]+", "-", model.lower()).strip("-")
-    return (name if name[:1].isalpha() else f"model-{name}")[:50].strip("-")
+    name = (name if name[:1].isalpha() else f"model-{name}")[:50].strip("-")
+    return name if model.isascii() else f"{name[:43].strip('-')}-{digest_text(model)[:6]}"
 
 
 def _service(made: Audit, image: str, place: Place) -> dict:

@@ -55,7 +55,7 @@ def resolve(desk: Desk, standing_at: str) -> tuple[str, ModelVersion]:
     version = desk.version(number)
     if version is None:
         raise BadInput(f"'{desk.model}' has no version {number}", "it was deleted, or never registered")
-    return number, version
+    return str(version.version), version  # MODEL@01 is version 1, as the log calls it
 
 
 def audit(desk: Desk, standing_at: str, scratch: Path, anchor: str = "") -> Audit:
@@ -73,7 +73,7 @@ def audit(desk: Desk, standing_at: str, scratch: Path, anchor: str = "") -> Audi
             check.breaks.append(error.line)
         except RaroError as error:
             check.breaks.append(error.line)
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
             check.breaks.append(f"what is there cannot be read ({type(error).__name__}: {error})")
     return made
 

@@ -200,8 +200,9 @@ def _enter(desk: Desk, tracked: Tracked, candidate: Candidate, version: ModelVer
 
     def registered(records: Sequence[log.Record]) -> log.Draft | None:
         found = [record.body for record in records if (record.action, record.version) == ("registered", number)]
-        if other := next((one for one in found if (one["root"], one["run_id"]) != (facts["root"], facts["run_id"])), None):
-            line = f"the audit log of '{desk.model}' has another version {number} already, of run {other['run_id'][:8]}"
+        if others := [one for one in found if any(one.get(key) != facts[key] for key in ("root", "run_id"))]:
+            run_id = str(others[0].get("run_id", "none"))[:8]
+            line = f"the audit log of '{desk.model}' has another version {number} already, of run {run_id}"
             raise BadInput(line, "two MLflows share it: name one as tracking.uri for all runs, or another registry.store")
         return None if found else log.Draft("registered", number, PIPELINE, facts)
 
@@ -225,7 +226,7 @@ def _enter(desk: Desk, tracked: Tracked, candidate: Candidate, version: ModelVer
 
 def root_of(records: Sequence[log.Record], number: str) -> str:
     """The root with which the log registered a version."""
-    return next((r.body["root"] for r in records if (r.action, r.version) == ("registered", number)), "")
+    return next((str(r.body.get("root", "")) for r in records if (r.action, r.version) == ("registered", number)), "")
 
 
 def judged(evaluation: Mapping[str, Any], decision: Mapping[str, Any]) -> dict[str, Any]:

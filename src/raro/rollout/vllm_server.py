@@ -30,7 +30,7 @@ from .positions import positions_of
 
 COMMAND = "RARO_VLLM"
 """Of the environment: the command that starts the server, where it is not `vllm serve`."""
-INHERITED = re.compile(r"PATH|HOME|USER|LANG|TMPDIR|LD_LIBRARY_PATH|(CUDA|NVIDIA|NCCL|VLLM|TRITON|OMP|XDG)_\w+")
+INHERITED = re.compile(r"PATH|HOME|USER|LANG|TMPDIR|LD_LIBRARY_PATH|(?!VLLM_API_KEY)(CUDA|NVIDIA|NCCL|VLLM|TRITON|OMP|XDG)_\w+")
 """What the server gets of this process's environment: no secret, and nothing of torch's launcher."""
 STARTING = 1800.0
 """Seconds within which the server must be ready: it may have kernels to compile."""
