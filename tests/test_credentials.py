@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from raro import s3_records, storage
+from raro import s3_client, s3_records, storage
 from raro.errors import ServiceFailed
 from raro.tracking import server
 
@@ -58,9 +57,8 @@ def test_a_session_that_has_ended_is_worth_a_retry_with_fresh_credentials(expire
         with pytest.raises(ServiceFailed, match=f"^the credentials for 's3://bucket/.*' have run out: {code} ") as caught:
             ask()
         assert "fresh credentials" in caught.value.remedy and not caught.value.permanent
-    (folder / "manifest.json").write_text(json.dumps(storage.manifest(folder)))
-    with pytest.raises(ServiceFailed, match="failed: 400") as caught:  # it begins with a HEAD
-        storage.put_folder(folder, "s3://bucket/model")
+    with pytest.raises(ServiceFailed, match="failed: 400") as caught, s3_client.speaking("s3://bucket/model") as client:
+        client.head_object(Bucket="bucket", Key="model/config.json")
     assert "if the credentials are a session's, put fresh credentials" in caught.value.remedy
 
 

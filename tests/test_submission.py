@@ -474,7 +474,7 @@ def test_the_default_service_account_is_nobodys_edit(server, send, schedule):
     _, out, _ = apply(send, path, "--dry-run")
     assert "switch, changed by hand" in out and "enabled: false, now true" in out and "service_account" not in out
     assert apply(send, path, "--overwrite")[0] == 0 and len(server.jobs) == 1
-    for account, now in (("raro-runner", 'null, now "raro-runner"'), ("", '"raro-runner", now null')):
+    for account, now in (("raro-runner", 'none, now "raro-runner"'), ("", '"raro-runner", now none')):
         code, out, _ = apply(send, schedule(NIGHTLY, service_account=account))
         assert code == 0 and "replace\n" in out and f"service_account: {now}" in out
         (job,) = server.jobs.values()
