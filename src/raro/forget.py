@@ -67,7 +67,7 @@ def forget(runs: Path, rows: Sequence[str], patterns: Sequence[str], output: Pat
             print(f"{one['run']}: {sent}")
     holders = [Path(one["run"]) for one in found]
     for run in lying:
-        if (old := traces.outlived(run)) and run not in holders:
+        if run not in holders and (old := traces.outlived(run)):
             line = "were made from an earlier data set, which is not there to be looked through"
             print(f"{run}: {', '.join(old)} {line}; {_model(run) or 'no model registered'}")
     taught = [(made["model"], made["version"]) for run in holders if (made := traces.registered(run))]

@@ -68,9 +68,8 @@ def outlived(run: Path) -> list[str]:
 def descended(runs: Sequence[Path], versions: Collection[tuple[str, str]]) -> Iterator[tuple[Path, str]]:
     """(run, the version it started from, in words) of each run whose base is one of these registered versions, or was trained
     from one. versions: (model, number)."""
-    bases = {run: str(_inside(run / "base.json").get("uri", "")) for run in runs}
+    waiting = {run: str(_inside(run / "base.json").get("uri", "")) for run in runs}
     taught = {f"models:/{name}/{number}" for name, number in versions}
-    waiting = dict(bases)
     while found := [run for run, base in waiting.items() if base in taught]:
         for run in found:
             base = waiting.pop(run)

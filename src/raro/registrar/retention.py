@@ -6,8 +6,6 @@
 | that became champion                                |                                                  |
 | the newest --keep versions, and the younger ones    | --older-than                                     |
 | a version under legal hold                          | `raro gc --hold`; only `--release` ends it       |
-| a version that the log does not know, or has not    | its registration goes on, or was cut off and is  |
-| decided on for a day                                | completed by repeating it                        |
 | a version that the log does not know, or, for a     | its registration goes on, or was cut off and can |
 | day, has not decided on                             | be completed                                     |
 
@@ -74,9 +72,11 @@ def main(desk: Desk, args: argparse.Namespace) -> int:
     if args.delete:
         for fate in going:
             delete(desk, fate, args.approver, args.reason, key)
-        for address in set(lost) & set(orphans(desk, args.older_than)):  # somebody may be at work there by now
+        lost = lost.keys() & orphans(desk, args.older_than).keys()  # somebody may be at work there by now
+        for address in lost:
             _remove(_removable(desk, address))
-        for name, upload_id in set(cut) & set(cut_off(desk, args.older_than)):
+        cut = set(cut) & set(cut_off(desk, args.older_than))
+        for name, upload_id in cut:
             s3.abandon(shelf_of(desk), name, upload_id)
         print(f"deleted: {len(going)} versions, {len(lost) + len(cut)} left-overs")
     elif going or lost or cut:

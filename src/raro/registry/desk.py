@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -211,27 +211,27 @@ class Desk:
         place = self.log_place()
         for _ in range(ROUNDS):
             records = self.sound(place)
-            if not self._differs(records):
+            found, head = self.aliases(), records[-1].head if records else ""
+            wanted = self._wanted(records, found)
+            if all(found.get(alias, "") == number for alias, number in wanted.items()) and self.anchor() == head:
                 return records
-            found, wanted = self.aliases(), self._wanted(records)
             with server.speaking(self.uri):
                 for alias, number in wanted.items():
                     if number and found.get(alias) != number:
                         self.client.set_registered_model_alias(self.model, alias, number)
                     elif not number and alias in found:
                         self.client.delete_registered_model_alias(self.model, alias)
-                if records:
-                    self.client.set_registered_model_tag(self.model, ANCHOR, records[-1].head)
+                if head:
+                    self.client.set_registered_model_tag(self.model, ANCHOR, head)
         raise ServiceFailed(f"the aliases of '{self.model}' keep changing", "see who else is registering, and try again")
 
-    def _differs(self, records: Sequence[log.Record]) -> bool:
-        found = self.aliases()
-        moved = any(found.get(alias, "") != number for alias, number in self._wanted(records).items())
-        return moved or self.anchor() != (records[-1].head if records else "")
+    def _wanted(self, records: Sequence[log.Record], found: Mapping[str, str]) -> dict[str, str]:
+        """`standing`, without versions that are not there. found: the aliases, of which each has its version."""
 
-    def _wanted(self, records: Sequence[log.Record]) -> dict[str, str]:
-        """`standing`, without versions that are not there."""
-        return {alias: number if number and self.version(number) else "" for alias, number in standing(records).items()}
+        def there(alias: str, number: str) -> bool:
+            return found.get(alias) == number or self.version(number) is not None
+
+        return {alias: number if number and there(alias, number) else "" for alias, number in standing(records).items()}
 
 
 def standing(records: Sequence[log.Record]) -> dict[str, str]:

@@ -64,7 +64,8 @@ class Server:
         grows = self._room < (min(least, most) if most else least)
         if self._held == wanted and not grows:
             return False
-        _write(model, getattr(torch, self.dtype), self._weights)
+        if self._held != wanted:
+            _write(model, getattr(torch, self.dtype), self._weights)
         if self._process is None or self._held is None or self._held[0] != wanted[0] or grows:
             self._room = room(max(least, likely), most)
             self._start(next(model.parameters()).device)

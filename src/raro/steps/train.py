@@ -133,7 +133,7 @@ def train(config: Config, play: Play) -> None:
     together()
     tell = (lambda d, n: events.progress(d, n, "choosing the candidate")) if writes else None
     selection = game.select(checkpoints.snapshots(folder), dev, tell, guarding.alarmed)
-    made = {"model": speaker.model} | ({CRITIC: game.beside()[CRITIC][0]} if CRITIC in game.beside() else {})
+    made = {"model": speaker.model} | {name: model for name, (model, _) in game.beside().items() if name == CRITIC}
     for name, model in made.items():
         save_model(replace(speaker, model=merge(model)), Path(play.folder) / name, config.base.dtype, writes)
     if writes:

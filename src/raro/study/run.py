@@ -11,9 +11,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -45,6 +46,10 @@ class Job:
         return f"{self.arm.name}, seed {self.seed}"
 
 
+Start = Callable[[Job, dict[Path, TaskID]], None]
+"""What does one run, and notes its bar."""
+
+
 def jobs_of(study: Study, output: Path) -> list[Job]:
     """Every run, those that set the budget first."""
     found = [Job(arm, seed, output / arm.name / f"seed-{seed}") for arm in study.arms for seed in arm.seeds]
@@ -58,22 +63,15 @@ def run(study: Study, output: Path, side_by_side: int) -> list[Job]:
     waves = [[j for j in jobs if j.arm.name == study.budget], [j for j in jobs if j.arm.name != study.budget]]
     with lifeline.held() as line, _bars() as bars, ThreadPoolExecutor(side_by_side) as pool:
         overall = bars.add_task(f"{len(jobs)} runs", total=len(jobs), note="")
+        start = partial(_one, study, output, bars, line)
         for wave in waves:
-            _wave(study, wave, pool, bars, overall, output, line)
+            _wave(start, wave, pool, bars, overall)
     return jobs
 
 
-def _wave(
-    study: Study,
-    jobs: list[Job],
-    pool: ThreadPoolExecutor,
-    bars: Progress,
-    overall: TaskID,
-    output: Path,
-    line: Mapping[str, str],
-) -> None:
+def _wave(start: Start, jobs: list[Job], pool: ThreadPoolExecutor, bars: Progress, overall: TaskID) -> None:
     shown: dict[Path, TaskID] = {}
-    left = {pool.submit(_one, study, job, output, shown, bars, line): job for job in jobs}
+    left = {pool.submit(start, job, shown): job for job in jobs}
     failed: BaseException | None = None
     try:
         while left:
@@ -100,7 +98,7 @@ def _cancel(left: dict[Future, Job]) -> None:
         future.cancel()
 
 
-def _one(study: Study, job: Job, output: Path, shown: dict[Path, TaskID], bars: Progress, line: Mapping[str, str]) -> None:
+def _one(study: Study, output: Path, bars: Progress, line: Mapping[str, str], job: Job, shown: dict[Path, TaskID]) -> None:
     """One run in a process of its own. line: by which it hears of this one's end. Raises RaroError with its last line."""
     tokens = 0
     if study.budget and job.arm.name != study.budget:
