@@ -69,15 +69,16 @@ def place(config: Config, output: str | None, first: str | None) -> Path:
 
 
 def discard(folder: Path, first: str) -> None:
-    """Removes what a step and all after it have left, checkpoints included."""
+    """Removes what a step and all after it have left, checkpoints included. RUN/evaluation.json is the decision's."""
     names = list(TITLES)
     again = names[names.index(first) :]
     for name in again:
         shutil.rmtree(folder / name, ignore_errors=True)
     if "train" in again:
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    for name in ("evaluation.json", "report.html"):
-        (folder / name).unlink(missing_ok=True)
+    if "decide" in again:
+        (folder / "evaluation.json").unlink(missing_ok=True)
+    (folder / "report.html").unlink(missing_ok=True)
 
 
 @contextmanager

@@ -690,7 +690,13 @@ def test_discarding_takes_the_later_steps_and_the_checkpoints(config, tmp_path):
     for name in ("ingest", "warmstart", "train", "evaluate"):
         make(name, config, tmp_path)
     (tmp_path / "checkpoints" / "step-000001").mkdir(parents=True)
+    for name in ("evaluation.json", "report.html"):
+        (tmp_path / name).touch()
+    local.discard(tmp_path, "register")
+    assert (tmp_path / "evaluation.json").exists(), "a decision that stands does not write it again, and an audit reads it"
+    assert not (tmp_path / "report.html").exists()
     local.discard(tmp_path, "evaluate")
+    assert not (tmp_path / "evaluation.json").exists()
     assert (tmp_path / "train").exists() and (tmp_path / "checkpoints").exists() and not (tmp_path / "evaluate").exists()
     local.discard(tmp_path, "warmstart")
     left = {path.name for path in tmp_path.iterdir()}  # and what tracking keeps, where it was on
