@@ -14,6 +14,7 @@ from servers import free_port
 
 from raro.config import parse
 from raro.errors import BadInput, GateRefused, ServiceFailed
+from raro.learning.update import NotFinite
 from raro.steps import STEPS, notice
 from raro.steps.claim import claim
 from raro.steps.harness import record_failure
@@ -112,6 +113,7 @@ def test_slack_takes_text_and_its_markup_is_escaped(tmp_path, monkeypatch):
     [
         (KeyError(WRITTEN), "KeyError; its words are in the task's log"),
         (BadInput(f"row 3 holds '{WRITTEN}'", f"mend '{WRITTEN}'"), "row 3 holds '…'"),
+        (NotFinite("the gradient is not finite", "lower the rate"), "the gradient is not finite"),
     ],
 )
 @pytest.mark.parametrize("shown", ["none", "masked"])
@@ -150,6 +152,16 @@ def test_nobody_there_fails_nothing(tmp_path, monkeypatch):
     assert STEPS["finish"](config, tmp_path / "run")["state"] == "failed"
     assert told(tmp_path / "run")[0].endswith("does not answer: ConnectionRefusedError")
     assert read_json(tmp_path / "run" / "finish" / "summary.json")["failure"]["line"] == "away"
+
+
+def test_people_are_told_though_the_page_cannot_be_written(tmp_path, monkeypatch):
+    with webhook() as hook:
+        monkeypatch.setenv("RARO_WEBHOOK", hook.url)
+        config = failed_run(tmp_path / "run", ServiceFailed("away", "wait"))
+        (tmp_path / "run" / "report.html").mkdir()
+        with pytest.raises(BadInput, match="report.html"):
+            STEPS["finish"](config, tmp_path / "run")
+    assert [one["reason"] for one in hook.heard] == ["away"]
 
 
 def test_only_failures_where_only_they_are_wanted(tmp_path, monkeypatch):

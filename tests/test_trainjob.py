@@ -328,8 +328,11 @@ def test_the_exit_handler_takes_away_what_a_killed_task_left(server, tmp_path, m
     config, run = parse({}), tmp_path / "run"
     claim(config, run)
     server.create(trainjob.manifest(ORDER, run, SLEEP, 2))
-    STEPS["finish"](config, run)
+    (run / "report.html").mkdir()
+    with pytest.raises(BadInput):  # the page cannot be written
+        STEPS["finish"](config, run)
     assert not server.jobs
+    (run / "report.html").rmdir()
     server.answers = [403]
     STEPS["finish"](config, run)
     warnings = [event["text"] for event in events.read(run)[0] if event.get("level") == "warning"]
