@@ -243,7 +243,7 @@ def _take_token(settings: Any) -> None:
 def _text(path: str) -> str | None:
     try:
         return Path(path).read_text(encoding="utf-8").strip()
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         return None
 
 

@@ -134,8 +134,13 @@ def stop(group: int, config: Config, folder: Path) -> None:
     """Asks a pipeline to stop, as Ctrl-C does. group: its processes."""
     with contextlib.suppress(RaroError):  # a full disk
         write_json(folder / FAILURE, failure_record("pipeline", config, folder, KeyboardInterrupt()))
-    with contextlib.suppress(ProcessLookupError):  # it ends just now
-        os.killpg(group, signal.SIGTERM)
+    _signal(group, signal.SIGTERM)
+
+
+def _signal(group: int, number: int) -> None:
+    """To all processes of a group, unless it ends just now."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, number)
 
 
 def abandoned(config: Config, folder: Path) -> None:
@@ -162,7 +167,7 @@ def _follow(process: subprocess.Popen, config: Config, folder: Path) -> bool:
         try:
             process.wait(GRACE)
         except (KeyboardInterrupt, subprocess.TimeoutExpired):
-            os.killpg(process.pid, signal.SIGKILL)
+            _signal(process.pid, signal.SIGKILL)
             process.wait()
         return True
     finally:
@@ -178,7 +183,7 @@ def _lost(process: subprocess.Popen, config: Config, folder: Path) -> None:
     if lock:
         lock.close()
     else:
-        os.killpg(process.pid, signal.SIGKILL)
+        _signal(process.pid, signal.SIGKILL)
     line = f"the pipeline's process was killed ({signal.Signals(-process.returncode).name})"
     remedy = f"perhaps for lack of memory; `raro run --output {shlex.quote(str(folder))}` resumes it"
     write_json(folder / FAILURE, failure_record("pipeline", config, folder, ServiceFailed(line, remedy)))

@@ -349,9 +349,10 @@ def test_the_token_has_expired_and_a_new_one_is_read(server, send, monkeypatch, 
     api = Kubeflow()
     token.write_text("new\n")  # as Kubernetes renews it, under a client that goes on
     assert api.experiment("raro", create=False) is None
-    token.unlink()
-    code, _, err = send(*SUBMIT)
-    assert code == 2 and f"the token's file '{token}' cannot be read" in err
+    for spoil in (lambda: token.write_bytes(b"\xff"), token.unlink):
+        spoil()
+        code, _, err = send(*SUBMIT)
+        assert code == 2 and f"the token's file '{token}' cannot be read" in err
 
 
 def test_a_login_page_is_not_the_api(server, send):
