@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -106,6 +107,13 @@ def test_nor_does_one_that_read_errors_too(command, code, tmp_path):
     assert done.returncode == code
 
 
+def test_doctor_tells_of_a_torch_that_cannot_be_imported(tmp_path):
+    (tmp_path / "torch.py").write_text("raise OSError('libcudart.so.12: no such file')")  # what `-m` finds first
+    command, wide = [sys.executable, "-m", "raro.cli", "doctor"], os.environ | {"COLUMNS": "200"}
+    done = subprocess.run(command, cwd=tmp_path, env=wide, capture_output=True, text=True)
+    assert done.returncode == 2 and "torch cannot be imported: libcudart.so.12: no such file" in done.stdout, done.stderr
+
+
 @pytest.mark.parametrize("step", ["preflight", "ingest", "warmstart", "train", "evaluate", "decide", "finish"])
 def test_a_step_is_importable_without_pipeline_tracking_and_torch(step):
     assert not {"kfp", "mlflow", "boto3", "torch"} & imported(f"import raro.steps.{step}, raro.steps.harness, raro.cli")
@@ -160,6 +168,9 @@ def test_the_game_needs_no_torch():
         (["step", "ingest", "--output", " "], "argument --output: it is empty"),
         (["study", "--output", ""], "argument --output: it is empty"),
         (["study", "--methods", ""], "argument --methods: it is empty"),
+        (["study", "--table", ""], "argument --table: it is empty"),
+        (["forget", "--pattern", ""], "argument --pattern: it is empty"),
+        (["forget", "--row", "a.jsonl#1", "--runs", ""], "argument --runs: it is empty"),
         (["run", "--set", "raro="], "config section 'raro' must be a mapping"),
         (["run", "--from", "train", "--output", "nowhere"], "no run lies in 'nowhere'"),
         (["step", "train", "--output", "nowhere"], "continues a run, and there is none in 'nowhere'"),
@@ -324,6 +335,14 @@ def test_a_base_that_lacks_something(lacking, said, capsys, tmp_path, monkeypatc
         (base / "pytorch_model.bin").write_bytes(b"\x80\x02")
     assert said in refused(capsys, "run", "--set", f"base.uri={base}", "--output", "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+def test_a_base_with_a_file_that_holds_something_else(name, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    base = shutil.copytree(fetch("package://countdown-mini"), tmp_path / "base")
+    (base / name).write_text("3")
+    assert f"{name}' holds no JSON object" in refused(capsys, "run", "--set", f"base.uri={base}", "--output", "out")
 
 
 def test_a_budget_that_leaves_no_room_for_the_prompt(capsys, tmp_path, monkeypatch):
@@ -588,6 +607,9 @@ def test_a_fault_of_ours_and_a_full_disk_are_told_apart(config, tmp_path):
         print(1 / 0)
     failure = read_json(tmp_path / "failure.json")
     assert failure["code"] == 1 and failure["line"] == "ZeroDivisionError: division by zero"
+    with pytest.raises(ValueError), Step("train", config, tmp_path):
+        raise ValueError("\x1b]0;not the terminal's\a")
+    assert read_json(tmp_path / "failure.json")["line"] == r"ValueError: \x1b]0;not the terminal's\x07"
     with pytest.raises(ServiceFailed, match="no space left"), Step("train", config, tmp_path):
         Path("/dev/full").write_text("x")
     assert read_json(tmp_path / "failure.json")["code"] == 4

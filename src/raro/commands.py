@@ -161,7 +161,8 @@ def study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", metavar="DIR", type=named, help="folder of the runs; finished ones are kept (default: runs/study-...)"
     )
-    parser.add_argument("--table", metavar="FILE", help="where the table goes, as .json and .md (default: DIR/table)")
+    table = "where the table goes, as .json and .md (default: DIR/table)"
+    parser.add_argument("--table", metavar="FILE", type=named, help=table)
     parser.add_argument(
         "--side-by-side", metavar="N", type=at_least(1), default=2, help="runs at once, one thread each (default: 2)"
     )
@@ -220,12 +221,12 @@ def bench(args: Arguments) -> int:
 
 
 def forget_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--row", metavar="FILE#ROW", action="append", default=[], help="a row, as its `source` names it")
-    parser.add_argument("--pattern", metavar="REGEX", action="append", default=[], help="matches the text of the rows")
-    parser.add_argument("--runs", metavar="DIR", default="runs", help="folder of the runs (default: runs)")
-    parser.add_argument(
-        "--output", metavar="FILE", default="forgotten.txt", help="where to write their digests (default: forgotten.txt)"
-    )
+    meant = {"action": "append", "default": [], "type": named}  # an empty pattern is in every row
+    parser.add_argument("--row", metavar="FILE#ROW", **meant, help="a row, as its `source` names it")
+    parser.add_argument("--pattern", metavar="REGEX", **meant, help="matches the text of the rows")
+    parser.add_argument("--runs", metavar="DIR", type=named, default="runs", help="folder of the runs (default: runs)")
+    written = "where to write their digests (default: forgotten.txt)"
+    parser.add_argument("--output", metavar="FILE", type=named, default="forgotten.txt", help=written)
 
 
 def forget(args: Arguments) -> int:

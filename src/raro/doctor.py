@@ -14,7 +14,7 @@ from typing import Literal
 
 from .errors import RaroError
 from .steps.preflight import FREE_GIB, check_layout, cores, memory_gib, requirements
-from .storage import fetch
+from .storage import fetch, first_line
 
 MINI = "package://countdown-mini"
 MARKS = {"works": "[green]works[/]", "missing": "[yellow]missing[/]", "broken": "[red]broken[/]"}
@@ -95,8 +95,10 @@ def _version(name: str) -> str | None:
 def _device() -> Finding:
     if _version("torch") is None:
         return Finding("GPU", "missing", "torch is not installed")
-    import torch
-
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # a library of the system's that it needs
+        return Finding("GPU", "broken", f"torch cannot be imported: {first_line(error)}")
     if not torch.cuda.is_available():
         return Finding("GPU", "missing", f"none that torch {torch.__version__} can use; the miniature needs none")
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
