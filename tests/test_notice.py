@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
-from servers import free_port
+from servers import Quiet, free_port, served
 
 from raro.config import parse
 from raro.errors import BadInput, GateRefused, ServiceFailed
@@ -30,7 +28,7 @@ def webhook(*answers: int) -> Iterator[SimpleNamespace]:
     """A server that gives these answers, then 200. heard: the bodies it was sent."""
     heard, left = [], list(answers)
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_POST(self) -> None:
             heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             code = left.pop(0) if left else 200
@@ -42,16 +40,8 @@ def webhook(*answers: int) -> Iterator[SimpleNamespace]:
 
         do_GET = do_POST
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield SimpleNamespace(url=f"http://127.0.0.1:{server.server_port}/{SECRET}", heard=heard)
-    finally:
-        server.shutdown()
-        server.server_close()
+    with served(Handler) as server:
+        yield SimpleNamespace(url=f"{server.address}/{SECRET}", heard=heard)
 
 
 @pytest.fixture(autouse=True)

@@ -11,13 +11,12 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from servers import s3_server
+from servers import Quiet, s3_server, served
 
 from raro import s3 as store
 from raro import storage
@@ -250,7 +249,7 @@ except Exception as e:
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120).stdout
 
 
-class Hub(BaseHTTPRequestHandler):
+class Hub(Quiet):
     """It tells what a repository holds, and fails at the file itself."""
 
     def do_GET(self) -> None:
@@ -265,15 +264,10 @@ class Hub(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
-    def log_message(self, *_: object) -> None:
-        pass
-
 
 def test_a_hub_that_fails_at_a_file_is_worth_a_retry(tmp_path):
-    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as hub:
-        threading.Thread(target=hub.serve_forever, daemon=True).start()
-        told = from_hub(tmp_path, HF_HUB_OFFLINE="0", HF_ENDPOINT=f"http://127.0.0.1:{hub.server_port}")
-        hub.shutdown()
+    with served(Hub) as hub:
+        told = from_hub(tmp_path, HF_HUB_OFFLINE="0", HF_ENDPOINT=hub.address)
     assert told.startswith("ServiceFailed the hub does not answer for 'hf://owner/model@main': Server error '500"), told
 
 
