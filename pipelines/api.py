@@ -67,11 +67,9 @@ class Kubeflow:
 
     def pipeline(self, name: str) -> str | None:
         """Id of a pipeline by its name; None where there is none."""
+        get, namespace = self._pipelines.pipeline_service_get_pipeline_by_name, self.namespace or ""
         with self._speaking(f"pipeline '{name}'", answers=(404,)):
-            found = self._pipelines.pipeline_service_get_pipeline_by_name(
-                name, namespace=self.namespace or "", _request_timeout=SECONDS
-            )
-            return found.pipeline_id
+            return get(name, namespace=namespace, _request_timeout=SECONDS).pipeline_id
         return None
 
     def version(self, pipeline: str, name: str) -> str | None:
@@ -140,11 +138,8 @@ class Kubeflow:
 
     def schedules(self) -> list[Any]:
         """All recurring runs of the namespace: V2beta1RecurringRun."""
-        return list(
-            self._all(
-                self._schedules.recurring_run_service_list_recurring_runs, "recurring_runs", namespace=self.namespace or ""
-            )
-        )
+        list_schedules = self._schedules.recurring_run_service_list_recurring_runs
+        return list(self._all(list_schedules, "recurring_runs", namespace=self.namespace or ""))
 
     def create_schedule(self, **fields: Any) -> str:
         """fields: of V2beta1RecurringRun. Returns its id."""
