@@ -24,7 +24,7 @@ from raro.errors import BadInput, GateRefused, ServiceFailed
 from raro.pipelines import commands, local
 from raro.registry.policy import policy_of
 from raro.report.stages import Stages
-from raro.steps import STEPS, TITLES, alone, harness, preflight, run_step
+from raro.steps import TITLES, alone, harness, preflight, run_step
 from raro.steps.claim import claim
 from raro.steps.finish import outcomes
 from raro.steps.harness import Step, finished
@@ -702,8 +702,7 @@ def test_a_pod_signs_with_its_own_name(tmp_path, monkeypatch):
         assert alone.holder(tmp_path / alone.STEP) == f" (`kubectl delete pod retraining-{'x' * 60}-train-1`)"
 
 
-def test_every_step_has_a_module_and_a_title():
-    assert list(STEPS) == list(TITLES)
+def test_every_step_has_a_module():
     for name in TITLES:
         assert (Path(harness.__file__).parent / f"{name}.py").is_file()
 
