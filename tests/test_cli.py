@@ -170,6 +170,7 @@ def test_the_game_needs_no_torch():
         (["study", "--methods", ""], "argument --methods: it is empty"),
         (["study", "--table", ""], "argument --table: it is empty"),
         (["forget", "--pattern", ""], "argument --pattern: it is empty"),
+        (["init", "--demonstrations", "", "--base", "b"], "argument --demonstrations: it is empty"),
         (["forget", "--row", "a.jsonl#1", "--runs", ""], "argument --runs: it is empty"),
         (["run", "--set", "raro="], "config section 'raro' must be a mapping"),
         (["run", "--from", "train", "--output", "nowhere"], "no run lies in 'nowhere'"),

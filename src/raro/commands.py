@@ -125,17 +125,12 @@ def _watched(run: Path) -> Iterator[None]:
 
 
 def init_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--demonstrations", metavar="URI", required=True, help="file, folder, glob or URI; its form is detected"
-    )
-    parser.add_argument(
-        "--base",
-        metavar="URI",
-        required=True,
-        help="the model to start from: folder, s3://, hf://repo@revision, package:// or models:/NAME@ALIAS",
-    )
-    parser.add_argument("--question", metavar="COLUMN", help="column of the questions (default: guessed)")
-    parser.add_argument("--answer", metavar="COLUMN", help="column of the experts' answers (default: guessed)")
+    place, column = {"metavar": "URI", "type": named, "required": True}, {"metavar": "COLUMN", "type": named}
+    parser.add_argument("--demonstrations", **place, help="file, folder, glob or URI; its form is detected")
+    start = "the model to start from: folder, s3://, hf://repo@revision, package:// or models:/NAME@ALIAS"
+    parser.add_argument("--base", **place, help=start)
+    parser.add_argument("--question", **column, help="column of the questions (default: guessed)")
+    parser.add_argument("--answer", **column, help="column of the experts' answers (default: guessed)")
     parser.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], help="any setting, e.g. privacy.show_text=none"
     )

@@ -217,12 +217,8 @@ def stop_if_permanent(name: str, config: Config, run: Path) -> None:
 
 def failure_record(stage: str, config: Config, run: Path, error: BaseException) -> dict[str, Any]:
     """What failure.json holds."""
-    return {
-        "stage": stage,
-        "config_digest": config.digest,
-        **described(error, config),
-        "last_checkpoint": last_checkpoint(run),
-    }
+    found = {"stage": stage, "config_digest": config.digest, **described(error, config)}
+    return found | {"last_checkpoint": last_checkpoint(run)}
 
 
 def record_failure(stage: str, config: Config, run: Path, error: BaseException) -> None:
