@@ -14,11 +14,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from importlib.metadata import metadata
 from pathlib import Path
 
 import pytest
 
-from raro import cli
+from raro import cli, doctor
 from raro.config import load, parse
 from raro.errors import BadInput, GateRefused, ServiceFailed
 from raro.pipelines import commands, local
@@ -105,6 +106,11 @@ def test_nor_does_one_that_read_errors_too(command, code, tmp_path):
     done = subprocess.run([sys.executable, "-m", *command.split()], cwd=tmp_path, stdout=writing, stderr=writing)
     os.close(writing)
     assert done.returncode == code
+
+
+def test_doctor_looks_at_every_part_that_can_be_installed():
+    parts = metadata("raro-pipelines").get_all("Provides-Extra")
+    assert set(doctor.EXTRAS) == {"", *parts} - {"tracking", "dev"}
 
 
 def test_doctor_tells_of_a_torch_that_cannot_be_imported(tmp_path):

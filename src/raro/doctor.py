@@ -18,11 +18,16 @@ from .storage import fetch, first_line
 
 MINI = "package://countdown-mini"
 MARKS = {"works": "[green]works[/]", "missing": "[yellow]missing[/]", "broken": "[red]broken[/]"}
-EXTRAS = {
+EXTRAS = {  # `client` is `tracking` without MLflow's own server
     "": "the library and its steps",
     "pipeline": "`raro run` and `raro compile`",
     "client": "MLflow, the registry and S3",
     "columnar": "demonstrations in Parquet",
+    "formats": "a Stack Exchange dump, SQuAD and CUAD, .zst",
+    "archives": "a dump's .7z",
+    "screens": "screens of personal data, near-duplicates, language",
+    "adapters": "LoRA",
+    "evaluation": "DeepMath's answers",
     "judge": "a judge behind an endpoint",
     "signing": "signatures and bills of materials of models",
 }
@@ -51,10 +56,8 @@ class Finding:
 
 def findings() -> Iterator[Finding]:
     """One after another, cheap ones first."""
-    ok = (3, 11) <= sys.version_info[:2] < (3, 14)
-    yield Finding(
-        "Python", "works" if ok else "broken", f"{sys.version.split()[0]}" + ("" if ok else "; 3.11 to 3.13 is needed")
-    )
+    ok, version = (3, 11) <= sys.version_info[:2] < (3, 14), sys.version.split()[0]
+    yield Finding("Python", "works" if ok else "broken", version + ("" if ok else "; 3.11 to 3.13 is needed"))
     yield Finding("cores, memory", "works", f"{cores()} cores, {memory_gib()} GiB")
     free = shutil.disk_usage(".").free / 2**30
     yield Finding("disk", "works" if free >= FREE_GIB else "broken", f"{free:.1f} GiB free here; a run needs {FREE_GIB:g}")
