@@ -281,7 +281,7 @@ def _hugging_face(uri: str, cache: Path) -> Path:
         folder = snapshot_download(repo.removeprefix("datasets/"), repo_type=kind, revision=revision, ignore_patterns=ignored)
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError) as error:
         raise BadInput(f"'{uri}' cannot be read: {first_line(error)}", "check the name, the revision and HF_TOKEN") from error
-    except errors.HfHubHTTPError.__bases__ as error:  # the root of its HTTP library's errors, and OSError
+    except (OSError, *errors.HfHubHTTPError.__bases__) as error:  # and what its HTTP library raises
         if getattr(error, "errno", None) is not None:  # of this machine's own: a full disk
             raise
         if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
