@@ -33,8 +33,6 @@ STATES = {"done": "done", "kept": "skipped", "failed": "failed", "running": "los
 def run(config: Config, run: Path, state: str = "") -> dict:
     """Writes RUN/report.html and STEP/summary.json. state: what the scheduler says of the tasks before, FAILED among others."""
     with Step("finish", config, run, always=True) as step:
-        if Order.given():
-            _remove_nodes(run, step)
         stages = Stages().take(launch(events.read(run)[0]))
         failure = _failure(config, run, outcomes(stages), state)
         summary = summarise(run, stages, failure)
@@ -42,9 +40,11 @@ def run(config: Config, run: Path, state: str = "") -> dict:
         write_json(step.folder / "summary.json", summary)
         if unheard := notice.tell(config, run, summary):
             step.events.note(unheard, "warning")
+        if Order.given():
+            _remove_nodes(run, step)
         from ..report import page
 
-        page.write(run)  # last: nodes go and people are told, should it fail
+        page.write(run)  # last: should it fail, people are told and nodes are gone
         if failure:
             write_json(run / FAILURE, failure | {"told": True})  # what tries again from here on is a person: harness.py
         step.outputs |= {key: summary[key] for key in ("state", "decision") if summary[key]}
