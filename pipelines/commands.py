@@ -8,7 +8,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from raro.commands import config_arguments, configured
+from raro.commands import config_arguments, configured, named
 from raro.errors import BadInput
 
 from . import images
@@ -70,10 +70,10 @@ def _write(output: str, text: str) -> None:
 
 
 def _server_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--endpoint", metavar="URL", help="Kubeflow Pipelines' address (default: $KF_PIPELINES_ENDPOINT)")
-    parser.add_argument(
-        "--namespace", metavar="NAME", help="of a multi-user Kubeflow (default: $KF_PIPELINES_NAMESPACE, or the pod's)"
-    )
+    place = "Kubeflow Pipelines' address (default: $KF_PIPELINES_ENDPOINT)"
+    parser.add_argument("--endpoint", metavar="URL", type=named, help=place)
+    within = "of a multi-user Kubeflow (default: $KF_PIPELINES_NAMESPACE, or the pod's)"
+    parser.add_argument("--namespace", metavar="NAME", type=named, help=within)
 
 
 def submit_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,8 +83,9 @@ def submit_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--resume", metavar="RUN", help="go on in an earlier run's folder: the same configuration, but for memory and speed"
     )
-    parser.add_argument("--experiment", metavar="NAME", default="raro", help="Kubeflow's experiment (default: raro)")
-    parser.add_argument("--service-account", metavar="NAME", help="the pods' service account (default: Kubeflow's)")
+    parser.add_argument("--experiment", metavar="NAME", type=named, default="raro", help="of Kubeflow's (default: raro)")
+    account = "the pods' service account (default: Kubeflow's)"
+    parser.add_argument("--service-account", metavar="NAME", type=named, help=account)
     _server_arguments(parser)
     placed_arguments(parser)
 

@@ -182,6 +182,7 @@ def test_the_game_needs_no_torch():
         (["run", "--from", "train", "--output", "nowhere"], "no run lies in 'nowhere'"),
         (["step", "train", "--output", "nowhere"], "continues a run, and there is none in 'nowhere'"),
         (["step", "evaluate"], "run `raro step ingest --output runs/"),
+        (["submit", "--namespace", ""], "argument --namespace: it is empty"),
         (["schedule"], "required: apply|list|delete\n"),
         (["schedule", "delete"], "remedy: raro schedule delete NAME"),
         (["schedule", "list", "nightly"], "takes no names"),
