@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import IO
 
 from raro.config import Config
-from raro.errors import BadInput, RaroError, ServiceFailed
+from raro.errors import INTERRUPTED, BadInput, RaroError, ServiceFailed
 from raro.steps import TITLES, preflight
 from raro.steps.alone import STEP, alone, sign, take
 from raro.steps.claim import CONFIG, claim
-from raro.steps.harness import FAILURE, INTERRUPTED, explained, failure_record
+from raro.steps.harness import FAILURE, explained, failure_record
 from raro.steps.lifeline import GRACE, held
 from raro.steps.stopping import interruptible
 from raro.steps.task import STOPPING

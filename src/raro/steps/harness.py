@@ -28,7 +28,7 @@ from types import TracebackType
 from typing import Any
 
 from ..config import Config
-from ..errors import BadInput, GateRefused, RaroError, ServiceFailed, printable
+from ..errors import INTERRUPTED, BadInput, GateRefused, RaroError, ServiceFailed, printable
 from ..storage import MANIFEST, manifest, publish_folder, read_json, verify, write_json, writing
 from ..tracking.events import Events
 from ..tracking.runs import sync
@@ -38,7 +38,6 @@ from .held import held
 from .stopping import interruptible
 
 FAILURE = "failure.json"
-INTERRUPTED = 130
 Given = Callable[[], Mapping[str, str]]
 Stands = Callable[[Mapping[str, Any]], bool]
 
