@@ -82,9 +82,7 @@ class Kubeflow:
         body = self._api.V2beta1Pipeline(display_name=name, name=name, namespace=self.namespace)
         create, send = self._pipelines.pipeline_service_create_pipeline, self._uploads.upload_pipeline_version
         pipeline = self._once(
-            f"pipeline '{name}'",
-            lambda: self.pipeline(name),
-            lambda: create(body, _request_timeout=SECONDS).pipeline_id,
+            f"pipeline '{name}'", lambda: self.pipeline(name), lambda: create(body, _request_timeout=SECONDS).pipeline_id
         )
         return pipeline, self._once(
             f"version '{version}'",

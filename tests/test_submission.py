@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from kfp_server import graph, kfp_server
+from manifests import ROOT, released_lock
 
 from raro import cli
 from raro.config import parse
@@ -19,7 +20,6 @@ from raro.errors import ServiceFailed
 from raro.pipelines import images, reconcile, submit
 from raro.pipelines.api import Kubeflow
 
-ROOT = Path(__file__).parents[1]
 TRACKING = "tracking.uri=http://mlflow:5000"
 ON_A_GPU = ("--set", "resources.device=auto", "--set", "resources.processes=1")
 SUBMIT = ("submit", "--set", TRACKING, *ON_A_GPU)
@@ -56,10 +56,8 @@ def server(monkeypatch):
 
 @pytest.fixture(scope="module")
 def lock(tmp_path_factory) -> str:
-    """The project's lock as it would be after a release."""
     path = tmp_path_factory.mktemp("lock") / "images.lock.yaml"
-    text = re.sub(r"digest: unresolved", f"digest: sha256:{'a' * 64}", (ROOT / images.LOCK).read_text(encoding="utf-8"))
-    path.write_text(text.replace("registry: unresolved", "registry: registry.example.org/raro"), encoding="utf-8")
+    path.write_text(released_lock(), encoding="utf-8")
     return str(path)
 
 
