@@ -267,8 +267,9 @@ class Hub(Quiet):
 
 def test_a_hub_that_fails_at_a_file_is_worth_a_retry(tmp_path):
     with served(Hub) as hub:
-        told = from_hub(tmp_path, HF_HUB_OFFLINE="0", HF_ENDPOINT=hub.address)
+        told = from_hub(tmp_path, HF_HUB_OFFLINE="0", HF_ENDPOINT=hub.address.replace("//", "//user:hunter2@"))
     assert told.startswith("ServiceFailed the hub does not answer for 'hf://owner/model@main': Server error '500"), told
+    assert "hunter2" not in told
 
 
 def test_an_s3_store_that_does_not_answer_is_worth_a_retry(monkeypatch, tmp_path):

@@ -293,5 +293,5 @@ def _hugging_face(uri: str, cache: Path) -> Path:
 
 
 def first_line(error: BaseException) -> str:
-    """What a library's error says first, at most 200 characters of it."""
-    return str(error).strip().split("\n")[0][:200]
+    """What a library's error says first, at most 200 characters of it, without a password in an address that it quotes."""
+    return re.sub(r"//[^/\s]*@", "//...@", str(error).strip().split("\n")[0])[:200]
