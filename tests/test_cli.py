@@ -616,8 +616,8 @@ def test_a_fault_of_ours_and_a_full_disk_are_told_apart(config, tmp_path):
     failure = read_json(tmp_path / "failure.json")
     assert failure["code"] == 1 and failure["line"] == "ZeroDivisionError: division by zero"
     with pytest.raises(ValueError), Step("train", config, tmp_path):
-        raise ValueError("\x1b]0;not the terminal's\a")
-    assert read_json(tmp_path / "failure.json")["line"] == r"ValueError: \x1b]0;not the terminal's\x07"
+        raise ValueError("\x1b]0;not the terminal's\a, from http://user:hunter2@host/")
+    assert read_json(tmp_path / "failure.json")["line"] == r"ValueError: \x1b]0;not the terminal's\x07, from http://...@host/"
     with pytest.raises(ServiceFailed, match="no space left"), Step("train", config, tmp_path):
         Path("/dev/full").write_text("x")
     assert read_json(tmp_path / "failure.json")["code"] == 4

@@ -29,7 +29,7 @@ from typing import Any
 
 from ..config import Config
 from ..errors import INTERRUPTED, BadInput, GateRefused, RaroError, ServiceFailed, printable
-from ..storage import MANIFEST, manifest, publish_folder, read_json, verify, write_json, writing
+from ..storage import MANIFEST, first_line, manifest, publish_folder, read_json, verify, write_json, writing
 from ..tracking.events import Events
 from ..tracking.runs import sync
 from .alone import at_work
@@ -232,8 +232,8 @@ def record_failure(stage: str, config: Config, run: Path, error: BaseException) 
 def described(error: BaseException, config: Config) -> dict[str, Any]:
     """What failure.json says of an error: {"code", "class", "line", "remedy", "permanent", "time" (seconds since 1970)}. A
     library's words may quote the text that it choked on."""
-    kind, message = type(error).__name__, str(error).strip()
-    code, line, permanent = 1, printable(f"{kind}: {message.splitlines()[0] if message else 'no message'}"), False
+    kind, code, permanent = type(error).__name__, 1, False
+    line = printable(f"{kind}: {first_line(error) or 'no message'}")
     if not config.shows_all:
         line = f"{kind}; its words are in the task's log"
     remedy = "a bug in raro or in a library: the traceback is in the log"
