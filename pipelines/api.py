@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from raro.errors import BadInput, RaroError, ServiceFailed
 from raro.settings.reading import host_of
+from raro.tracking.server import shown
 
 TOKEN = "/var/run/secrets/kubeflow/pipelines/token"
 NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
@@ -42,19 +43,18 @@ class Kubeflow:
         import kfp_server_api as api
         import urllib3
 
-        self.endpoint = (endpoint or os.environ.get("KF_PIPELINES_ENDPOINT") or "").rstrip("/")
-        if not host_of(self.endpoint):
-            line = (
-                f"'{self.endpoint}' is not Kubeflow's address" if self.endpoint else "where Kubeflow Pipelines is, is not known"
-            )
+        address = (endpoint or os.environ.get("KF_PIPELINES_ENDPOINT") or "").rstrip("/")
+        self.endpoint = shown(address)  # as it is told
+        if not host_of(address):
+            line = f"'{self.endpoint}' is not Kubeflow's address" if address else "where Kubeflow Pipelines is, is not known"
             raise BadInput(line, "give --endpoint https://HOST/pipeline, or set KF_PIPELINES_ENDPOINT")
         self.namespace = namespace or os.environ.get("KF_PIPELINES_NAMESPACE") or _text(NAMESPACE) or None
-        settings = api.Configuration(host=self.endpoint)
+        settings = api.Configuration(host=address)
         settings.api_key_prefix = {"authorization": "Bearer"}
         settings.refresh_api_key_hook = _take_token
         _take_token(settings)
         settings.ssl_ca_cert = os.environ.get("SSL_CERT_FILE") or None
-        settings.proxy = _proxy(self.endpoint)
+        settings.proxy = _proxy(address)
         # What was certainly not executed is sent again: a run that is created twice trains twice.
         settings.retries = urllib3.Retry(connect=2, read=2, status=2, status_forcelist=(502, 503, 504), backoff_factor=0.3)
         client = api.ApiClient(settings)

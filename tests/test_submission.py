@@ -332,9 +332,10 @@ def test_watching_survives_a_token_that_expires(server, send, monkeypatch, tmp_p
 
 
 def test_nobody_answers(server, send, monkeypatch):
-    monkeypatch.setenv("KF_PIPELINES_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("KF_PIPELINES_ENDPOINT", "http://user:hunter2@127.0.0.1:1")
     code, _, err = send(*SUBMIT)
-    assert code == 4 and "Kubeflow at 'http://127.0.0.1:1' does not answer" in err and "Traceback" not in err
+    assert code == 4 and "Kubeflow at 'http://...@127.0.0.1:1' does not answer" in err and "Traceback" not in err
+    assert "hunter2" not in err
 
 
 def test_the_token_has_expired_and_a_new_one_is_read(server, send, monkeypatch, tmp_path):
