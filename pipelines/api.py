@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from raro.errors import BadInput, RaroError, ServiceFailed
 from raro.settings.reading import host_of
+from raro.tracking.server import shown
 
 TOKEN = "/var/run/secrets/kubeflow/pipelines/token"
 NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
@@ -42,19 +43,18 @@ class Kubeflow:
         import kfp_server_api as api
         import urllib3
 
-        self.endpoint = (endpoint or os.environ.get("KF_PIPELINES_ENDPOINT") or "").rstrip("/")
-        if not host_of(self.endpoint):
-            line = (
-                f"'{self.endpoint}' is not Kubeflow's address" if self.endpoint else "where Kubeflow Pipelines is, is not known"
-            )
+        address = (endpoint or os.environ.get("KF_PIPELINES_ENDPOINT") or "").rstrip("/")
+        self.endpoint = shown(address)  # as it is told
+        if not host_of(address):
+            line = f"'{self.endpoint}' is not Kubeflow's address" if address else "where Kubeflow Pipelines is, is not known"
             raise BadInput(line, "give --endpoint https://HOST/pipeline, or set KF_PIPELINES_ENDPOINT")
         self.namespace = namespace or os.environ.get("KF_PIPELINES_NAMESPACE") or _text(NAMESPACE) or None
-        settings = api.Configuration(host=self.endpoint)
+        settings = api.Configuration(host=address)
         settings.api_key_prefix = {"authorization": "Bearer"}
         settings.refresh_api_key_hook = _take_token
         _take_token(settings)
         settings.ssl_ca_cert = os.environ.get("SSL_CERT_FILE") or None
-        settings.proxy = _proxy(self.endpoint)
+        settings.proxy = _proxy(address)
         # What was certainly not executed is sent again: a run that is created twice trains twice.
         settings.retries = urllib3.Retry(connect=2, read=2, status=2, status_forcelist=(502, 503, 504), backoff_factor=0.3)
         client = api.ApiClient(settings)
@@ -67,11 +67,9 @@ class Kubeflow:
 
     def pipeline(self, name: str) -> str | None:
         """Id of a pipeline by its name; None where there is none."""
+        get, namespace = self._pipelines.pipeline_service_get_pipeline_by_name, self.namespace or ""
         with self._speaking(f"pipeline '{name}'", answers=(404,)):
-            found = self._pipelines.pipeline_service_get_pipeline_by_name(
-                name, namespace=self.namespace or "", _request_timeout=SECONDS
-            )
-            return found.pipeline_id
+            return get(name, namespace=namespace, _request_timeout=SECONDS).pipeline_id
         return None
 
     def version(self, pipeline: str, name: str) -> str | None:
@@ -84,9 +82,7 @@ class Kubeflow:
         body = self._api.V2beta1Pipeline(display_name=name, name=name, namespace=self.namespace)
         create, send = self._pipelines.pipeline_service_create_pipeline, self._uploads.upload_pipeline_version
         pipeline = self._once(
-            f"pipeline '{name}'",
-            lambda: self.pipeline(name),
-            lambda: create(body, _request_timeout=SECONDS).pipeline_id,
+            f"pipeline '{name}'", lambda: self.pipeline(name), lambda: create(body, _request_timeout=SECONDS).pipeline_id
         )
         return pipeline, self._once(
             f"version '{version}'",
@@ -140,11 +136,8 @@ class Kubeflow:
 
     def schedules(self) -> list[Any]:
         """All recurring runs of the namespace: V2beta1RecurringRun."""
-        return list(
-            self._all(
-                self._schedules.recurring_run_service_list_recurring_runs, "recurring_runs", namespace=self.namespace or ""
-            )
-        )
+        list_schedules = self._schedules.recurring_run_service_list_recurring_runs
+        return list(self._all(list_schedules, "recurring_runs", namespace=self.namespace or ""))
 
     def create_schedule(self, **fields: Any) -> str:
         """fields: of V2beta1RecurringRun. Returns its id."""
@@ -243,7 +236,7 @@ def _take_token(settings: Any) -> None:
 def _text(path: str) -> str | None:
     try:
         return Path(path).read_text(encoding="utf-8").strip()
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         return None
 
 

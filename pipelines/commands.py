@@ -8,6 +8,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from raro.commands import config_arguments, configured, named
 from raro.errors import BadInput
 
 from . import images
@@ -20,6 +21,10 @@ def placed_arguments(parser: argparse.ArgumentParser) -> None:
     """Where the pipeline is to run, for every command that compiles it."""
     known = f"packaged profile of a cluster, or your own YAML file (default: {PROFILE})"
     parser.add_argument("--profile", metavar="NAME", default=PROFILE, help=known)
+    _lock_argument(parser)
+
+
+def _lock_argument(parser: argparse.ArgumentParser) -> None:
     locked = f"lock of the images (default: {images.LOCK})"
     parser.add_argument("--images", metavar="FILE", default=str(images.LOCK), help=locked)
 
@@ -65,35 +70,33 @@ def _write(output: str, text: str) -> None:
 
 
 def _server_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--endpoint", metavar="URL", help="Kubeflow Pipelines' address (default: $KF_PIPELINES_ENDPOINT)")
-    parser.add_argument(
-        "--namespace", metavar="NAME", help="of a multi-user Kubeflow (default: $KF_PIPELINES_NAMESPACE, or the pod's)"
-    )
+    place = "Kubeflow Pipelines' address (default: $KF_PIPELINES_ENDPOINT)"
+    parser.add_argument("--endpoint", metavar="URL", type=named, help=place)
+    within = "of a multi-user Kubeflow (default: $KF_PIPELINES_NAMESPACE, or the pod's)"
+    parser.add_argument("--namespace", metavar="NAME", type=named, help=within)
 
 
 def submit_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", metavar="CONFIG", nargs="?", help="a YAML file or a packaged name (default: countdown-mini)")
-    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override, e.g. --set raro.steps=100")
+    config_arguments(parser)
     parser.add_argument("--watch", action="store_true", help="follow the run to its end; the exit code is its outcome")
     parser.add_argument("--dry-run", action="store_true", help="say what would be sent, and send nothing")
     parser.add_argument(
         "--resume", metavar="RUN", help="go on in an earlier run's folder: the same configuration, but for memory and speed"
     )
-    parser.add_argument("--experiment", metavar="NAME", default="raro", help="Kubeflow's experiment (default: raro)")
-    parser.add_argument("--service-account", metavar="NAME", help="the pods' service account (default: Kubeflow's)")
+    parser.add_argument("--experiment", metavar="NAME", type=named, default="raro", help="of Kubeflow's (default: raro)")
+    account = "the pods' service account (default: Kubeflow's)"
+    parser.add_argument("--service-account", metavar="NAME", type=named, help=account)
     _server_arguments(parser)
     placed_arguments(parser)
 
 
 def submit(args: argparse.Namespace) -> int:
-    from raro.config import load
-
     from .api import Kubeflow
     from .submit import Order
     from .submit import submit as start
 
     order = Order(
-        config=load("countdown-mini" if args.config is None else args.config, args.set),
+        config=configured(args),
         profile=args.profile,
         lock=args.images,
         experiment=args.experiment,
@@ -113,8 +116,7 @@ def schedule_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="apply: what was changed by hand on the server, too")
     anew = "apply: make unchanged ones anew, too: after an upgrade of Kubeflow"
     parser.add_argument("--again", action="store_true", help=anew)
-    locked = f"lock of the images (default: {images.LOCK})"
-    parser.add_argument("--images", metavar="FILE", default=str(images.LOCK), help=locked)
+    _lock_argument(parser)
     _server_arguments(parser)
 
 

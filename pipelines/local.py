@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import IO
 
 from raro.config import Config
-from raro.errors import BadInput, RaroError, ServiceFailed
+from raro.errors import INTERRUPTED, BadInput, RaroError, ServiceFailed
 from raro.steps import TITLES, preflight
 from raro.steps.alone import STEP, alone, sign, take
 from raro.steps.claim import CONFIG, claim
-from raro.steps.harness import FAILURE, INTERRUPTED, explained, failure_record
+from raro.steps.harness import FAILURE, explained, failure_record
 from raro.steps.lifeline import GRACE, held
 from raro.steps.stopping import interruptible
 from raro.steps.task import STOPPING
@@ -69,15 +69,16 @@ def place(config: Config, output: str | None, first: str | None) -> Path:
 
 
 def discard(folder: Path, first: str) -> None:
-    """Removes what a step and all after it have left, checkpoints included."""
+    """Removes what a step and all after it have left, checkpoints included. RUN/evaluation.json is the decision's."""
     names = list(TITLES)
     again = names[names.index(first) :]
     for name in again:
         shutil.rmtree(folder / name, ignore_errors=True)
     if "train" in again:
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    for name in ("evaluation.json", "report.html"):
-        (folder / name).unlink(missing_ok=True)
+    if "decide" in again:
+        (folder / "evaluation.json").unlink(missing_ok=True)
+    (folder / "report.html").unlink(missing_ok=True)
 
 
 @contextmanager
@@ -133,8 +134,13 @@ def stop(group: int, config: Config, folder: Path) -> None:
     """Asks a pipeline to stop, as Ctrl-C does. group: its processes."""
     with contextlib.suppress(RaroError):  # a full disk
         write_json(folder / FAILURE, failure_record("pipeline", config, folder, KeyboardInterrupt()))
-    with contextlib.suppress(ProcessLookupError):  # it ends just now
-        os.killpg(group, signal.SIGTERM)
+    _signal(group, signal.SIGTERM)
+
+
+def _signal(group: int, number: int) -> None:
+    """To all processes of a group, unless it ends just now."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, number)
 
 
 def abandoned(config: Config, folder: Path) -> None:
@@ -161,7 +167,7 @@ def _follow(process: subprocess.Popen, config: Config, folder: Path) -> bool:
         try:
             process.wait(GRACE)
         except (KeyboardInterrupt, subprocess.TimeoutExpired):
-            os.killpg(process.pid, signal.SIGKILL)
+            _signal(process.pid, signal.SIGKILL)
             process.wait()
         return True
     finally:
@@ -177,7 +183,7 @@ def _lost(process: subprocess.Popen, config: Config, folder: Path) -> None:
     if lock:
         lock.close()
     else:
-        os.killpg(process.pid, signal.SIGKILL)
+        _signal(process.pid, signal.SIGKILL)
     line = f"the pipeline's process was killed ({signal.Signals(-process.returncode).name})"
     remedy = f"perhaps for lack of memory; `raro run --output {shlex.quote(str(folder))}` resumes it"
     write_json(folder / FAILURE, failure_record("pipeline", config, folder, ServiceFailed(line, remedy)))

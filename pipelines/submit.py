@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from raro.config import Config
-from raro.errors import BadInput, RaroError, ServiceFailed
+from raro.errors import INTERRUPTED, BadInput, Canceled, ServiceFailed
 from raro.steps import TITLES
-from raro.steps.harness import INTERRUPTED, explained
+from raro.steps.harness import explained
 
 from . import images
 from . import profile as profiles
@@ -31,13 +31,6 @@ UNTOLD = {None, "SKIPPED", "RUNTIME_STATE_UNSPECIFIED"}  # of a task that did no
 # A run's tasks are Argo's nodes: the step's name, with a number where it stands in several branches. Its driver is a pod of
 # Kubeflow's that goes before. Branches, and the tries of a task, are nodes of other names. A title may follow the name.
 NODE = re.compile(rf"(?P<step>{'|'.join(TITLES)})(-\d+)?(?P<driver>-driver)?(: .*)?")
-
-
-class Canceled(RaroError):
-    """Somebody stopped the run: exit code 130."""
-
-    code = INTERRUPTED
-    permanent = False
 
 
 @dataclass(frozen=True)

@@ -93,19 +93,8 @@ def build(scratch: Path, target: str) -> None:
     ).stdout.strip()
     own = ["--build-arg", f"PYTHON_IMAGE={PYTHON}", "--build-arg", f"REVISION={revision}"]
     # In a chroot, since buildah asks a runtime ten times a second, with a process each, whether a step is still going on.
-    command = [
-        "build",
-        "--isolation",
-        "chroot",
-        "--pull=never",
-        "--network",
-        "host",
-        *mounts(scratch),
-        *own,
-        "--target",
-        target,
-    ]
-    command += ["-t", f"localhost/raro-{target}:test", "-f", str(ROOT / "docker" / "Dockerfile"), str(ROOT)]
+    command = ["build", "--isolation", "chroot", "--pull=never", "--network", "host", *mounts(scratch), *own]
+    command += ["--target", target, "-t", f"localhost/raro-{target}:test", "-f", str(ROOT / "docker" / "Dockerfile"), str(ROOT)]
     subprocess.run(["podman", *command], check=True)
 
 

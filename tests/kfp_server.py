@@ -16,12 +16,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.parser import BytesParser
 from email.policy import HTTP
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import kfp_server_api as api
 import yaml
+from servers import Quiet, served
 
 BASE = "/apis/v2beta1"
 OUTPUT = {"recurring_run_id", "created_at", "updated_at", "status", "error", "run_id", "state", "state_history", "run_details"}
@@ -238,7 +238,7 @@ def _page(key: str, items: list[dict], query: dict[str, str]) -> dict[str, Any]:
     return {key: items[start : start + 2], "total_size": len(items), **further}
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(Quiet):
     """One request."""
 
     state: Server
@@ -271,21 +271,11 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *arguments: object) -> None:
-        pass
-
 
 @contextmanager
 def kfp_server() -> Iterator[Server]:
     """The server on a port of its own; its `address` is what --endpoint takes."""
     state = Server()
-    http = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"state": state}))
-    thread = threading.Thread(target=http.serve_forever, daemon=True)
-    thread.start()
-    state.address = f"http://127.0.0.1:{http.server_address[1]}"
-    try:
+    with served(type("Bound", (Handler,), {"state": state})) as server:
+        state.address = server.address
         yield state
-    finally:
-        http.shutdown()
-        http.server_close()
-        thread.join()

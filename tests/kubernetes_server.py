@@ -16,14 +16,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import yaml
-from servers import free_port
+from servers import Quiet, free_port, served
 
 JOBS = re.compile(r"/apis/trainer\.kubeflow\.org/v1alpha1/namespaces/raro/trainjobs(?:/([\w-]+))?")
 PODS = re.compile(r"/api/v1/namespaces/raro/pods(?:/([\w-]+)/log)?")
@@ -128,7 +127,7 @@ def kubernetes_server(place: Path) -> Iterator[Kubernetes]:
     """Yields the server; place/kubeconfig leads to it."""
     state = Kubernetes(place)
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         protocol_version = "HTTP/1.1"
 
         def _do(self) -> None:
@@ -175,25 +174,16 @@ def kubernetes_server(place: Path) -> Iterator[Kubernetes]:
 
         do_GET = do_POST = do_DELETE = _do
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}"
-    parts = {
-        "clusters": [{"name": "here", "cluster": {"server": address}}],
-        "users": [{"name": "me", "user": {}}],
-        "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
-    }
-    (place / "kubeconfig").write_text(
-        yaml.safe_dump({"apiVersion": "v1", "kind": "Config", "current-context": "here", **parts})
-    )
-    try:
-        yield state
-    finally:
-        for name in list(state.jobs):
-            state.delete(name)
-        server.shutdown()
-        server.server_close()
+    with served(Handler) as server:
+        parts = {
+            "clusters": [{"name": "here", "cluster": {"server": server.address}}],
+            "users": [{"name": "me", "user": {}}],
+            "contexts": [{"name": "here", "context": {"cluster": "here", "user": "me"}}],
+        }
+        kubeconfig = {"apiVersion": "v1", "kind": "Config", "current-context": "here", **parts}
+        (place / "kubeconfig").write_text(yaml.safe_dump(kubeconfig))
+        try:
+            yield state
+        finally:
+            for name in list(state.jobs):
+                state.delete(name)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
+from raro.pipelines import images
+
 ROOT = Path(__file__).parents[1]
 COMPONENTS = sorted(path.name for path in (ROOT / "k8s" / "components").iterdir())
 PRODUCTION = ["overlays/prod", "overlays/airgapped", *(f"overlays/prod+{name}" for name in COMPONENTS)]
@@ -22,6 +26,14 @@ PLACED = ["volume-check", "new-data"]  # where `kubectl -n raro apply` says
 OVERLAYS = ["cluster", *PLACED, *NAMESPACES]
 KUBECTL = shutil.which("kubectl", path=str(Path(sys.executable).parent)) or shutil.which("kubectl")
 needs_kubectl = pytest.mark.skipif(not KUBECTL, reason="kubectl, which renders the overlays, is not installed")
+
+
+def released_lock() -> str:
+    """The project's lock of images as it would be after a release, each with a digest of its own."""
+    text = (ROOT / images.LOCK).read_text(encoding="utf-8")
+    text = text.replace("registry: unresolved", "registry: registry.example.org/raro")
+    numbers = itertools.count()
+    return re.sub("digest: unresolved", lambda _: f"digest: sha256:{next(numbers):064x}", text)
 
 
 @functools.cache

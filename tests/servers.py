@@ -132,6 +132,28 @@ def s3_server(place: Path) -> Iterator[Any]:
         patch.undo()
 
 
+class Quiet(BaseHTTPRequestHandler):
+    """A request to a server of a test's own; what comes is not printed."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def served(handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext | None = None) -> Iterator[ThreadingHTTPServer]:
+    """A server on a port of its own; `address` is where clients go."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    if tls:  # a client that never shakes hands holds up its own thread, not the one that takes the next
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    server.address = f"http{'s' if tls else ''}://127.0.0.1:{server.server_port}"
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
 class FaultyProxy:
     """A TCP proxy before a server on loopback that can be told to misbehave, and speaks TLS where it is given a certificate
     (file of key and certificate). faults: what happens to the next connections, one
@@ -211,7 +233,7 @@ class Meddler(ThreadingHTTPServer):
         self.server_close()
 
 
-class _Meddling(BaseHTTPRequestHandler):
+class _Meddling(Quiet):
     protocol_version = "HTTP/1.1"
 
     def _any(self) -> None:
@@ -247,9 +269,6 @@ class _Meddling(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = do_PATCH = _any
-
-    def log_message(self, *_: object) -> None:
-        pass
 
 
 def _pump(source: socket.socket, target: socket.socket, most: int | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,17 +14,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from importlib.metadata import metadata
 from pathlib import Path
 
 import pytest
 
-from raro import cli
+from raro import cli, doctor
 from raro.config import load, parse
 from raro.errors import BadInput, GateRefused, ServiceFailed
 from raro.pipelines import commands, local
 from raro.registry.policy import policy_of
 from raro.report.stages import Stages
-from raro.steps import STEPS, TITLES, alone, harness, preflight, run_step
+from raro.steps import TITLES, alone, harness, preflight, run_step
 from raro.steps.claim import claim
 from raro.steps.finish import outcomes
 from raro.steps.harness import Step, finished
@@ -106,6 +108,18 @@ def test_nor_does_one_that_read_errors_too(command, code, tmp_path):
     assert done.returncode == code
 
 
+def test_doctor_looks_at_every_part_that_can_be_installed():
+    parts = metadata("raro-pipelines").get_all("Provides-Extra")
+    assert set(doctor.EXTRAS) == {"", *parts} - {"tracking", "dev"}
+
+
+def test_doctor_tells_of_a_torch_that_cannot_be_imported(tmp_path):
+    (tmp_path / "torch.py").write_text("raise OSError('libcudart.so.12: no such file')")  # what `-m` finds first
+    command, wide = [sys.executable, "-m", "raro.cli", "doctor"], os.environ | {"COLUMNS": "200"}
+    done = subprocess.run(command, cwd=tmp_path, env=wide, capture_output=True, text=True)
+    assert done.returncode == 2 and "torch cannot be imported: libcudart.so.12: no such file" in done.stdout, done.stderr
+
+
 @pytest.mark.parametrize("step", ["preflight", "ingest", "warmstart", "train", "evaluate", "decide", "finish"])
 def test_a_step_is_importable_without_pipeline_tracking_and_torch(step):
     assert not {"kfp", "mlflow", "boto3", "torch"} & imported(f"import raro.steps.{step}, raro.steps.harness, raro.cli")
@@ -160,10 +174,15 @@ def test_the_game_needs_no_torch():
         (["step", "ingest", "--output", " "], "argument --output: it is empty"),
         (["study", "--output", ""], "argument --output: it is empty"),
         (["study", "--methods", ""], "argument --methods: it is empty"),
+        (["study", "--table", ""], "argument --table: it is empty"),
+        (["forget", "--pattern", ""], "argument --pattern: it is empty"),
+        (["init", "--demonstrations", "", "--base", "b"], "argument --demonstrations: it is empty"),
+        (["forget", "--row", "a.jsonl#1", "--runs", ""], "argument --runs: it is empty"),
         (["run", "--set", "raro="], "config section 'raro' must be a mapping"),
         (["run", "--from", "train", "--output", "nowhere"], "no run lies in 'nowhere'"),
         (["step", "train", "--output", "nowhere"], "continues a run, and there is none in 'nowhere'"),
         (["step", "evaluate"], "run `raro step ingest --output runs/"),
+        (["submit", "--namespace", ""], "argument --namespace: it is empty"),
         (["schedule"], "required: apply|list|delete\n"),
         (["schedule", "delete"], "remedy: raro schedule delete NAME"),
         (["schedule", "list", "nightly"], "takes no names"),
@@ -324,6 +343,14 @@ def test_a_base_that_lacks_something(lacking, said, capsys, tmp_path, monkeypatc
         (base / "pytorch_model.bin").write_bytes(b"\x80\x02")
     assert said in refused(capsys, "run", "--set", f"base.uri={base}", "--output", "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+def test_a_base_with_a_file_that_holds_something_else(name, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    base = shutil.copytree(fetch("package://countdown-mini"), tmp_path / "base")
+    (base / name).write_text("3")
+    assert f"{name}' holds no JSON object" in refused(capsys, "run", "--set", f"base.uri={base}", "--output", "out")
 
 
 def test_a_budget_that_leaves_no_room_for_the_prompt(capsys, tmp_path, monkeypatch):
@@ -588,6 +615,9 @@ def test_a_fault_of_ours_and_a_full_disk_are_told_apart(config, tmp_path):
         print(1 / 0)
     failure = read_json(tmp_path / "failure.json")
     assert failure["code"] == 1 and failure["line"] == "ZeroDivisionError: division by zero"
+    with pytest.raises(ValueError), Step("train", config, tmp_path):
+        raise ValueError("\x1b]0;not the terminal's\a, from http://user:hunter2@host/")
+    assert read_json(tmp_path / "failure.json")["line"] == r"ValueError: \x1b]0;not the terminal's\x07, from http://...@host/"
     with pytest.raises(ServiceFailed, match="no space left"), Step("train", config, tmp_path):
         Path("/dev/full").write_text("x")
     assert read_json(tmp_path / "failure.json")["code"] == 4
@@ -680,8 +710,7 @@ def test_a_pod_signs_with_its_own_name(tmp_path, monkeypatch):
         assert alone.holder(tmp_path / alone.STEP) == f" (`kubectl delete pod retraining-{'x' * 60}-train-1`)"
 
 
-def test_every_step_has_a_module_and_a_title():
-    assert list(STEPS) == list(TITLES)
+def test_every_step_has_a_module():
     for name in TITLES:
         assert (Path(harness.__file__).parent / f"{name}.py").is_file()
 
@@ -690,7 +719,13 @@ def test_discarding_takes_the_later_steps_and_the_checkpoints(config, tmp_path):
     for name in ("ingest", "warmstart", "train", "evaluate"):
         make(name, config, tmp_path)
     (tmp_path / "checkpoints" / "step-000001").mkdir(parents=True)
+    for name in ("evaluation.json", "report.html"):
+        (tmp_path / name).touch()
+    local.discard(tmp_path, "register")
+    assert (tmp_path / "evaluation.json").exists(), "a decision that stands does not write it again, and an audit reads it"
+    assert not (tmp_path / "report.html").exists()
     local.discard(tmp_path, "evaluate")
+    assert not (tmp_path / "evaluation.json").exists()
     assert (tmp_path / "train").exists() and (tmp_path / "checkpoints").exists() and not (tmp_path / "evaluate").exists()
     local.discard(tmp_path, "warmstart")
     left = {path.name for path in tmp_path.iterdir()}  # and what tracking keeps, where it was on

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from manifests import ROOT, released_lock
 
 from raro import cli
 from raro.config import load
@@ -18,21 +19,14 @@ from raro.steps import TITLES
 from raro.steps.task import perform
 from raro.storage import read_json
 
-ROOT = Path(__file__).parents[1]
 COMMITTED = ROOT / "pipelines" / "retraining.yaml"
 LASTS = profile.Profile().deadline  # seconds that a run may last
 
 
 @pytest.fixture(scope="module")
 def lock(tmp_path_factory) -> Path:
-    """The project's lock as it would be after a release."""
     path = tmp_path_factory.mktemp("lock") / "images.lock.yaml"
-    text = (
-        (ROOT / images.LOCK).read_text(encoding="utf-8").replace("registry: unresolved", "registry: registry.example.org/raro")
-    )
-    for i in range(text.count("digest: unresolved")):
-        text = text.replace("digest: unresolved", f"digest: sha256:{i:064x}", 1)
-    path.write_text(text, encoding="utf-8")
+    path.write_text(released_lock(), encoding="utf-8")
     return path
 
 

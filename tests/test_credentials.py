@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 import traceback
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from servers import Quiet, served
 
 from raro import s3_client, s3_records, storage
 from raro.errors import ServiceFailed
 from raro.tracking import server
 
 
-class Expired(BaseHTTPRequestHandler):
+class Expired(Quiet):
     """A store whose every answer is that the session has ended; HEAD's has no words."""
 
     code = "ExpiredToken"
@@ -28,19 +27,14 @@ class Expired(BaseHTTPRequestHandler):
 
     do_GET = do_PUT = do_HEAD = do_POST = _any
 
-    def log_message(self, *_: object) -> None:
-        pass
-
 
 @pytest.fixture
 def expired(monkeypatch):
-    with ThreadingHTTPServer(("127.0.0.1", 0), Expired) as house:
-        threading.Thread(target=house.serve_forever, daemon=True).start()
-        told = {"ENDPOINT_URL": f"http://127.0.0.1:{house.server_port}", "DEFAULT_REGION": "us-east-1", "MAX_ATTEMPTS": "1"}
+    with served(Expired) as house:
+        told = {"ENDPOINT_URL": house.address, "DEFAULT_REGION": "us-east-1", "MAX_ATTEMPTS": "1"}
         for name, value in (told | {"ACCESS_KEY_ID": "k", "SECRET_ACCESS_KEY": "s", "SESSION_TOKEN": "t"}).items():
             monkeypatch.setenv(f"AWS_{name}", value)
         yield
-        house.shutdown()
 
 
 @pytest.mark.parametrize("code", ["ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"])

@@ -617,9 +617,9 @@ def whole_config(source: Path, **keys) -> config.Config:
 
 
 def ingest(settings: config.Config, run: Path) -> dict:
-    from raro.steps import STEPS
+    from raro.steps import run_step
 
-    return STEPS["ingest"](settings, run)
+    return run_step("ingest", settings, run)
 
 
 def test_the_step_writes_splits_quarantine_and_card(tmp_path):

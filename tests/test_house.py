@@ -7,14 +7,13 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import ssl
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from servers import Quiet, served
 
 from raro import cli, s3, s3_records
 from raro.config import parse
@@ -34,7 +33,7 @@ def listener(
     `leads`, or says only `says`. heard: (what was asked for, headers)."""
     heard = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def _do(self) -> None:
             heard.append((self.path, dict(self.headers)))
             if "100-continue" in self.headers.get("Expect", "").lower():
@@ -52,21 +51,11 @@ def listener(
 
         do_GET = do_PUT = do_POST = _do
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    if certificate:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*certificate)
-        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        scheme = "https" if certificate else "http"
-        yield SimpleNamespace(url=f"{scheme}://127.0.0.1:{server.server_port}", heard=heard)
-    finally:
-        server.shutdown()
-        server.server_close()
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER) if certificate else None
+    if tls:
+        tls.load_cert_chain(*certificate)
+    with served(Handler, tls) as server:
+        yield SimpleNamespace(url=server.address, heard=heard)
 
 
 @pytest.fixture
@@ -260,7 +249,7 @@ def test_only_the_houses_authority_opens_its_doors(monkeypatch, tmp_path, certif
         config = parse({"tracking": {"uri": house.url, "on_outage": "stop"}})
         with pytest.raises(ServiceFailed, match="does not answer"):
             s3_records.create("s3://bucket/key", b"{}")
-        with pytest.raises(ServiceFailed, match="CERTIFICATE_VERIFY_FAILED"):
+        with pytest.raises(ServiceFailed, match="CERTIFICATE_VERIFY_FAILED.*SSL_CERT_FILE"):
             tracking.check(config)
         assert notice._post(house.url, b"{}") == (True, "does not answer: SSLCertVerificationError")
         assert not house.heard

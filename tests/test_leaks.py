@@ -19,7 +19,7 @@ from raro.registrar import chat, show
 from raro.registry.card import card
 from raro.registry.findings import Check
 from raro.registry.log import Record
-from raro.steps import STEPS, notice
+from raro.steps import notice, run_step
 from raro.storage import read_json
 
 WRITTEN = "536-90-4399"  # of the form of a national number
@@ -97,7 +97,7 @@ def test_init_does_not_show_it_either(tmp_path, monkeypatch, capsys, more):
 def test_a_librarys_words_quote_what_it_choked_on(tmp_path, monkeypatch, show_text, kept):
     monkeypatch.setenv("RARO_TRACKING", "off")
     config = failed_run(tmp_path / "run", KeyError("told by John Roe"), privacy={"show_text": show_text})
-    STEPS["finish"](config, tmp_path / "run")
+    run_step("finish", config, tmp_path / "run")
     for name in ("failure.json", "events.jsonl", "report.html", "finish/summary.json"):
         said = (tmp_path / "run" / name).read_text(encoding="utf-8")
         assert ("John Roe" in said) == kept and "KeyError" in said, name

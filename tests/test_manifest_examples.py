@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from kfp_server import kfp_server
-from manifests import KUBECTL, ROOT, changed, named, needs_kubectl, pods, selects
+from manifests import KUBECTL, ROOT, changed, named, needs_kubectl, pods, released_lock, selects
 
 from raro import cli
 from raro.pipelines import cluster, profile
@@ -81,16 +81,11 @@ def test_an_event_starts_a_run(job, tmp_path, monkeypatch, capsys):
     assert {f"/order/{name}" for name, _ in files} == {
         word for arg in container["args"] for word in re.findall(r"/order/\S+", arg)
     }
-    lock = (
-        (ROOT / "docker" / "images.lock.yaml")
-        .read_text(encoding="utf-8")
-        .replace("registry: unresolved", "registry: r.example.org")
-    )
     config = (ROOT / "configs" / "countdown-mini.yaml").read_text(encoding="utf-8")
     order = {
         "config.yaml": config,
         "profile.yaml": (ROOT / "pipelines" / "profiles" / "cpu.yaml").read_text(encoding="utf-8"),
-        "images.lock.yaml": lock.replace("digest: unresolved", f"digest: sha256:{'a' * 64}"),
+        "images.lock.yaml": released_lock(),
     }
     for name, text in order.items():
         (tmp_path / name).write_text(text, encoding="utf-8")

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
 import pytest
-from servers import free_port
+from servers import Quiet, free_port, served
 
 from raro.config import parse
 from raro.errors import BadInput, GateRefused, ServiceFailed
-from raro.steps import STEPS, notice
+from raro.learning.update import NotFinite
+from raro.steps import notice, run_step
 from raro.steps.claim import claim
 from raro.steps.harness import record_failure
 from raro.storage import read_json
@@ -29,7 +28,7 @@ def webhook(*answers: int) -> Iterator[SimpleNamespace]:
     """A server that gives these answers, then 200. heard: the bodies it was sent."""
     heard, left = [], list(answers)
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_POST(self) -> None:
             heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             code = left.pop(0) if left else 200
@@ -41,16 +40,8 @@ def webhook(*answers: int) -> Iterator[SimpleNamespace]:
 
         do_GET = do_POST
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield SimpleNamespace(url=f"http://127.0.0.1:{server.server_port}/{SECRET}", heard=heard)
-    finally:
-        server.shutdown()
-        server.server_close()
+    with served(Handler) as server:
+        yield SimpleNamespace(url=f"{server.address}/{SECRET}", heard=heard)
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +72,7 @@ def test_a_failure_is_told_with_its_reason_hint_and_checkpoint(tmp_path, monkeyp
         monkeypatch.setenv("RARO_WEBHOOK", hook.url)
         error = ServiceFailed("the store does not answer", "see that it runs")
         config = failed_run(tmp_path / "run-7", error, checkpoint=True)
-        STEPS["finish"](config, tmp_path / "run-7")
+        run_step("finish", config, tmp_path / "run-7")
     (heard,) = hook.heard
     assert heard["run"] == "run-7" and heard["name"] == "miniature" and heard["state"] == "failed"
     assert heard["stage"] == "train" and heard["reason"] == "the store does not answer" and heard["hint"] == "see that it runs"
@@ -96,7 +87,7 @@ def test_slack_takes_text_and_its_markup_is_escaped(tmp_path, monkeypatch):
         error = GateRefused("<!channel> & 3 > 2", "none")
         named = {"webhook": "env:TEAM_HOOK", "format": "slack"}
         config = failed_run(tmp_path / "run", error, checkpoint=True, notify=named)
-        STEPS["finish"](config, tmp_path / "run")
+        run_step("finish", config, tmp_path / "run")
     (heard,) = hook.heard
     assert set(heard) == {"text"}
     assert heard["text"].splitlines() == [
@@ -112,6 +103,7 @@ def test_slack_takes_text_and_its_markup_is_escaped(tmp_path, monkeypatch):
     [
         (KeyError(WRITTEN), "KeyError; its words are in the task's log"),
         (BadInput(f"row 3 holds '{WRITTEN}'", f"mend '{WRITTEN}'"), "row 3 holds '…'"),
+        (NotFinite("the gradient is not finite", "lower the rate"), "the gradient is not finite"),
     ],
 )
 @pytest.mark.parametrize("shown", ["none", "masked"])
@@ -119,7 +111,7 @@ def test_nothing_that_experts_wrote_is_told(tmp_path, monkeypatch, error, reason
     with webhook() as hook:
         monkeypatch.setenv("RARO_WEBHOOK", hook.url)
         config = failed_run(tmp_path / "run", error, privacy={"show_text": shown})
-        STEPS["finish"](config, tmp_path / "run")
+        run_step("finish", config, tmp_path / "run")
     assert hook.heard[0]["reason"] == reason and WRITTEN not in json.dumps(hook.heard)
 
 
@@ -137,7 +129,7 @@ def test_one_more_try_where_it_may_help_and_the_run_ends_as_it_had(tmp_path, mon
     with webhook(*answers) as hook:
         monkeypatch.setenv("RARO_WEBHOOK", hook.url)
         config = failed_run(tmp_path / "run", ServiceFailed("away", "wait"))
-        assert STEPS["finish"](config, tmp_path / "run")["state"] == "failed"
+        assert run_step("finish", config, tmp_path / "run")["state"] == "failed"
     assert len(hook.heard) == tries
     expected = [f"nobody was told how the run ended: the webhook at '127.0.0.1' {why}"] if why else []
     assert told(tmp_path / "run") == expected
@@ -147,19 +139,29 @@ def test_one_more_try_where_it_may_help_and_the_run_ends_as_it_had(tmp_path, mon
 def test_nobody_there_fails_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("RARO_WEBHOOK", f"http://127.0.0.1:{free_port()}/{SECRET}")
     config = failed_run(tmp_path / "run", ServiceFailed("away", "wait"))
-    assert STEPS["finish"](config, tmp_path / "run")["state"] == "failed"
+    assert run_step("finish", config, tmp_path / "run")["state"] == "failed"
     assert told(tmp_path / "run")[0].endswith("does not answer: ConnectionRefusedError")
     assert read_json(tmp_path / "run" / "finish" / "summary.json")["failure"]["line"] == "away"
+
+
+def test_people_are_told_though_the_page_cannot_be_written(tmp_path, monkeypatch):
+    with webhook() as hook:
+        monkeypatch.setenv("RARO_WEBHOOK", hook.url)
+        config = failed_run(tmp_path / "run", ServiceFailed("away", "wait"))
+        (tmp_path / "run" / "report.html").mkdir()
+        with pytest.raises(BadInput, match="report.html"):
+            run_step("finish", config, tmp_path / "run")
+    assert [one["reason"] for one in hook.heard] == ["away"]
 
 
 def test_only_failures_where_only_they_are_wanted(tmp_path, monkeypatch):
     with webhook() as hook:
         monkeypatch.setenv("RARO_WEBHOOK", hook.url)
         interrupted = failed_run(tmp_path / "one", KeyboardInterrupt(), notify={"when": "failure"})
-        STEPS["finish"](interrupted, tmp_path / "one")
+        run_step("finish", interrupted, tmp_path / "one")
         assert not hook.heard
         failed = failed_run(tmp_path / "two", BadInput("wrong", "mend"), notify={"when": "failure"})
-        STEPS["finish"](failed, tmp_path / "two")
+        run_step("finish", failed, tmp_path / "two")
         assert [one["run"] for one in hook.heard] == ["two"]
 
 
@@ -177,5 +179,5 @@ def test_only_failures_where_only_they_are_wanted(tmp_path, monkeypatch):
 def test_a_webhook_that_cannot_be_is_refused_by_preflight(tmp_path, monkeypatch, reference, value, line):
     monkeypatch.setenv("TEAM_HOOK", value)
     with pytest.raises(BadInput) as refusal:
-        STEPS["preflight"](parse({"notify": {"webhook": reference}}), tmp_path / "run")
+        run_step("preflight", parse({"notify": {"webhook": reference}}), tmp_path / "run")
     assert refusal.value.line == line and SECRET not in str(refusal.value) and "secret" not in refusal.value.line

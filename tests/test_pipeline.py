@@ -69,16 +69,8 @@ def launch(folder: Path, settings: dict | None = None, *more: str) -> Launched:
     """`raro run` in a process of its own; without settings the run's own configuration."""
     values = {key: json.dumps(value, default=str) for key, value in (settings or {}).items()}
     overrides = [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
-    command = [
-        sys.executable,
-        "-m",
-        "raro.cli",
-        "run",
-        *(["countdown-mini"] if settings else []),
-        *overrides,
-        "--output",
-        str(folder),
-    ]
+    config = ["countdown-mini"] if settings else []
+    command = [sys.executable, "-m", "raro.cli", "run", *config, *overrides, "--output", str(folder)]
     environment = {**os.environ, "COLUMNS": "120"}
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
     return Launched(folder, subprocess.Popen([*command, *more], env=environment, text=True, **streams))

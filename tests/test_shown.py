@@ -17,21 +17,8 @@ from raro.steps import run_step
 STEPS = ("preflight", "ingest", "warmstart", "train", "evaluate", "decide", "register", "finish")
 DATA = {"train.jsonl", "dev.jsonl", "test.jsonl"}
 WORDS = (
-    "cough",
-    "ward",
-    "since",
-    "spring",
-    "fever",
-    "left",
-    "knee",
-    "night",
-    "slept",
-    "badly",
-    "told",
-    "nobody",
-    "tired",
-    "cold",
-)
+    "cough", "ward", "since", "spring", "fever", "left", "knee", "night", "slept", "badly", "told", "nobody", "tired", "cold",
+)  # fmt: skip
 
 
 def rows() -> list[dict]:

@@ -11,11 +11,12 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from servers import s3_server
+from servers import Quiet, s3_server, served
 
 from raro import s3 as store
 from raro import storage
@@ -230,6 +231,13 @@ def test_bad_addresses_name_the_remedy(uri, says):
     ],
 )
 def test_a_hub_that_cannot_be_reached_is_told_plainly(tmp_path, environment, error, says):
+    told = from_hub(tmp_path, **environment)
+    assert told.startswith(error)
+    assert says in told
+
+
+def from_hub(home: Path, **environment: str) -> str:
+    """What fetching a model of the hub ends with, in a process that has the environment from its start."""
     code = """
 from raro.storage import fetch
 try:
@@ -237,10 +245,31 @@ try:
 except Exception as e:
     print(type(e).__name__, e)
 """
-    environment = {**os.environ, "HF_HOME": str(tmp_path), **environment}
-    told = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120).stdout
-    assert told.startswith(error)
-    assert says in told
+    environment = {**os.environ, "HF_HOME": str(home), **environment}
+    return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120).stdout
+
+
+class Hub(Quiet):
+    """It tells what a repository holds, and fails at the file itself."""
+
+    def do_GET(self) -> None:
+        file, listed = "/resolve/" in self.path, [{"type": "file", "path": "config.json", "size": 2, "oid": "a" * 40}]
+        body = json.dumps(listed if "/tree/" in self.path else {"id": "owner/model", "sha": "b" * 40, "siblings": []}).encode()
+        self.send_response(500 if file and self.command == "GET" else 200)
+        for name, value in {"ETag": '"a"', "X-Repo-Commit": "b" * 40, "Content-Length": str(2 if file else len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(b"{}" if file else body)
+
+    do_HEAD = do_GET
+
+
+def test_a_hub_that_fails_at_a_file_is_worth_a_retry(tmp_path):
+    with served(Hub) as hub:
+        told = from_hub(tmp_path, HF_HUB_OFFLINE="0", HF_ENDPOINT=hub.address.replace("//", "//user:hunter2@"))
+    assert told.startswith("ServiceFailed the hub does not answer for 'hf://owner/model@main': Server error '500"), told
+    assert "hunter2" not in told
 
 
 def test_an_s3_store_that_does_not_answer_is_worth_a_retry(monkeypatch, tmp_path):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from kfp_server import graph, kfp_server
+from manifests import ROOT, released_lock
 
 from raro import cli
 from raro.config import parse
@@ -19,7 +20,6 @@ from raro.errors import ServiceFailed
 from raro.pipelines import images, reconcile, submit
 from raro.pipelines.api import Kubeflow
 
-ROOT = Path(__file__).parents[1]
 TRACKING = "tracking.uri=http://mlflow:5000"
 ON_A_GPU = ("--set", "resources.device=auto", "--set", "resources.processes=1")
 SUBMIT = ("submit", "--set", TRACKING, *ON_A_GPU)
@@ -56,10 +56,8 @@ def server(monkeypatch):
 
 @pytest.fixture(scope="module")
 def lock(tmp_path_factory) -> str:
-    """The project's lock as it would be after a release."""
     path = tmp_path_factory.mktemp("lock") / "images.lock.yaml"
-    text = re.sub(r"digest: unresolved", f"digest: sha256:{'a' * 64}", (ROOT / images.LOCK).read_text(encoding="utf-8"))
-    path.write_text(text.replace("registry: unresolved", "registry: registry.example.org/raro"), encoding="utf-8")
+    path.write_text(released_lock(), encoding="utf-8")
     return str(path)
 
 
@@ -334,9 +332,10 @@ def test_watching_survives_a_token_that_expires(server, send, monkeypatch, tmp_p
 
 
 def test_nobody_answers(server, send, monkeypatch):
-    monkeypatch.setenv("KF_PIPELINES_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("KF_PIPELINES_ENDPOINT", "http://user:hunter2@127.0.0.1:1")
     code, _, err = send(*SUBMIT)
-    assert code == 4 and "Kubeflow at 'http://127.0.0.1:1' does not answer" in err and "Traceback" not in err
+    assert code == 4 and "Kubeflow at 'http://...@127.0.0.1:1' does not answer" in err and "Traceback" not in err
+    assert "hunter2" not in err
 
 
 def test_the_token_has_expired_and_a_new_one_is_read(server, send, monkeypatch, tmp_path):
@@ -349,9 +348,10 @@ def test_the_token_has_expired_and_a_new_one_is_read(server, send, monkeypatch, 
     api = Kubeflow()
     token.write_text("new\n")  # as Kubernetes renews it, under a client that goes on
     assert api.experiment("raro", create=False) is None
-    token.unlink()
-    code, _, err = send(*SUBMIT)
-    assert code == 2 and f"the token's file '{token}' cannot be read" in err
+    for spoil in (lambda: token.write_bytes(b"\xff"), token.unlink):
+        spoil()
+        code, _, err = send(*SUBMIT)
+        assert code == 2 and f"the token's file '{token}' cannot be read" in err
 
 
 def test_a_login_page_is_not_the_api(server, send):

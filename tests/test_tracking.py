@@ -79,6 +79,8 @@ def test_events_are_read_in_order_and_once(tmp_path):
     assert {event["stage"] for event in first + second} == {"train"}
     assert events.read(tmp_path, end) == ([], end)
     assert events.read(tmp_path / "nowhere") == ([], 0)
+    pen.note("a judge says \x1b[2J")
+    assert events.read(tmp_path, end)[0][0]["text"] == r"a judge says \x1b[2J", "it is printed to terminals"
 
 
 def test_a_half_written_line_waits_and_a_broken_one_is_passed_over(tmp_path):

@@ -25,7 +25,7 @@ from raro.config import parse
 from raro.errors import BadInput, ServiceFailed
 from raro.pipelines import profile
 from raro.pipelines.fitting import check
-from raro.steps import trainjob
+from raro.steps import run_step, trainjob
 from raro.steps.claim import claim
 from raro.storage import read_json
 from raro.tracking import events
@@ -321,17 +321,18 @@ def test_without_a_cluster(tmp_path, monkeypatch):
 
 
 def test_the_exit_handler_takes_away_what_a_killed_task_left(server, tmp_path, monkeypatch):
-    from raro.steps import STEPS
-
     monkeypatch.setenv("RARO_TRACKING", "off")
     monkeypatch.setenv(trainjob.VARIABLE, ORDER.written())
     config, run = parse({}), tmp_path / "run"
     claim(config, run)
     server.create(trainjob.manifest(ORDER, run, SLEEP, 2))
-    STEPS["finish"](config, run)
+    (run / "report.html").mkdir()
+    with pytest.raises(BadInput):  # the page cannot be written
+        run_step("finish", config, run)
     assert not server.jobs
+    (run / "report.html").rmdir()
     server.answers = [403]
-    STEPS["finish"](config, run)
+    run_step("finish", config, run)
     warnings = [event["text"] for event in events.read(run)[0] if event.get("level") == "warning"]
     assert warnings == [f"a TrainJob may be left over: Kubernetes refuses '{trainjob.name_of(run)}' (403): the server says 403"]
 

@@ -23,7 +23,7 @@ from raro.records import Prompt, Sampling
 from raro.rollout import vllm, vllm_server
 from raro.rollout.models import open_model
 from raro.rollout.slots import SlotEngine
-from raro.steps import STEPS
+from raro.steps import run_step
 from raro.storage import fetch, read_json
 
 MINI = fetch("package://countdown-mini")
@@ -143,7 +143,7 @@ def test_two_steps_of_raro_on_vllm(tmp_path, wide, monkeypatch, stopped):
     monkeypatch.setattr(vllm.VllmEngine, "generate", looked_at)
     monkeypatch.setattr(vllm_server.Server, "hold", lambda *asked: handed.append(hold(*asked)) or handed[-1])
     for name in ("preflight", "ingest", "warmstart", "train"):
-        STEPS[name](config, tmp_path)
+        run_step(name, config, tmp_path)
     assert read_json(tmp_path / "train" / "train.json")["steps"] == 2
     assert len(gaps["policy"]) >= 2 and len(gaps["critic"]) >= 2
     assert max(*gaps["policy"], *gaps["critic"]) < EXACT

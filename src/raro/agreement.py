@@ -139,10 +139,7 @@ def _model(config: Config) -> Iterator[Conflict]:
     if config.rollout.engine == "vllm" and lora:
         yield "rollout.engine is vllm, which is handed whole models, and base.lora_rank is set", BACK
     if dpo and lora:
-        yield (
-            "method is dpo, whose reference becomes the trained model, and base.lora_rank is set",
-            "set base.lora_rank=0",
-        )
+        yield "method is dpo, whose reference becomes the trained model, and base.lora_rank is set", "set base.lora_rank=0"
     if dpo and config.raro.updates > 1:
         yield "method is dpo, which weighs a pair by its margin of now, and raro.updates is above 1", "set raro.updates=1"
     separate = config.raro.critic_model == "separate"

@@ -15,9 +15,9 @@ from types import ModuleType
 from . import __version__
 from . import commands as here
 from .commands import needs
-from .errors import BadInput, RaroError
+from .errors import INTERRUPTED, BadInput, RaroError
 from .printing import enduring
-from .steps.harness import INTERRUPTED, explained
+from .steps.harness import explained
 
 Arguments = argparse.Namespace
 

@@ -125,17 +125,12 @@ def _watched(run: Path) -> Iterator[None]:
 
 
 def init_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--demonstrations", metavar="URI", required=True, help="file, folder, glob or URI; its form is detected"
-    )
-    parser.add_argument(
-        "--base",
-        metavar="URI",
-        required=True,
-        help="the model to start from: folder, s3://, hf://repo@revision, package:// or models:/NAME@ALIAS",
-    )
-    parser.add_argument("--question", metavar="COLUMN", help="column of the questions (default: guessed)")
-    parser.add_argument("--answer", metavar="COLUMN", help="column of the experts' answers (default: guessed)")
+    place, column = {"metavar": "URI", "type": named, "required": True}, {"metavar": "COLUMN", "type": named}
+    parser.add_argument("--demonstrations", **place, help="file, folder, glob or URI; its form is detected")
+    start = "the model to start from: folder, s3://, hf://repo@revision, package:// or models:/NAME@ALIAS"
+    parser.add_argument("--base", **place, help=start)
+    parser.add_argument("--question", **column, help="column of the questions (default: guessed)")
+    parser.add_argument("--answer", **column, help="column of the experts' answers (default: guessed)")
     parser.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], help="any setting, e.g. privacy.show_text=none"
     )
@@ -161,7 +156,8 @@ def study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", metavar="DIR", type=named, help="folder of the runs; finished ones are kept (default: runs/study-...)"
     )
-    parser.add_argument("--table", metavar="FILE", help="where the table goes, as .json and .md (default: DIR/table)")
+    table = "where the table goes, as .json and .md (default: DIR/table)"
+    parser.add_argument("--table", metavar="FILE", type=named, help=table)
     parser.add_argument(
         "--side-by-side", metavar="N", type=at_least(1), default=2, help="runs at once, one thread each (default: 2)"
     )
@@ -220,12 +216,12 @@ def bench(args: Arguments) -> int:
 
 
 def forget_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--row", metavar="FILE#ROW", action="append", default=[], help="a row, as its `source` names it")
-    parser.add_argument("--pattern", metavar="REGEX", action="append", default=[], help="matches the text of the rows")
-    parser.add_argument("--runs", metavar="DIR", default="runs", help="folder of the runs (default: runs)")
-    parser.add_argument(
-        "--output", metavar="FILE", default="forgotten.txt", help="where to write their digests (default: forgotten.txt)"
-    )
+    meant = {"action": "append", "default": [], "type": named}  # an empty pattern is in every row
+    parser.add_argument("--row", metavar="FILE#ROW", **meant, help="a row, as its `source` names it")
+    parser.add_argument("--pattern", metavar="REGEX", **meant, help="matches the text of the rows")
+    parser.add_argument("--runs", metavar="DIR", type=named, default="runs", help="folder of the runs (default: runs)")
+    written = "where to write their digests (default: forgotten.txt)"
+    parser.add_argument("--output", metavar="FILE", type=named, default="forgotten.txt", help=written)
 
 
 def forget(args: Arguments) -> int:

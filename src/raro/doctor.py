@@ -14,15 +14,20 @@ from typing import Literal
 
 from .errors import RaroError
 from .steps.preflight import FREE_GIB, check_layout, cores, memory_gib, requirements
-from .storage import fetch
+from .storage import fetch, first_line
 
 MINI = "package://countdown-mini"
 MARKS = {"works": "[green]works[/]", "missing": "[yellow]missing[/]", "broken": "[red]broken[/]"}
-EXTRAS = {
+EXTRAS = {  # `client` is `tracking` without MLflow's own server
     "": "the library and its steps",
     "pipeline": "`raro run` and `raro compile`",
     "client": "MLflow, the registry and S3",
     "columnar": "demonstrations in Parquet",
+    "formats": "a Stack Exchange dump, SQuAD and CUAD, .zst",
+    "archives": "a dump's .7z",
+    "screens": "screens of personal data, near-duplicates, language",
+    "adapters": "LoRA",
+    "evaluation": "DeepMath's answers",
     "judge": "a judge behind an endpoint",
     "signing": "signatures and bills of materials of models",
 }
@@ -51,10 +56,8 @@ class Finding:
 
 def findings() -> Iterator[Finding]:
     """One after another, cheap ones first."""
-    ok = (3, 11) <= sys.version_info[:2] < (3, 14)
-    yield Finding(
-        "Python", "works" if ok else "broken", f"{sys.version.split()[0]}" + ("" if ok else "; 3.11 to 3.13 is needed")
-    )
+    ok, version = (3, 11) <= sys.version_info[:2] < (3, 14), sys.version.split()[0]
+    yield Finding("Python", "works" if ok else "broken", version + ("" if ok else "; 3.11 to 3.13 is needed"))
     yield Finding("cores, memory", "works", f"{cores()} cores, {memory_gib()} GiB")
     free = shutil.disk_usage(".").free / 2**30
     yield Finding("disk", "works" if free >= FREE_GIB else "broken", f"{free:.1f} GiB free here; a run needs {FREE_GIB:g}")
@@ -95,8 +98,10 @@ def _version(name: str) -> str | None:
 def _device() -> Finding:
     if _version("torch") is None:
         return Finding("GPU", "missing", "torch is not installed")
-    import torch
-
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # a library of the system's that it needs
+        return Finding("GPU", "broken", f"torch cannot be imported: {first_line(error)}")
     if not torch.cuda.is_available():
         return Finding("GPU", "missing", f"none that torch {torch.__version__} can use; the miniature needs none")
     names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

@@ -6,6 +6,8 @@ nothing else. Anything that is not a `RaroError` is a fault of ours: exit code 1
 
 from __future__ import annotations
 
+INTERRUPTED = 130  # the exit code of what somebody stopped, as shells have it
+
 
 def printable(text: str) -> str:
     """The text on one line, with escapes for what cannot be printed: it may be somebody else's, and written to move the cursor
@@ -49,4 +51,11 @@ class ServiceFailed(RaroError):
     """A service (store, tracking server, judge) failed: exit code 4, worth retrying."""
 
     code = 4
+    permanent = False
+
+
+class Canceled(RaroError):
+    """Somebody stopped a run on a cluster: exit code 130."""
+
+    code = INTERRUPTED
     permanent = False

@@ -59,7 +59,7 @@ def speaking(uri: str) -> Iterator[BaseClient]:
     except (exceptions.ClientError, S3UploadFailedError) as error:
         _client.cache_clear()
         said = error if isinstance(error, exceptions.ClientError) else error.__context__  # what made an upload fail
-        code = str(getattr(said, "response", {}).get("Error", {}).get("Code", "")) or _said(error)
+        code = str(getattr(said, "response", {}).get("Error", {}).get("Code", "")) or first_line(error)
         if any(word in code for word in EXPIRED):
             raise ServiceFailed(f"the credentials for '{uri}' have run out: {code}", RENEW) from error
         if remedy := next((remedy for word, remedy in REFUSALS.items() if word in code), ""):
@@ -72,7 +72,7 @@ def speaking(uri: str) -> Iterator[BaseClient]:
         raise ServiceFailed(f"no credentials for '{uri}': {unsaid(error)}", RENEW) from None
     except (exceptions.BotoCoreError, exceptions.HTTPClientError, RetriesExceededError) as error:
         _client.cache_clear()
-        line = f"the store of '{uri}' does not answer: {_said(error)}"
+        line = f"the store of '{uri}' does not answer: {first_line(error)}"
         raise ServiceFailed(line, "check AWS_ENDPOINT_URL and the network") from error
 
 
@@ -80,11 +80,6 @@ def unsaid(error: BaseException) -> str:
     """Who could not give credentials. Botocore's own line holds all that a `credential_process` said, a secret perhaps, and
     ours is recorded."""
     return f"{getattr(error, 'kwargs', {}).get('provider', type(error).__name__)} gives none"
-
-
-def _said(error: BaseException) -> str:
-    """A library's first line without the password of an endpoint's address, which botocore quotes whole."""
-    return re.sub(r"//[^/\s]*@", "//...@", first_line(error))
 
 
 def parts(uri: str) -> tuple[str, str]:
@@ -123,4 +118,4 @@ def _client(process: int, settings: tuple[tuple[str, str], ...]) -> BaseClient:
         raise
     except (BotoCoreError, ValueError) as error:  # nothing was asked of the store yet: what boto3 was given is wrong
         remedy = "check the AWS_ variables, and the profile in ~/.aws"
-        raise BadInput(f"an S3 client cannot be created: {_said(error)}", remedy) from error
+        raise BadInput(f"an S3 client cannot be created: {first_line(error)}", remedy) from error

@@ -255,9 +255,8 @@ def fetch(uri: str | Path, cache: str | Path | None = None) -> Path:
 
     readers = {"package": _package, "s3": s3.download, "hf": _hugging_face}
     if scheme not in readers:
-        raise BadInput(
-            f"'{uri}' has an unknown scheme", "give a path, package://NAME, s3://bucket/prefix or hf://repo@revision"
-        )
+        remedy = "give a path, package://NAME, s3://bucket/prefix or hf://repo@revision"
+        raise BadInput(f"'{uri}' has an unknown scheme", remedy)
     return readers[scheme](uri, Path(cache or cache_folder()))
 
 
@@ -277,24 +276,22 @@ def _hugging_face(uri: str, cache: Path) -> Path:
         raise BadInput(f"'{uri}' names no revision", "write hf://repo@revision, preferably a commit: branches move")
     from huggingface_hub import errors, snapshot_download
 
-    kind = "dataset" if repo.startswith("datasets/") else "model"
+    kind, ignored = ("dataset", None) if repo.startswith("datasets/") else ("model", _NOT_FETCHED)
     try:
-        folder = snapshot_download(
-            repo.removeprefix("datasets/"),
-            repo_type=kind,
-            revision=revision,
-            ignore_patterns=_NOT_FETCHED if kind == "model" else None,
-        )
+        folder = snapshot_download(repo.removeprefix("datasets/"), repo_type=kind, revision=revision, ignore_patterns=ignored)
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError, errors.HFValidationError) as error:
         raise BadInput(f"'{uri}' cannot be read: {first_line(error)}", "check the name, the revision and HF_TOKEN") from error
-    except errors.LocalEntryNotFoundError as error:
+    except (OSError, *errors.HfHubHTTPError.__bases__) as error:  # and what its HTTP library raises
+        if getattr(error, "errno", None) is not None:  # of this machine's own: a full disk
+            raise
         if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
             line = f"'{uri}' is not in the local cache and HF_HUB_OFFLINE is set"
             raise BadInput(line, "fetch it where there is a network, or give a folder") from error
-        raise ServiceFailed(f"the hub does not answer for '{uri}'", "check the network, or give a folder") from error
+        line = f"the hub does not answer for '{uri}': {first_line(error)}"
+        raise ServiceFailed(line, "check the network and HF_TOKEN, or give a folder") from error
     return Path(folder)
 
 
 def first_line(error: BaseException) -> str:
-    """What a library's error says first, at most 200 characters of it."""
-    return str(error).strip().split("\n")[0][:200]
+    """What a library's error says first, at most 200 characters of it, without a password in an address that it quotes."""
+    return re.sub(r"//[^/\s]*@", "//...@", str(error).strip().split("\n")[0])[:200]

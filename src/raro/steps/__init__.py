@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +39,3 @@ def run_step(name: str, config: Config, run: str | Path, retry: bool = False, **
     os.environ.setdefault("OMP_NUM_THREADS", str(config.resources.threads))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     return importlib.import_module(f".{name}", __name__).run(config, Path(run), **more)
-
-
-STEPS: Mapping[str, Callable[..., dict[str, Any]]] = {name: partial(run_step, name) for name in TITLES}

@@ -7,20 +7,19 @@ events, which start and do not end, and gets its failure.json here. Whom it tell
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ..config import Config
-from ..errors import RaroError
+from ..errors import INTERRUPTED, Canceled, RaroError, ServiceFailed
 from ..report import cost
 from ..report.stages import Stages, launch
 from ..storage import read_json, write_json
 from ..tracking import events
 from . import notice
-from .harness import FAILURE, INTERRUPTED, Step, last_checkpoint
+from .harness import FAILURE, Step, failure_record
 from .trainjob import Order, remove
 
 # What a scheduler says of the tasks before. Kubeflow also says RUNNING of some that failed: then the last steps tell.
@@ -28,6 +27,10 @@ WELL, CANCELED = ("", "SUCCEEDED", "COMPLETE"), ("CANCELED", "CANCELLED", "CANCE
 LAST = {"register", "record"}
 KILLED = "perhaps it was killed for its memory: lower rollout.slots; start again, it goes on from its last checkpoint"
 STATES = {"done": "done", "kept": "skipped", "failed": "failed", "running": "lost"}
+
+
+class Lost(ServiceFailed):
+    """A task was killed, or its pod never began."""
 
 
 def run(config: Config, run: Path, state: str = "") -> dict:
@@ -38,13 +41,13 @@ def run(config: Config, run: Path, state: str = "") -> dict:
         summary = summarise(run, stages, failure)
         summary["cost"] = cost.bill(events.read(run)[0], asdict(config), _result(run / "evaluation.json"))
         write_json(step.folder / "summary.json", summary)
-        from ..report import page
-
-        page.write(run)
-        if Order.given():
-            _remove_nodes(run, step)
         if unheard := notice.tell(config, run, summary):
             step.events.note(unheard, "warning")
+        if Order.given():
+            _remove_nodes(run, step)
+        from ..report import page
+
+        page.write(run)  # last: should it fail, people are told and nodes are gone
         if failure:
             write_json(run / FAILURE, failure | {"told": True})  # what tries again from here on is a person: harness.py
         step.outputs |= {key: summary[key] for key in ("state", "decision") if summary[key]}
@@ -78,23 +81,12 @@ def _failure(config: Config, run: Path, stages: Mapping[str, Mapping[str, Any]],
         return None
     for name in lost:
         shutil.rmtree(run / f".{name}.partial", ignore_errors=True)
-    code, kind = 4, "Lost"
-    line, remedy = "a task failed before its step began", "look at the task's log and its pod's events"
+    error: RaroError = Lost("a task failed before its step began", "look at the task's log and its pod's events")
     if state in CANCELED:
-        code, kind, line, remedy = INTERRUPTED, "Canceled", "the run was canceled", "raro submit --resume goes on from there"
+        error = Canceled("the run was canceled", "raro submit --resume goes on from there")
     elif lost:
-        line, remedy = f"step '{lost[-1]}' ended without a word", KILLED
-    failure = {
-        "stage": lost[-1] if lost else "pipeline",
-        "config_digest": config.digest,
-        "code": code,
-        "class": kind,
-        "line": line,
-        "remedy": remedy,
-        "permanent": False,
-        "time": time.time(),
-        "last_checkpoint": last_checkpoint(run),
-    }
+        error = Lost(f"step '{lost[-1]}' ended without a word", KILLED)
+    failure = failure_record(lost[-1] if lost else "pipeline", config, run, error)
     write_json(path, failure)
     return failure
 

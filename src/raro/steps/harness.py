@@ -28,8 +28,8 @@ from types import TracebackType
 from typing import Any
 
 from ..config import Config
-from ..errors import BadInput, GateRefused, RaroError, ServiceFailed
-from ..storage import MANIFEST, manifest, publish_folder, read_json, verify, write_json, writing
+from ..errors import INTERRUPTED, BadInput, GateRefused, RaroError, ServiceFailed, printable
+from ..storage import MANIFEST, first_line, manifest, publish_folder, read_json, verify, write_json, writing
 from ..tracking.events import Events
 from ..tracking.runs import sync
 from .alone import at_work
@@ -38,7 +38,6 @@ from .held import held
 from .stopping import interruptible
 
 FAILURE = "failure.json"
-INTERRUPTED = 130
 Given = Callable[[], Mapping[str, str]]
 Stands = Callable[[Mapping[str, Any]], bool]
 
@@ -212,18 +211,13 @@ def stop_if_permanent(name: str, config: Config, run: Path) -> None:
     handler has marked as told is behind a scheduler's last try."""
     failure = failure_of(run, name)
     if failure and failure["permanent"] and not failure.get("told") and failure["config_digest"] == config.digest:
-        kinds = {kind.code: kind for kind in (BadInput, GateRefused, ServiceFailed)}
-        raise kinds.get(failure["code"], RaroError)(failure["line"], failure["remedy"])
+        raise error_of(failure)
 
 
 def failure_record(stage: str, config: Config, run: Path, error: BaseException) -> dict[str, Any]:
     """What failure.json holds."""
-    return {
-        "stage": stage,
-        "config_digest": config.digest,
-        **described(error, config),
-        "last_checkpoint": last_checkpoint(run),
-    }
+    found = {"stage": stage, "config_digest": config.digest, **described(error, config)}
+    return found | {"last_checkpoint": last_checkpoint(run)}
 
 
 def record_failure(stage: str, config: Config, run: Path, error: BaseException) -> None:
@@ -238,8 +232,8 @@ def record_failure(stage: str, config: Config, run: Path, error: BaseException) 
 def described(error: BaseException, config: Config) -> dict[str, Any]:
     """What failure.json says of an error: {"code", "class", "line", "remedy", "permanent", "time" (seconds since 1970)}. A
     library's words may quote the text that it choked on."""
-    kind, message = type(error).__name__, str(error).strip()
-    code, line, permanent = 1, f"{kind}: {message.splitlines()[0] if message else 'no message'}", False
+    kind, code, permanent = type(error).__name__, 1, False
+    line = printable(f"{kind}: {first_line(error) or 'no message'}")
     if not config.shows_all:
         line = f"{kind}; its words are in the task's log"
     remedy = "a bug in raro or in a library: the traceback is in the log"
@@ -250,6 +244,14 @@ def described(error: BaseException, config: Config) -> dict[str, Any]:
     elif isinstance(error, MemoryError) or "OutOfMemory" in kind:
         remedy = "lower rollout.slots or resources.batch_tokens and start again with the same --output: it resumes"
     return {"code": code, "class": kind, "line": line, "remedy": remedy, "permanent": permanent, "time": time.time()}
+
+
+def error_of(description: Mapping[str, Any]) -> RaroError:
+    """The error that `described` was given, or what stands for a fault of ours."""
+    kinds = {kind.code: kind for kind in (BadInput, GateRefused, ServiceFailed)}
+    error = kinds.get(description["code"], RaroError)(description["line"], description["remedy"])
+    error.permanent = description["permanent"]
+    return error
 
 
 def explained(error: RaroError) -> str:

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import Config
-from ..errors import BadInput, RaroError, ServiceFailed
-from ..storage import write_atomic
+from ..errors import ServiceFailed
+from ..storage import read_json, write_atomic
 from . import lifeline, trainjob
+from .harness import error_of
 
 PLAY, ERROR = ".play.json", ".error.json"
 """The two files, in the step's folder."""
@@ -82,11 +83,7 @@ def _launch_on_nodes(order: trainjob.Order, config: Config, play: Play) -> None:
 def raise_theirs(folder: Path) -> None:
     """What a training process had to say of its end is raised here."""
     if (folder / ERROR).exists():
-        found = json.loads((folder / ERROR).read_text(encoding="utf-8"))
-        kinds = {kind.code: kind for kind in (BadInput, ServiceFailed)}
-        error = kinds.get(found["code"], RaroError)(found["line"], found["remedy"])
-        error.permanent = found["permanent"]
-        raise error
+        raise error_of(read_json(folder / ERROR))
 
 
 def _free_port() -> int:

@@ -26,8 +26,8 @@ from ..settings.reading import host_of
 VARIABLE = "RARO_WEBHOOK"
 KINDS = {"env": "variable", "file": "file"}
 SECONDS, BACKOFF = 10.0, 2.0  # for one request; before the second
-# Whose words are ours.
-KNOWN = ("BadInput", "GateRefused", "ServiceFailed", "RaroError", "Lost", "Canceled", "KeyboardInterrupt")
+# Whose words are ours: every RaroError's that ends a step, and finish's own.
+KNOWN = ("BadInput", "GateRefused", "ServiceFailed", "NotFinite", "RaroError", "Lost", "Canceled", "KeyboardInterrupt")
 MARKS = {"succeeded": ":white_check_mark:", "nothing-new": ":zzz:", "interrupted": ":double_vertical_bar:", "failed": ":x:"}
 
 

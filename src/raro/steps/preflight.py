@@ -113,7 +113,7 @@ def check_layout(what: str, folder: Path) -> None:
         raise BadInput(f"{what} is a file", "name a folder in Hugging Face layout")
     if not (folder / "config.json").is_file():
         raise BadInput(f"{what} has no config.json", "name a folder in Hugging Face layout, with the model's own files")
-    if "model_type" not in read_json(folder / "config.json"):
+    if "model_type" not in _object(folder / "config.json"):
         raise BadInput(f"config.json of {what} names no model_type", "name a model that transformers can open")
     if not list(folder.glob("*.safetensors")):
         pickled = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
@@ -124,9 +124,16 @@ def check_layout(what: str, folder: Path) -> None:
     if not any((folder / name).is_file() for name in TOKENIZERS):
         raise BadInput(f"{what} has no tokenizer ({', '.join(TOKENIZERS)})", "add the tokenizer's files")
     kept = folder / "tokenizer_config.json"
-    told = kept.is_file() and read_json(kept).get("chat_template")
+    told = kept.is_file() and _object(kept).get("chat_template")
     if not told and not any((folder / name).exists() for name in TEMPLATES):
         raise BadInput(f"{what} has no chat template", "choose an instruct model, or add chat_template.jinja")
+
+
+def _object(path: Path) -> dict[str, Any]:
+    """What a file of a model's holds. Raises BadInput."""
+    if not isinstance(found := read_json(path), dict):
+        raise BadInput(f"'{path}' holds no JSON object", "finish the model's download, or name another folder")
+    return found
 
 
 def check_place(run: Path) -> None:

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..config import Config, stored
-from ..errors import BadInput, GateRefused, RaroError, ServiceFailed
+from ..errors import INTERRUPTED, BadInput, GateRefused, RaroError, ServiceFailed
 from ..storage import MANIFEST, read_json
 from ..tracking.kubeflow import JOB
 from . import lifeline, run_step
 from .alone import POD
 from .claim import CONFIG
-from .harness import INTERRUPTED, explained, record_failure
+from .harness import explained, record_failure
 from .held import check_gpus
 
 STOPPING = "RARO_STOPPING"

@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from ..errors import printable
 from ..storage import writing
 
 FILE = "events.jsonl"
@@ -50,8 +51,8 @@ class Events:
         self._write("metrics", step=step, values={name: float(value) for name, value in values.items()})
 
     def note(self, text: str, level: Literal["info", "warning"] = "info") -> None:
-        """A sentence for a person."""
-        self._write("note", text=text, level=level)
+        """A sentence for a person. It may hold somebody else's words, as a judge's."""
+        self._write("note", text=printable(text), level=level)
 
     def done(self, outputs: Mapping[str, Any], seconds: float) -> None:
         """The stage is finished and its folder published."""

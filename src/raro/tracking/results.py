@@ -12,7 +12,7 @@ The items: tables.py.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 FOLDER = "evaluation"
 Table = list[dict[str, Any]]
-ENDS = ("", "/low", "/high")
 BY_ARM = {"judge": "wins", "rubrics": "scores", "choice": "right"}
 """Parts of evaluation.json that hold an interval of each arm, and under which key."""
 
@@ -32,34 +31,35 @@ BY_ARM = {"judge": "wins", "rubrics": "scores", "choice": "right"}
 def scores(evaluation: Mapping[str, Any]) -> dict[str, float]:
     """evaluation.json as flat metrics in [0, 1]: `sampled/candidate`, `sampled/candidate/low`, `sampled/candidate/high`, ..."""
     return {
-        f"{how}/{arm}{end}": float(value)
-        for how in ("greedy", "sampled")
-        for arm, interval in evaluation.get(how, {}).items()
-        for end, value in zip(ENDS, interval, strict=True)
+        name: float(value)
+        for way in ("greedy", "sampled")
+        for arm, interval in evaluation.get(way, {}).items()
+        for name, value in _ends(f"{way}/{arm}", interval).items()
     }
+
+
+def _ends(name: str, interval: Sequence[float | None]) -> dict[str, Any]:
+    """An estimate under its name, and the ends of its interval beside it."""
+    return {f"{name}{end}": value for end, value in zip(("", "/low", "/high"), interval, strict=True)}
 
 
 def figures(evaluation: Mapping[str, Any]) -> Iterator[tuple[str, float, int]]:
     """(metric, value, step): paired differences with their intervals, corrected p, the judge's win rates, scores by rubrics,
     likeliest choices, what a critic trained afresh tells, and pass@k, whose step is k. The scores themselves: `scores`."""
-    for name, ways in (evaluation.get("paired") or {}).items():
-        for way, interval in ways.items():
-            for end, value in zip(ENDS, interval, strict=True):
-                yield f"paired/{way}/{name}{end}", value, 0
+    paired, exploited = (evaluation.get(part) or {} for part in ("paired", "exploitability"))
+    intervals = {f"paired/{way}/{name}": one for name, ways in paired.items() for way, one in ways.items()}
+    for part, key in BY_ARM.items():
+        intervals |= {f"{part}/{arm}": one for arm, one in ((evaluation.get(part) or {}).get(key) or {}).items()}
+    intervals |= {f"exploitability/{name}": one for name, one in exploited.items() if isinstance(one, (list, tuple))}
+    for name, interval in intervals.items():
+        for end, value in _ends(name, interval).items():
+            yield end, value, 0
     for way, tests in (evaluation.get("tests") or {}).items():
         for arm, row in tests.items():
             yield f"p/{way}/candidate-{arm}", row.get("p_holm", row["p"]), 0
     for arm, curve in (evaluation.get("pass_at") or {}).items():
         for k, value in curve:
             yield f"pass_at/{arm}", value, k
-    for part, key in BY_ARM.items():
-        for arm, interval in ((evaluation.get(part) or {}).get(key) or {}).items():
-            for end, value in zip(ENDS, interval, strict=True):
-                yield f"{part}/{arm}{end}", value, 0
-    for name, interval in (evaluation.get("exploitability") or {}).items():
-        if isinstance(interval, (list, tuple)):
-            for end, value in zip(ENDS, interval, strict=True):
-                yield f"exploitability/{name}{end}", value, 0
 
 
 def send(run: Path, tracked: Tracked, state: State) -> None:
@@ -126,17 +126,13 @@ def tests(evaluation: Mapping[str, Any]) -> Table:
 
 def strata(evaluation: Mapping[str, Any]) -> Table:
     """Of evaluation.json, sampled; a difference's interval covers all of them together."""
-    return [
-        {"stratum": name, "label": label, "n": row["n"]}
-        | row["scores"]
-        | {
-            f"candidate-{arm}{end}": value
-            for arm, gap in row.get("against", {}).items()
-            for end, value in zip(ENDS, gap, strict=True)
-        }
-        for name, by_label in (evaluation.get("strata") or {}).items()
-        for label, row in by_label.items()
-    ]
+    found = []
+    for name, by_label in (evaluation.get("strata") or {}).items():
+        for label, row in by_label.items():
+            found.append({"stratum": name, "label": label, "n": row["n"]} | row["scores"])
+            for arm, gap in row.get("against", {}).items():
+                found[-1] |= _ends(f"candidate-{arm}", gap)
+    return found
 
 
 def by_arm(evaluation: Mapping[str, Any], part: str) -> Table:
@@ -144,10 +140,7 @@ def by_arm(evaluation: Mapping[str, Any], part: str) -> Table:
     found = evaluation.get(part) or {}
     return [
         {"arm": arm}
-        | {f"score{end}": value for end, value in zip(ENDS, interval, strict=True)}
-        | {
-            f"candidate less it{end}": value
-            for end, value in zip(ENDS, found["paired"].get(f"candidate-{arm}", (None,) * 3), strict=True)
-        }
+        | _ends("score", interval)
+        | _ends("candidate less it", found["paired"].get(f"candidate-{arm}", (None,) * 3))
         for arm, interval in (found.get(BY_ARM[part]) or {}).items()
     ]

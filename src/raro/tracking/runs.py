@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..config import Config, ShowText
-from ..errors import BadInput, ServiceFailed
+from ..errors import INTERRUPTED, BadInput, ServiceFailed
 from ..storage import digest_file, read_json
 from . import costs, events, kubeflow, results, server, tables
 from .state import State, Tracked, load, lock, save, tell
@@ -279,7 +279,7 @@ def _close_parent(run: Path, tracked: Tracked, state: State, pending: Sequence[d
     client, end = tracked.client, int(pending[-1]["time"] * 1000)
     failed = (run / "failure.json").is_file()
     if failed:
-        status = "KILLED" if read_json(run / "failure.json")["code"] == 130 else "FAILED"
+        status = "KILLED" if read_json(run / "failure.json")["code"] == INTERRUPTED else "FAILED"
         for lost in state.stages.values():  # a stage whose process was killed left no word
             if client.get_run(lost).info.status == "RUNNING":
                 client.set_terminated(lost, status, end_time=end)

@@ -113,9 +113,8 @@ def check(config: Config) -> None:
             try:
                 urlopen(f"{uri.rstrip('/')}/health", timeout=10).close()
             except (OSError, HTTPException) as error:
-                raise ServiceFailed(
-                    f"MLflow at '{shown(uri)}' does not answer: {error}", "start it, or correct tracking.uri"
-                ) from error
+                remedy = "start it, or correct tracking.uri; an authority of the house's own is named in SSL_CERT_FILE"
+                raise ServiceFailed(f"MLflow at '{shown(uri)}' does not answer: {error}", remedy) from error
         _check_account(uri)
 
 
