@@ -21,7 +21,7 @@ from raro.errors import BadInput, GateRefused, ServiceFailed
 from raro.registrar.show import story
 from raro.registry import log, signature
 from raro.registry.audit import audited
-from raro.registry.desk import ANCHOR, LOCK, LOG, desk_of, key_of, standing
+from raro.registry.desk import ANCHOR, LOCK, LOG, Desk, desk_of, key_of, standing
 from raro.registry.keys import PublicKey, encoded, signing_key
 from raro.registry.places import Folder, Parameters
 from raro.registry.policy import Policy, read
@@ -686,9 +686,33 @@ def test_an_interrupted_promotion_is_completed_by_repeating_it(world):
         desk.append(lambda _, action=action: log.Draft(action, "2", "Grace", {"root": root, "before": "1"}), world.key("Grace"))
     assert desk.aliases()["champion"] == "1"
     assert any("log goes on after record" in one for one in breaks(world))
+    desk.client.delete_registered_model_alias("tiny", "challenger")  # so far it had come
     assert promote(desk, "challenger", "Grace", "fine", world.key("Grace")).champion
     assert desk.aliases() == {"champion": "2"}
     assert breaks(world) == []
+
+
+@pytest.mark.parametrize("to", ["", "2"])
+def test_an_interrupted_rollback_is_completed_by_repeating_it_and_goes_no_further_back(world, monkeypatch, to):
+    """Version 3 is champion after 2 after 1, and MLflow goes away between the log and the alias."""
+    settings = json.loads(world.config.canonical())
+    config = parse(settings | {"registry": settings["registry"] | {"policy": ""}})
+    promote(world.desk, "challenger", "Ada", "fine", world.key("Ada"))
+    promote(world.desk, "challenger", "Grace", "fine", world.key("Grace"))
+    whole_run(config, world.place / "runs" / "third", world.place / "base", 0.6)
+
+    def away(desk: Desk) -> None:
+        raise ServiceFailed("MLflow does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Desk, "settle", away)
+        with pytest.raises(ServiceFailed):
+            rollback(world.desk, "Ada", "a fault", world.key("Ada"), to)
+    assert world.desk.aliases() == {"champion": "3"}
+    back = rollback(world.desk, "Ada", "a fault", world.key("Ada"), to)
+    assert (back.version, back.champion) == ("2", True) and world.desk.aliases() == {"champion": "2"}
+    assert [record.action for record in world.desk.settle()].count("rolled back") == 1
+    assert rollback(world.desk, "Ada", "a fault there, too", world.key("Ada")).version == "1"
 
 
 # ----------------------------------------------------------------------------------------------------------------- many writers
