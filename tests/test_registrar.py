@@ -131,6 +131,17 @@ def test_an_address_may_say_how_its_store_is_opened(world, capsys):
     assert "whole: every link holds" in capsys.readouterr().out
 
 
+def test_a_run_s_model_is_asked_for_at_another_address(world, tmp_path, capsys):
+    """As through a forwarded port: the run's own configuration says what its server is called inside the cluster."""
+    told = json.loads(world.config.canonical())
+    storage.write_json(tmp_path / "config.json", told | {"tracking": told["tracking"] | {"uri": "http://mlflow.invalid:5000"}})
+    asked = ["audit", "verify", "tiny@champion", "--run", str(tmp_path), "--tracking-uri"]
+    assert main([*asked, world.config.tracking.uri]) == 0
+    assert "whole: every link holds" in capsys.readouterr().out
+    assert main([*asked, "sqlite:///typo.db"]) == 2
+    assert "no store 'typo.db'" in capsys.readouterr().err
+
+
 def test_a_version_has_one_number_however_it_is_written(world, capsys):
     assert raro(world, "audit verify tiny@01") == 0
     assert "tiny@01 is version 1" in capsys.readouterr().out
