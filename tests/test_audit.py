@@ -594,6 +594,7 @@ def test_on_a_terminal_a_hook_is_heard(tmp_path):
         ("keys: [{name: A, roles: [log], public_key: x}]", "not a public key in PEM"),
         ("keys: [{name: A, roles: [log], public_key_file: nowhere}]", "cannot be read"),
         ("signatures: required\napprovals: 1", "names 0 who may approve"),
+        ("signatures: required", "requires signatures and names no key"),
     ],
 )
 def test_a_policy_that_cannot_hold_is_refused(tmp_path, text, named):

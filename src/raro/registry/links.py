@@ -170,7 +170,7 @@ def signature(made: Audit, check: Check) -> None:
         check.breaks.append(f"{SIGNATURE} names the key {key_id[:12]}, the log {kept[:12]}: it was signed again by another")
     trusted = policy.of(key_id)
     if trusted is None:
-        if policy.keys or policy.required:
+        if policy.keys:
             check.breaks.append(f"signed by {key_id[:12]}, a key that the policy does not name")
         check.absent, check.detail = True, f"signed by {key_id[:12]}; not checked, no policy names keys (--policy)"
         return
