@@ -98,7 +98,7 @@ def sentence(record: Record) -> str:
         "legal hold": "must be kept" if record.body.get("on", True) else "no longer needs to be kept",
     }.get(record.action, record.action)
     why = record.body.get("reason") or ""
-    what = f"version {record.version}" if record.version else f"the candidate of run {record.body.get('run_id', '')[:8]}"
+    what = f"version {record.version}" if record.version else f"the candidate of run {str(record.body.get('run_id', ''))[:8]}"
     return f"{what} {about}, by {who}" + (f": {why}" if why else "")
 
 

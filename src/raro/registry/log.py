@@ -218,13 +218,16 @@ def _parsed(seq: int, line: bytes) -> tuple[Record | None, list[str]]:
         kinds = {"seq": int, "body": dict, "signatures": list}
         if any(not isinstance(getattr(record, name), kinds.get(name, str)) for name in Record.__dataclass_fields__):
             raise TypeError
-        moment = datetime.fromisoformat(record.time)
-        if moment.tzinfo is None or any(set(one) != {"key", "sig"} for one in record.signatures):
+        if datetime.fromisoformat(record.time).tzinfo is None or not all(map(_is_signature, record.signatures)):
             raise ValueError
         plain = record.line
     except (ValueError, TypeError, RecursionError):
         return None, [f"record {seq} cannot be read"]
     return record, [] if plain == line else [f"record {seq} was changed: it is not written as we write"]
+
+
+def _is_signature(entry: Any) -> bool:
+    return isinstance(entry, dict) and set(entry) == {"key", "sig"} and all(isinstance(text, str) for text in entry.values())
 
 
 def _checked(before: Record | None, record: Record, model: str) -> list[str]:
