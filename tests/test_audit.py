@@ -867,6 +867,9 @@ def test_without_policy_and_keys_it_is_unsigned_and_says_so(world):
     with audited(desk, "champion") as made:
         assert made.breaks == []
         assert {check.name for check in made.checks if check.state == "absent"} == {"signature"}
+    desk.client.delete_logged_model(desk.version("1").source.removeprefix("models:/"))
+    with audited(desk, "champion") as made:
+        assert "manifest: the files of 'plain' version 1 are gone: their logged model was deleted from MLflow" in made.breaks
 
 
 def test_a_public_key_has_one_spelling(tmp_path):

@@ -459,6 +459,10 @@ def test_a_changed_champion_is_refused(tiny, tmp_path):
     shutil.rmtree(path)
     with pytest.raises(GateRefused, match="are not at"):
         models.champion(config, run)
+    desk = desk_of(config, run)
+    desk.client.delete_logged_model(desk.version("1").source.removeprefix("models:/"))
+    with pytest.raises(GateRefused, match="'tiny' version 1 are gone: their logged model was deleted"):
+        models.champion(config, run)  # and no outage, in which a run would go on
 
 
 @pytest.mark.check

@@ -18,6 +18,7 @@ from ..errors import BadInput, GateRefused, ServiceFailed
 from ..tracking import server
 from . import log
 from .keys import Key, signing_key
+from .models import lookup
 from .places import MLFLOW, Bucket, Folder, Parameters, Place
 from .policy import Policy, policy_of
 
@@ -50,27 +51,15 @@ class Desk:
         """The registered model; None where there is none. Raises ServiceFailed."""
         if self.client is None:
             return None
-        from mlflow.exceptions import MlflowException
-
         with server.speaking(self.uri):
-            try:
-                return self.client.get_registered_model(self.model)
-            except MlflowException as error:
-                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                    return None
-                raise
+            return lookup(self.client.get_registered_model, self.model)
 
     def version(self, number: str) -> ModelVersion | None:
         """A version; None where there is none."""
-        from mlflow.exceptions import MlflowException
-
+        if not number.isdecimal():
+            return None
         with server.speaking(self.uri):
-            try:
-                return self.client.get_model_version(self.model, number)
-            except MlflowException as error:
-                if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                    return None
-                raise
+            return lookup(self.client.get_model_version, self.model, number)
 
     def aliases(self) -> dict[str, str]:
         """{alias: version}."""

@@ -19,16 +19,11 @@ from .findings import Audit, Check, approvers, since, what_happened
 
 
 def run(made: Audit, check: Check) -> None:
-    from mlflow.exceptions import MlflowException
-
     desk, run_id = made.desk, made.version.run_id
     with server.speaking(desk.uri):
-        try:
-            found = desk.client.get_run(run_id)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            raise GateRefused(f"run {run_id} no longer exists") from None
+        found = models.lookup(desk.client.get_run, run_id)
+    if found is None:
+        raise GateRefused(f"run {run_id} no longer exists")
     check.detail = f"{found.info.run_name} ({run_id[:8]})"
     if found.info.lifecycle_stage != "active":
         check.breaks.append(f"run {run_id} was deleted")
@@ -118,15 +113,11 @@ def _model_metrics(made: Audit) -> Mapping[str, float] | None:
     model_id = made.version.tags.get("raro.model_id")
     if not model_id:
         return None
-    from mlflow.exceptions import MlflowException
-
     with server.speaking(made.desk.uri):
-        try:
-            return {metric.key: metric.value for metric in made.desk.client.get_logged_model(model_id).metrics or ()}
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            raise GateRefused(f"the logged model {model_id} no longer exists") from None
+        logged = models.lookup(made.desk.client.get_logged_model, model_id)
+    if logged is None:
+        raise GateRefused(f"the logged model {model_id} no longer exists")
+    return {metric.key: metric.value for metric in logged.metrics or ()}
 
 
 def decision(made: Audit, check: Check) -> None:
