@@ -22,7 +22,7 @@ from ..registry.audit import audited
 from ..registry.desk import Desk
 from ..roles import asking
 from ..rollout.engine import Engine
-from ..rollout.models import Speaker
+from ..rollout.models import Speaker, open_model
 
 MOST = 64
 
@@ -81,8 +81,6 @@ def _plain(text: str) -> str:
 
 
 def _opened(path: Path, config: Config) -> Speaker:
-    from ..rollout.models import open_model
-
     return open_model(path, replace(config, resources=replace(config.resources, device="auto")))
 
 

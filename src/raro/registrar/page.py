@@ -15,7 +15,7 @@ from ..storage import write_atomic
 from ..tracking import server
 from . import lineage, show
 
-STATES = {"ok": ("✓", "holds"), "broken": ("✗", "broken"), "absent": ("–", "not there")}
+STATES = {"ok": "holds", "broken": "broken", "absent": "not there"}
 TONES = {
     "registered": "plain", "evaluated": "plain", "held": "hold", "rejected": "hold", "approved": "good", "promoted": "good",
     "rolled back": "hold", "deleted": "bad", "erasure": "bad", "legal hold": "hold",
@@ -41,7 +41,8 @@ def content(made: Audit) -> dict[str, Any]:
         "verdict": show.verdict(made),
         "read": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC from {server.shown(made.desk.uri)}, by RARO Pipelines {__version__}",
         "breaks": made.breaks,
-        "checks": [(check, *STATES[check.state]) for check in made.checks],
+        "checks": [(check, STATES[check.state]) for check in made.checks],
+        "marks": show.MARKS,
         "pictures": lineage.pictures(made),
         "box": {"width": lineage.WIDTH, "height": lineage.HEIGHT},
         "records": [
@@ -52,7 +53,7 @@ def content(made: Audit) -> dict[str, Any]:
         "n": evaluation.get("n"),
         "benchmark": evaluation.get("benchmark", ""),
         "reasons": made.found.get("decision", {}).get("reasons", []),
-        "facts": [(label, value) for label, value in show.facts(made, made.version.tags, made.found.get("said", {})) if value],
+        "facts": [(label, value) for label, value in show.facts(made) if value],
         "files": made.found.get("listing", {}).get("files", []),
         "names": {one.key.id: one.name for one in made.desk.policy.keys},
     }

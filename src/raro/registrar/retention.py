@@ -29,7 +29,7 @@ from .. import s3
 from ..errors import BadInput, GateRefused
 from ..registry import log
 from ..registry.desk import Desk, key_of, standing
-from ..registry.keys import Key, signing_key
+from ..registry.keys import Key
 from ..registry.promotion import earlier, person, said
 from ..tracking import server
 from .leftovers import DAY, UNDER_WAY, cut_off, every, every_version, orphans, shelf_of
@@ -49,7 +49,7 @@ def main(desk: Desk, args: argparse.Namespace) -> int:
     """Enters holds, releases and erasure requests, prints every fate, deletes where asked to; returns the exit code."""
     entered = [(n, "legal hold", {"on": True}) for n in args.hold] + [(n, "legal hold", {"on": False}) for n in args.release]
     entered += [(n, "erasure", {}) for n in args.erase]
-    key = signing_key(args.key) if args.key else key_of(desk.config)
+    key = key_of(desk.config, args.key)
     if entered or args.delete:
         _decided(desk, args, key)
     known = {str(version.version): version for version in _versions(desk)}

@@ -31,7 +31,7 @@ def run(made: Audit, check: Check) -> None:
     digest = found.data.tags.get("raro.config_digest")
     if digest != made.version.tags.get("raro.config_digest"):
         check.breaks.append("the run's tag raro.config_digest is not the version's")
-    kept = (made.found.get("facts") or {}).get("evidence", {})
+    kept = made.found.get("facts", {}).get("evidence", {})
     said = made.found.get("said", {}).get("evidence", kept)  # a provenance that is not there contradicts nothing
     if kept != said:
         check.breaks.append("the log and the provenance name different evidence")
@@ -62,7 +62,7 @@ def _artifact(desk: Desk, run: Any, name: str, scratch: Path) -> Path | None:
         return Path(desk.client.download_artifacts(run.info.run_id, name, str(scratch / "evidence")))
 
 
-def _evidence(made: Audit, check: Check, name: str) -> Any:
+def _evidence(made: Audit, name: str) -> Any:
     """What an evidence file holds, where it is the registered one."""
     path = made.found.get("evidence", {}).get(name)
     if path is None:
@@ -71,7 +71,7 @@ def _evidence(made: Audit, check: Check, name: str) -> Any:
 
 
 def data(made: Audit, check: Check) -> None:
-    told = _evidence(made, check, "ingest/data.json")
+    told = _evidence(made, "ingest/data.json")
     made.found["data"] = told
     check.detail = f"digest {told['digest'][:12]}, " + ", ".join(
         f"{n:,} {split}" for split, n in told.get("splits", {}).items()
@@ -81,7 +81,7 @@ def data(made: Audit, check: Check) -> None:
 
 
 def config(made: Audit, check: Check) -> None:
-    told = _evidence(made, check, "config.json")
+    told = _evidence(made, "config.json")
     digest = digest_text(canonical(told))  # of the text as it was recorded: a later release may know more keys
     made.found["config"] = told
     check.detail = f"{told.get('name')}, seed {told.get('seed')}, digest {digest[:12]}"
@@ -92,7 +92,7 @@ def config(made: Audit, check: Check) -> None:
 
 
 def evaluation(made: Audit, check: Check) -> None:
-    told = _evidence(made, check, "evaluation.json")
+    told = _evidence(made, "evaluation.json")
     made.found["evaluation"] = told
     measured, ran = scores(told), made.found["run"]
     candidate = told.get("sampled", {}).get("candidate", [float("nan")])[0]
@@ -121,7 +121,7 @@ def _model_metrics(made: Audit) -> Mapping[str, float] | None:
 
 
 def decision(made: Audit, check: Check) -> None:
-    told = _evidence(made, check, "decide/decision.json")
+    told = _evidence(made, "decide/decision.json")
     made.found["decision"] = told
     mine = [record for record in made.records if record.version == made.number]
     check.detail = f"{told['decision']}; {what_happened(mine)}"
@@ -136,7 +136,7 @@ def decision(made: Audit, check: Check) -> None:
             check.breaks.append(f"record {record.seq} rolls back to a version that was never champion")
         if record.action == "promoted":
             check.breaks += _unapproved(made, record, told["decision"])
-    settings, figures = _evidence(made, check, "config.json"), _evidence(made, check, "evaluation.json")
+    settings, figures = _evidence(made, "config.json"), _evidence(made, "evaluation.json")
     breaks, lacks = ruling.audited(made.records, made.number, settings, figures, told)
     check.breaks += breaks
     if lacks:

@@ -144,7 +144,7 @@ def _shown(made: Audit) -> list[str]:
 def signature(made: Audit, check: Check) -> None:
     path, policy = _files(made), made.desk.policy
     key_id = signatures.signer(path)
-    kept = (made.found.get("facts") or {}).get("tags", {}).get("raro.signed_by", "")
+    kept = made.found.get("facts", {}).get("tags", {}).get("raro.signed_by", "")
     if key_id is None:
         if kept:
             check.breaks.append(f"{SIGNATURE} is gone; the log says that {kept[:12]} had signed")

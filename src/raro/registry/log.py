@@ -174,6 +174,11 @@ def deleted(records: Sequence[Record]) -> set[str]:
     return {record.version for record in records if record.action == "deleted"}
 
 
+def root_of(records: Sequence[Record], number: str) -> str:
+    """The root with which the log registered a version; empty where it did not."""
+    return next((str(r.body.get("root", "")) for r in records if (r.action, r.version) == ("registered", number)), "")
+
+
 def unfit(records: Sequence[Record], head: str, policy: Policy) -> str:
     """Why nothing may rest on a log of which MLflow knows this head (empty: none yet); empty where something may. The log must
     hold it, and what follows it, by whoever was cut off before it was told to MLflow, be signed as the policy asks."""
