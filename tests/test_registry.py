@@ -234,7 +234,7 @@ def test_a_held_candidate_waits_as_challenger(tiny, tmp_path):
     config, run = configured(tiny, gate={"require_approval": True}), tmp_path / "run"
     assert whole_run(config, run, tiny)["alias"] == "challenger"
     assert models.champion(config, run) is None
-    assert models.champion(config, run, alias="challenger").version == "1"
+    assert desk_of(config, run).aliases() == {"challenger": "1"}
 
 
 def test_a_rejected_candidate_leaves_its_reasons_only(tiny, tmp_path):

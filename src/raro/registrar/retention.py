@@ -105,7 +105,7 @@ def plan(
     settled = {record.version for record in records if record.action in ("held", "promoted", "deleted")}
     fates = []
     for at, version in enumerate(sorted(versions, key=lambda one: int(one.version), reverse=True)):
-        number = str(version.version)
+        number, age = str(version.version), now - version.creation_timestamp
         erase = number in erased
         at_alias = [alias for alias, stands in sorted(aliases.items()) if stands == number]
         if at_alias:
@@ -114,15 +114,15 @@ def plan(
             why = "legal hold"
         elif number not in entered:
             why = "the log does not know it: its registration goes on, or was cut off (repeat it)"
-        elif number not in settled and now - version.creation_timestamp < UNDER_WAY:
+        elif number not in settled and age < UNDER_WAY:
             why = "nothing was decided on it yet: its registration may be going on"
         elif erase or number in log.deleted(records):
             why = ""
-        elif number in last or number in was and older_than > 0 and now - version.creation_timestamp < older_than * DAY:
+        elif number in last or number in was and age < older_than * DAY:
             why = "it was champion, and a rollback may return to it"
         elif at < keep:
             why = f"it is among the newest {keep}"
-        elif now - version.creation_timestamp < older_than * DAY:
+        elif age < older_than * DAY:
             why = f"it is younger than {older_than} days"
         else:
             why = ""

@@ -4,7 +4,7 @@ reads what the run keeps of it, compares that with what the version, the provena
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -130,9 +130,8 @@ def decision(made: Audit, check: Check) -> None:
     if not any(record.action in ("held", "promoted") for record in mine):
         check.breaks.append("the log has no decision on this version")
     for record in mine:
-        if record.action == "rolled back" and not _was_champion(
-            [one for one in made.records if one.seq < record.seq], record.version
-        ):
+        before = [one.action for one in mine if one.seq < record.seq]
+        if record.action == "rolled back" and "promoted" not in before:
             check.breaks.append(f"record {record.seq} rolls back to a version that was never champion")
         if record.action == "promoted":
             check.breaks += _unapproved(made, record, told["decision"])
@@ -154,7 +153,3 @@ def _unapproved(made: Audit, promoted: log.Record, decision: str) -> list[str]:
     if not people and decision != "promote":
         return [f"record {promoted.seq} promotes what was held, and nobody approved"]
     return []
-
-
-def _was_champion(records: Sequence[log.Record], number: str) -> bool:
-    return any(record.action == "promoted" and record.version == number for record in records)

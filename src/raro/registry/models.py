@@ -51,12 +51,12 @@ class Champion:
     path: Path
 
 
-def champion(config: Config, run: str | Path, alias: str = "champion") -> Champion | None:
-    """The version that stands at the alias, its files here and verified; None where there is none.
+def champion(config: Config, run: str | Path) -> Champion | None:
+    """The version that stands at `champion`, its files here and verified; None where there is none.
 
     Raises GateRefused where the files are not the registered ones, ServiceFailed where the store fails.
     """
-    found = version_at(config, Path(run), config.registry.model, alias)
+    found = version_at(config, Path(run), config.registry.model, "champion")
     if not found:
         return None
     version, path = found[0], fetched(*found)
