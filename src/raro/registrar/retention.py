@@ -19,10 +19,12 @@ interrupted upload or deletion has left. An upload that goes on looks the same: 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .. import s3
@@ -31,6 +33,7 @@ from ..registry import log
 from ..registry.desk import Desk, key_of, standing
 from ..registry.keys import Key
 from ..registry.promotion import earlier, person, said
+from ..storage import writing
 from ..tracking import server
 from .leftovers import DAY, UNDER_WAY, cut_off, every, every_version, orphans, shelf_of
 
@@ -201,10 +204,18 @@ def _removable(desk: Desk, address: str) -> str:
 
 
 def _remove(place: str) -> None:
+    """Raises BadInput where something of it stays."""
     if place.startswith("s3://"):
         s3.delete(place)
-    else:
-        shutil.rmtree(place, ignore_errors=True)
+        return
+    path = Path(place)
+    with writing(path):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)  # another gc may be at it
+        else:
+            path.unlink(missing_ok=True)
+    if os.path.lexists(path):
+        raise BadInput(f"'{place}' cannot be removed, or not all of it", "run raro gc again as who may remove it")
 
 
 def _decided(desk: Desk, args: argparse.Namespace, key: Key | None) -> None:
