@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from manifests import KUBECTL, PRODUCTION, named, selects
 from raro import storage
 from raro.cli import main
 from raro.config import load, parse
+from raro.errors import BadInput
 from raro.pipelines import profile
 from raro.registrar import chat, leftovers, retention
 from raro.registry import log, promotion
@@ -571,6 +573,13 @@ def test_of_several_answers_the_tournament_s_is_given(blank, monkeypatch, capsys
     (best,) = tournament.best_of(blank, ["1 2 3 = 6"], [[answer for _, answer in written]], config)
     assert chat.main(SimpleNamespace(model="tiny"), "tiny@champion", ["1 2 3 = 6"], 3, False, None) == 0
     assert capsys.readouterr().out.strip() == written[best.chosen][1]
+
+
+def test_a_question_in_another_encoding_is_one_line(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"Which?\nWelche h\xe4lt?\n"), encoding="utf-8"))
+    for asked in (None, ["Which?", "Welche h\udce4lt?"]):  # as Python reads such an argument
+        with pytest.raises(BadInput, match="a question is not text in UTF-8"):
+            list(chat._questions(asked))
 
 
 # -------------------------------------------------------------------------------------------------------------------- retention

@@ -85,9 +85,16 @@ def _opened(path: Path, config: Config) -> Speaker:
 
 
 def _questions(asked: Iterable[str] | None) -> Iterator[str]:
-    if asked:
-        yield from asked
-        return
+    """Raises BadInput for one that is not text in UTF-8, which no tokenizer takes."""
+    try:
+        for question in asked or _typed():
+            question.encode()
+            yield question
+    except UnicodeError:
+        raise BadInput("a question is not text in UTF-8", "convert it first: iconv -f LATIN1 -t UTF-8") from None
+
+
+def _typed() -> Iterator[str]:
     prompt = sys.stdin.isatty()
     while True:
         if prompt:
