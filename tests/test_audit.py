@@ -792,6 +792,20 @@ def test_a_candidate_that_did_not_meet_the_champion_waits_for_a_person(world, me
     assert met_it["alias"] == "champion"
 
 
+@pytest.mark.parametrize(("place", "name"), [(Desk, "anchor"), (log, "read")])
+def test_who_writes_while_the_log_is_read_makes_no_false_alarm(world, monkeypatch, place, name):
+    """Between the look at MLflow's head and the look at the log, a record is added and the head follows it."""
+    real = getattr(place, name)
+
+    def meanwhile(*given):
+        monkeypatch.setattr(place, name, real)
+        promote(world.desk, "challenger", "Ada", "fine", world.key("Ada"))
+        return real(*given)
+
+    monkeypatch.setattr(place, name, meanwhile)
+    assert breaks(world) == []
+
+
 def test_a_clock_set_back_is_noted_and_breaks_nothing(world, monkeypatch):
     monkeypatch.setattr(log, "now", lambda: datetime.now(UTC) - timedelta(days=400))
     promote(world.desk, "challenger", "Ada", "fine", world.key("Ada"))

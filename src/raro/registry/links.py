@@ -12,7 +12,7 @@ from ..tracking import server
 from . import folder, log, models
 from . import provenance as provenances
 from . import signature as signatures
-from .desk import LOG, STANDINGS, head_of, standing
+from .desk import LOG, STANDINGS, log_beside_head, standing
 from .findings import Audit, Check
 from .places import MLFLOW
 from .registration import registered_facts
@@ -30,7 +30,7 @@ def log_chain(made: Audit, check: Check) -> None:
     tag = desk.registered().tags[LOG]
     if desk.knows_the_log and tag != (wanted := desk.expected()) and not (wanted == MLFLOW and tag.startswith(MLFLOW)):
         check.breaks.append(f"the tag {LOG} names another place than the configuration: '{tag}', not '{wanted}'")
-    made.records, breaks = log.read(place, desk.model, desk.policy)
+    made.records, breaks, head, seq = log_beside_head(desk, place)
     check.breaks += breaks
     last = made.records[-1] if made.records else None
     check.detail = f"{len(made.records)} records, head {last.head[:19] if last else 'none'}"
@@ -38,7 +38,6 @@ def log_chain(made: Audit, check: Check) -> None:
         check.detail += ", unsigned"
     if kept := place.kept():
         check.detail += f"; {kept}"
-    head, seq = head_of(desk, made.records)
     if not head:
         check.breaks.append("MLflow holds no head of the log: its tag was removed")
     elif not last or seq > last.seq:
