@@ -81,14 +81,14 @@ def rollback(desk: Desk, approver: str, reason: str, key: Key | None, to: str = 
     now = standing(records).get("champion", "")
     if untold and untold.action == "rolled back" and to in ("", now):
         return Outcome(now, True, (approver,), 1, records[-1].head)
-    target = to or earlier(records, now)
-    if not target or target not in _once(records) or target == now:
+    number = to or earlier(records, now)
+    if number not in _once(records) or number == now:
         has = ", ".join(dict.fromkeys(v for v in _once(records) if v != now)) or "none"
         raise BadInput(
             f"'{desk.model}' cannot go back {f'to version {to}' if to else 'from version ' + now if now else ''}".rstrip(),
             f"versions that were champion before: {has}",
         )
-    number, root = target, _sound(desk, target)
+    root = _sound(desk, number)
 
     def back(current: Sequence[log.Record]) -> log.Draft | None:
         stands = standing(current).get("champion", "")
