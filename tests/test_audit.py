@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -26,6 +29,7 @@ from raro.registry.keys import PublicKey, encoded, signing_key
 from raro.registry.places import Folder, Parameters
 from raro.registry.policy import Policy, read
 from raro.registry.promotion import promote, rollback
+from raro.steps import record
 from raro.steps.claim import claim
 from raro.steps.harness import Step
 
@@ -95,8 +99,6 @@ def source_moved(world: World) -> None:
 
 
 def query(world: World, text: str, *values: object) -> None:
-    import sqlite3
-
     with sqlite3.connect(world.place / "mlflow.db") as store:
         assert store.execute(text, values).rowcount, "the store has another layout than this test knows"
 
@@ -405,8 +407,6 @@ MANIPULATIONS: dict[str, tuple[Callable[[World], None], str]] = {
 
 @pytest.mark.parametrize("what", MANIPULATIONS)
 def test_a_manipulation_is_found_and_named(world, what):
-    import re
-
     tamper, named = MANIPULATIONS[what]
     tamper(world)
     at = "2" if what in ("the pipeline promotes alone", "back to what was never champion") else "1"
@@ -827,8 +827,6 @@ def test_a_policy_that_requires_signatures_refuses_to_register_without_a_key(wor
 
 def test_a_version_trained_under_a_policy_that_was_mended_since_is_whole(world, tmp_path):
     """The evidence holds the settings that it was registered by; the training's manifest, those that it was made by."""
-    import dataclasses
-
     wrong = dataclasses.replace(world.config, registry=dataclasses.replace(world.config.registry, policy="nowhere.yaml"))
     claim(wrong, tmp_path / "run")
     with Step("ingest", wrong, tmp_path / "run") as step:
@@ -842,8 +840,6 @@ def test_a_version_trained_under_a_policy_that_was_mended_since_is_whole(world, 
 
 
 def test_a_rejected_candidate_is_in_the_log_once_and_nowhere_else(world, capsys):
-    from raro.steps import record
-
     run = world.place / "runs" / "rejected"
     head = whole_run(world.config, run, world.place / "base", 0.7, low=-0.2)["audit_head"]
     found, wrong = log.read(Folder(world.log), "tiny", world.desk.policy)

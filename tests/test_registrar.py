@@ -20,13 +20,15 @@ import pytest
 import yaml
 from audited import World, whole_run
 from manifests import KUBECTL, PRODUCTION, named, selects
+from test_audit import byte_in
 
 from raro import storage
+from raro.benchmarks import tournament
 from raro.cli import main
 from raro.config import load, parse
 from raro.errors import BadInput
 from raro.pipelines import profile
-from raro.registrar import chat, leftovers, retention
+from raro.registrar import chat, leftovers, retention, serving
 from raro.registry import log, promotion
 from raro.registry.desk import ANCHOR, desk_of
 from raro.registry.places import Folder
@@ -37,12 +39,6 @@ IMAGE = "registry.example.org/raro-cpu@sha256:" + "ab" * 32
 def raro(world: World, command: str, *more: str, run: str = "one") -> int:
     """A command on the world's model; `command` is split at blanks."""
     return main([*command.split(), *more, "--run", str(world.place / "runs" / run)])
-
-
-def byte_in(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
 
 
 # ----------------------------------------------------------------------------------------------------------------- verify, show
@@ -480,8 +476,6 @@ def test_outside_the_checkout_the_image_is_named(world, tmp_path, capsys, monkey
 
 
 def test_the_manifest_names_the_immutable_address_and_verifies_first(world, monkeypatch, capsys):
-    from raro.registrar import serving
-
     monkeypatch.setattr(
         serving, "_address", lambda made, destination: "s3://models/shelf/models/" + made.version.tags["raro.root"]
     )
@@ -524,8 +518,6 @@ def test_the_manifest_names_the_immutable_address_and_verifies_first(world, monk
 
 
 def test_in_a_house_with_an_authority_and_roles_of_its_own(world, monkeypatch, capsys):
-    from raro.registrar import serving
-
     monkeypatch.setattr(serving, "_address", lambda made, destination: "s3://models/shelf")
     options = ["--authority", "raro-authority", "--service-account", "raro-runner", "--secret", ""]
     assert raro(world, "serve tiny@champion", "--image", IMAGE, *options) == 0
@@ -551,9 +543,7 @@ def test_in_a_house_with_an_authority_and_roles_of_its_own(world, monkeypatch, c
     ],
 )
 def test_kserve_takes_the_name_of_any_model(model, name):
-    from raro.registrar.serving import called
-
-    assert called(model) == name and re.fullmatch("[a-z]([-a-z0-9]*[a-z0-9])?", name)
+    assert serving.called(model) == name and re.fullmatch("[a-z]([-a-z0-9]*[a-z0-9])?", name)
 
 
 # ------------------------------------------------------------------------------------------------------------------------- chat
@@ -561,9 +551,6 @@ def test_kserve_takes_the_name_of_any_model(model, name):
 
 def test_of_several_answers_the_tournament_s_is_given(blank, monkeypatch, capsys):
     """The answers that could be read meet before the model's own critic, and the one it prefers is printed."""
-    from raro.benchmarks import tournament
-    from raro.config import load
-
     config = load("countdown-mini", ["rollout.critic_tokens=4"])
     written = [("t", "1 + 2"), ("t", "3 + 4"), ("t", "5")]
     made = SimpleNamespace(whole=True, found={"config": config.canonical(), "path": "."}, number=1)
