@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,13 +11,14 @@ import pytest
 from audited import World, whole_run
 from test_audit import anchored, breaks, forge, records
 
+from raro.cli import main
 from raro.errors import BadInput, GateRefused
 from raro.registry import evidence, log, models, promotion, readiness
 from raro.registry.findings import Audit, Check
 from raro.registry.places import Folder, Parameters
 from raro.registry.promotion import promote
 from raro.steps import register
-from raro.storage import digest_file
+from raro.storage import canonical, digest_file
 
 ARABIC = str.maketrans("0123456789", "".join(map(chr, range(0x660, 0x66A))))
 
@@ -149,6 +151,29 @@ def test_a_record_that_says_nothing_of_its_version_is_told_in_a_line(world, body
     with pytest.raises(BadInput, match="has another version 3 already, of run"):
         registered(world, "nothing")
     assert breaks(world, "2")
+
+
+@pytest.mark.parametrize("signatures", [[["key", "sig"]], [{"key": 1, "sig": "x"}], [{"key": "x"}], [None], "x"])
+def test_signatures_of_another_shape_are_told_in_a_line(world, signatures):
+    written = json.loads(records(world)[-1].read_text()) | {"signatures": signatures}
+    records(world)[-1].write_text(canonical(written) + "\n")
+    assert f"log: record {written['seq']} cannot be read" in breaks(world, "1")
+    with pytest.raises(GateRefused, match="is not whole: log: record"):
+        promote(world.desk, "2", "Ada", "fine", world.key("Ada"))
+
+
+def test_a_record_of_another_shape_is_shown_and_hinders_nobody(world, tmp_path, capsys):
+    """By who holds the pipeline's key, or another release."""
+    body = {"root": 5, "run_id": 3, "reasons": 7, "approved": [1], "sampled": []}
+    place, key = Folder(world.log), world.key("pipeline")
+    for wrong in (body, {}):
+        made = log.append(place, "tiny", lambda _, body=wrong: log.Draft("rejected", "", "pipeline", body), key)
+    anchored(world, made[-1].head)
+    show = ["audit", "show", "tiny@champion", "--run", str(world.run)]
+    assert main(show) == main([*show, "--html", str(tmp_path / "page.html")]) == 0
+    assert "the candidate of run 3 was rejected" in capsys.readouterr().out
+    assert "what it rests on cannot be read" in (tmp_path / "page.html").read_text()
+    assert whole_run(world.config, world.place / "runs" / "worse", world.place / "base", 0.7, low=-0.2)["audit_head"]
 
 
 def test_a_record_has_one_name(world):

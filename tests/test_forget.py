@@ -180,6 +180,8 @@ def test_what_a_killed_or_refused_ingest_left_is_named(runs, tmp_path, capsys):
     [
         ([], [], "nothing to forget was given"),
         ([], ["("], "is no regular expression"),
+        ([], [""], "'' stands in every text"),
+        ([], ["(John)?"], "stands in every text"),
         (["a#1"], [], "no finished ingest in"),
         (["a.jsonl:1"], [], "'a.jsonl:1' is not FILE#ROW"),
         (["a#1", "31"], [], "'31' is not FILE#ROW"),
@@ -190,6 +192,11 @@ def test_bad_input(rows, patterns, line, tmp_path):
         ingest(whole_config(write_jsonl(tmp_path / "a.jsonl", many(30))), tmp_path / "runs" / "a")
     with pytest.raises(BadInput, match=line):
         forget(tmp_path / "runs", rows, patterns, tmp_path / "forgotten.txt")
+
+
+def test_a_folder_is_no_list(runs, tmp_path):
+    with pytest.raises(BadInput, match="is a folder"):
+        forget(runs, [], ["John Roe"], tmp_path)
 
 
 def test_nothing_found_writes_nothing(runs, tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -19,12 +20,15 @@ import pytest
 import yaml
 from audited import World, whole_run
 from manifests import KUBECTL, PRODUCTION, named, selects
+from test_audit import byte_in
 
 from raro import storage
+from raro.benchmarks import tournament
 from raro.cli import main
 from raro.config import load, parse
+from raro.errors import BadInput
 from raro.pipelines import profile
-from raro.registrar import chat, leftovers, retention
+from raro.registrar import chat, leftovers, retention, serving
 from raro.registry import log, promotion
 from raro.registry.desk import ANCHOR, desk_of
 from raro.registry.places import Folder
@@ -35,12 +39,6 @@ IMAGE = "registry.example.org/raro-cpu@sha256:" + "ab" * 32
 def raro(world: World, command: str, *more: str, run: str = "one") -> int:
     """A command on the world's model; `command` is split at blanks."""
     return main([*command.split(), *more, "--run", str(world.place / "runs" / run)])
-
-
-def byte_in(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
 
 
 # ----------------------------------------------------------------------------------------------------------------- verify, show
@@ -129,6 +127,17 @@ def test_an_address_may_say_how_its_store_is_opened(world, capsys):
     store = f"{world.config.tracking.uri}?timeout=20"
     assert main(["audit", "verify", "tiny@champion", "--tracking-uri", store, "--policy", str(world.policy)]) == 0
     assert "whole: every link holds" in capsys.readouterr().out
+
+
+def test_a_run_s_model_is_asked_for_at_another_address(world, tmp_path, capsys):
+    """As through a forwarded port: the run's own configuration says what its server is called inside the cluster."""
+    told = json.loads(world.config.canonical())
+    storage.write_json(tmp_path / "config.json", told | {"tracking": told["tracking"] | {"uri": "http://mlflow.invalid:5000"}})
+    asked = ["audit", "verify", "tiny@champion", "--run", str(tmp_path), "--tracking-uri"]
+    assert main([*asked, world.config.tracking.uri]) == 0
+    assert "whole: every link holds" in capsys.readouterr().out
+    assert main([*asked, "sqlite:///typo.db"]) == 2
+    assert "no store 'typo.db'" in capsys.readouterr().err
 
 
 def test_a_version_has_one_number_however_it_is_written(world, capsys):
@@ -266,16 +275,16 @@ def rewrite(path: Path, old: str, new: str) -> None:
             "signature that does not",
         ),
         (lambda f: (f / "log.jsonl").write_text(""), "log does not end with the head"),
-        (lambda f: rewrite(f / "model" / "model.sig", '"payload":"', '"payload":"A'), "model.sig|Error"),
+        (lambda f: rewrite(f / "model" / "model.sig", '"payload":"', '"payload":"A'), "model.sig|cannot be read"),
+        (lambda f: rewrite(f / "log.jsonl", '"signatures":', '"signatures"'), "what is there cannot be read"),
+        (lambda f: (f / "registry.json").unlink(), "what is there cannot be read"),
     ],
 )
 def test_an_archive_that_was_tampered_with_is_found_offline(exported, tamper, named):
-    import re
-
     tamper(exported)
     code, said = offline(exported)
-    assert code != 0
-    assert re.search(named, said), said
+    assert code == 3 and re.search(named, said), said
+    assert re.fullmatch(r"\d+ breaks", said.splitlines()[-1])
 
 
 def test_an_archive_whose_signatures_were_taken_away_says_so(exported):
@@ -467,8 +476,6 @@ def test_outside_the_checkout_the_image_is_named(world, tmp_path, capsys, monkey
 
 
 def test_the_manifest_names_the_immutable_address_and_verifies_first(world, monkeypatch, capsys):
-    from raro.registrar import serving
-
     monkeypatch.setattr(
         serving, "_address", lambda made, destination: "s3://models/shelf/models/" + made.version.tags["raro.root"]
     )
@@ -511,8 +518,6 @@ def test_the_manifest_names_the_immutable_address_and_verifies_first(world, monk
 
 
 def test_in_a_house_with_an_authority_and_roles_of_its_own(world, monkeypatch, capsys):
-    from raro.registrar import serving
-
     monkeypatch.setattr(serving, "_address", lambda made, destination: "s3://models/shelf")
     options = ["--authority", "raro-authority", "--service-account", "raro-runner", "--secret", ""]
     assert raro(world, "serve tiny@champion", "--image", IMAGE, *options) == 0
@@ -538,9 +543,7 @@ def test_in_a_house_with_an_authority_and_roles_of_its_own(world, monkeypatch, c
     ],
 )
 def test_kserve_takes_the_name_of_any_model(model, name):
-    from raro.registrar.serving import called
-
-    assert called(model) == name and re.fullmatch("[a-z]([-a-z0-9]*[a-z0-9])?", name)
+    assert serving.called(model) == name and re.fullmatch("[a-z]([-a-z0-9]*[a-z0-9])?", name)
 
 
 # ------------------------------------------------------------------------------------------------------------------------- chat
@@ -548,9 +551,6 @@ def test_kserve_takes_the_name_of_any_model(model, name):
 
 def test_of_several_answers_the_tournament_s_is_given(blank, monkeypatch, capsys):
     """The answers that could be read meet before the model's own critic, and the one it prefers is printed."""
-    from raro.benchmarks import tournament
-    from raro.config import load
-
     config = load("countdown-mini", ["rollout.critic_tokens=4"])
     written = [("t", "1 + 2"), ("t", "3 + 4"), ("t", "5")]
     made = SimpleNamespace(whole=True, found={"config": config.canonical(), "path": "."}, number=1)
@@ -560,6 +560,13 @@ def test_of_several_answers_the_tournament_s_is_given(blank, monkeypatch, capsys
     (best,) = tournament.best_of(blank, ["1 2 3 = 6"], [[answer for _, answer in written]], config)
     assert chat.main(SimpleNamespace(model="tiny"), "tiny@champion", ["1 2 3 = 6"], 3, False, None) == 0
     assert capsys.readouterr().out.strip() == written[best.chosen][1]
+
+
+def test_a_question_in_another_encoding_is_one_line(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"Which?\nWelche h\xe4lt?\n"), encoding="utf-8"))
+    for asked in (None, ["Which?", "Welche h\udce4lt?"]):  # as Python reads such an argument
+        with pytest.raises(BadInput, match="a question is not text in UTF-8"):
+            list(chat._questions(asked))
 
 
 # -------------------------------------------------------------------------------------------------------------------- retention

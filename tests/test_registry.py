@@ -22,7 +22,7 @@ from raro.registry import bases, gates, log, models, provenance
 from raro.registry import desk as desk_module
 from raro.registry.audit import audited
 from raro.registry.desk import desk_of
-from raro.steps import incumbent, preflight
+from raro.steps import decide, incumbent, preflight, record, register
 from raro.steps.claim import claim
 from raro.steps.harness import Step
 from raro.tracking import server
@@ -159,8 +159,6 @@ def upstream(config: Config, run: Path, tiny: Path, scale: float = 1.0, **agains
 
 def whole_run(config: Config, run: Path, tiny: Path, scale: float = 1.0, **against) -> dict:
     """From the upstream steps to the registration, or to the record of a rejection."""
-    from raro.steps import decide, record, register
-
     claim(config, run)
     if not config.tracking.uri:
         give_store(run)
@@ -216,8 +214,6 @@ def test_registering_again_gives_the_same_version(tiny, tmp_path):
     first = whole_run(config, run, tiny)
     told = storage.read_json(run / models.REGISTRATION)
     shutil.rmtree(run / "register")  # as if the pod had gone after the registry had answered
-    from raro.steps import register
-
     assert register.run(config, run) == {key: first[key] for key in ("model", "version", "alias", "root")}
     assert storage.read_json(run / models.REGISTRATION) == told
     client = server.connect(server.sqlite(run))
@@ -234,12 +230,10 @@ def test_a_held_candidate_waits_as_challenger(tiny, tmp_path):
     config, run = configured(tiny, gate={"require_approval": True}), tmp_path / "run"
     assert whole_run(config, run, tiny)["alias"] == "challenger"
     assert models.champion(config, run) is None
-    assert models.champion(config, run, alias="challenger").version == "1"
+    assert desk_of(config, run).aliases() == {"challenger": "1"}
 
 
 def test_a_rejected_candidate_leaves_its_reasons_only(tiny, tmp_path):
-    from raro.steps import register
-
     config, run = configured(tiny), tmp_path / "run"
     assert whole_run(config, run, tiny, base=CLEAR, warmstart=WORSE)["outcome"] == "reject"
     record = storage.read_json(run / "record" / "record.json")
@@ -254,8 +248,6 @@ def test_a_rejected_candidate_leaves_its_reasons_only(tiny, tmp_path):
 
 
 def test_nothing_new_is_recorded(tiny, tmp_path):
-    from raro.steps import record
-
     config, run = configured(tiny), tmp_path / "run"
     claim(config, run)
     give_store(run)
@@ -459,6 +451,10 @@ def test_a_changed_champion_is_refused(tiny, tmp_path):
     shutil.rmtree(path)
     with pytest.raises(GateRefused, match="are not at"):
         models.champion(config, run)
+    desk = desk_of(config, run)
+    desk.client.delete_logged_model(desk.version("1").source.removeprefix("models:/"))
+    with pytest.raises(GateRefused, match="'tiny' version 1 are gone: their logged model was deleted"):
+        models.champion(config, run)  # and no outage, in which a run would go on
 
 
 @pytest.mark.check

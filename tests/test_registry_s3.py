@@ -224,6 +224,7 @@ def test_a_bucket_without_object_lock_is_told_plainly(store):
         s3_records.create("s3://models/unlocked/00000001.jsonl", b"{}\n", days=9)
     assert "lock_days to 0" in caught.value.remedy
     assert s3_records.read("s3://models/unlocked") == {}
+    assert Bucket("s3://models/unlocked").kept() == "", "an audit goes on to say what is missing"
 
 
 def test_many_writers_under_object_lock_lose_nothing(store, locked):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from audited import tiny_model, whole_run
@@ -135,6 +137,22 @@ def test_a_deletion_that_is_cut_off_is_completed_by_the_next(desk, monkeypatch, 
     assert len(weights(desk)) == both // 2
     assert desk.version("1") is None
     assert main(["audit", "verify", "tiny@champion", "--run", str(desk.home)]) == 0
+
+
+def test_files_that_nobody_let_it_remove_are_not_said_to_be_gone(tmp_path, monkeypatch, capsys):
+    """The version stays, so that the next gc completes it; and what is no folder goes, too."""
+    desk = two_versions(tmp_path, store=str(tmp_path / "shelf"))
+    files, stray = Path(desk.version("1").source), tmp_path / "shelf" / "models" / "stray"
+    stray.write_text("half a file")
+    os.utime(stray, (0, 0))
+    with monkeypatch.context() as patched:
+        patched.setattr(retention, "shutil", SimpleNamespace(rmtree=lambda *_, **__: None))
+        assert gc(desk, "--erase", "1", "--delete") == 2
+    said = capsys.readouterr()
+    assert f"'{files}' cannot be removed" in said.err and "deleted:" not in said.out
+    assert files.is_dir() and desk.version("1") is not None
+    assert gc(desk, "--delete") == 0
+    assert not files.exists() and not stray.exists() and desk.version("1") is None
 
 
 def test_nothing_is_said_to_be_deleted_whose_files_would_stay(tmp_path, capsys):

@@ -4,6 +4,7 @@ what an older release did not record is said."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -130,8 +131,6 @@ def notes(config: Config, run: Path, at: str = "1") -> list[str]:
 )
 def test_a_decision_that_does_not_follow_is_found_whoever_registered_it(config, base, tmp_path, monkeypatch, edit, named):
     """Every digest is right, and the log was written with the pipeline's own hands."""
-    import re
-
     run = tmp_path / "run"
     forged(config, run, base, monkeypatch, edit)
     found = breaks(config, run)

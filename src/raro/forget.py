@@ -43,6 +43,8 @@ def forget(runs: Path, rows: Sequence[str], patterns: Sequence[str], output: Pat
         raise BadInput("nothing to forget was given", "give --row FILE#ROW or --pattern REGEX")
     if odd := [row for row in rows if not re.fullmatch(r".+#[0-9]+", row)]:
         raise BadInput(f"--row '{odd[0]}' is not FILE#ROW", "write it as `source` has it in the run's ingest/*.jsonl")
+    if output.is_dir():
+        raise BadInput(f"--output '{output}' is a folder", "name the file to write the digests to")
     lying = traces.folders(runs)
     folders = [run / "ingest" for run in lying if (run / "ingest" / "data.json").is_file()]
     if not folders and not traces.left(lying):
@@ -144,11 +146,14 @@ def _texts(source: Source) -> Iterator[str]:
 
 def _compiled(pattern: str) -> re.Pattern[str]:
     try:
-        return re.compile(pattern)
+        compiled = re.compile(pattern)
     except re.error as error:
         raise BadInput(
             f"--pattern '{pattern}' is no regular expression: {error}", "put a backslash before . + ? ( ) [ ]"
         ) from None
+    if compiled.search(""):
+        raise BadInput(f"--pattern '{pattern}' stands in every text, in an empty one too", "say what must stand there")
+    return compiled
 
 
 def _sent(run: Path) -> str:

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from .errors import BadInput
+from .registry.models import REGISTRATION
 from .storage import MANIFEST
-
-REGISTRATION = Path("register") / "registration.json"
 
 
 def folders(runs: Path) -> list[Path]:

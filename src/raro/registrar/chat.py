@@ -22,7 +22,7 @@ from ..registry.audit import audited
 from ..registry.desk import Desk
 from ..roles import asking
 from ..rollout.engine import Engine
-from ..rollout.models import Speaker
+from ..rollout.models import Speaker, open_model
 
 MOST = 64
 
@@ -81,15 +81,20 @@ def _plain(text: str) -> str:
 
 
 def _opened(path: Path, config: Config) -> Speaker:
-    from ..rollout.models import open_model
-
     return open_model(path, replace(config, resources=replace(config.resources, device="auto")))
 
 
 def _questions(asked: Iterable[str] | None) -> Iterator[str]:
-    if asked:
-        yield from asked
-        return
+    """Raises BadInput for one that is not text in UTF-8, which no tokenizer takes."""
+    try:
+        for question in asked or _typed():
+            question.encode()
+            yield question
+    except UnicodeError:
+        raise BadInput("a question is not text in UTF-8", "convert it first: iconv -f LATIN1 -t UTF-8") from None
+
+
+def _typed() -> Iterator[str]:
     prompt = sys.stdin.isatty()
     while True:
         if prompt:

@@ -70,15 +70,11 @@ def _files(args: Arguments) -> int:
     return 0
 
 
-def _person_arguments(parser: argparse.ArgumentParser) -> None:
+def promote_arguments(parser: argparse.ArgumentParser) -> None:
     model_arguments(parser)
     parser.add_argument("--approver", metavar="NAME", required=True, help="who decides; kept in the log")
     parser.add_argument("--reason", metavar="TEXT", required=True, help="why; kept in the log")
     parser.add_argument("--key", metavar="REF", default="", help="the approver's key: file:PATH, env:NAME or exec:COMMAND")
-
-
-def promote_arguments(parser: argparse.ArgumentParser) -> None:
-    _person_arguments(parser)
 
 
 def promote(args: Arguments) -> int:
@@ -103,7 +99,7 @@ def promote(args: Arguments) -> int:
 
 
 def rollback_arguments(parser: argparse.ArgumentParser) -> None:
-    _person_arguments(parser)
+    promote_arguments(parser)
     parser.add_argument("--to", metavar="VERSION", default="", help="a former champion (default: the previous one)")
 
 

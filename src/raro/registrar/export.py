@@ -12,7 +12,6 @@ from pathlib import Path
 from .. import __version__
 from ..errors import GateRefused
 from ..registry.findings import Audit
-from ..registry.log import Record
 from ..storage import MANIFEST, SIGNATURE, beside, names, writing
 from . import offline, show
 
@@ -76,7 +75,7 @@ def _texts(made: Audit, left_out: list[str]) -> dict[str, str]:
         "README.md": procedure,
         "verify.py": Path(offline.__file__).read_text(encoding="utf-8"),
         "registry.json": json.dumps(told, indent=2, ensure_ascii=False) + "\n",
-        "log.jsonl": b"".join(map(_line, made.records)).decode(),
+        "log.jsonl": b"".join(record.line for record in made.records).decode(),
         "audit.txt": f"{show.tree(made)}\n{show.verdict(made)}\n\n{show.story(made)}\n",
     }
     if policy.source:
@@ -85,10 +84,6 @@ def _texts(made: Audit, left_out: list[str]) -> dict[str, str]:
         name = "".join(letter if letter.isalnum() else "-" for letter in trusted.name)
         texts[f"keys/{at + 1}-{name}.pub"] = trusted.key.pem
     return texts
-
-
-def _line(record: Record) -> bytes:
-    return record.line
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -39,14 +40,15 @@ def meant(args: argparse.Namespace) -> tuple[Desk, str]:
     if args.model and "@" in args.model and not alias:
         raise BadInput(f"'{args.model}' names no alias", "write MODEL@champion, MODEL@challenger or MODEL@VERSION")
     address = args.tracking_uri or ("" if args.folder else os.environ.get(server.ADDRESS, ""))
-    if address and not args.folder:
-        if not name:
-            raise BadInput("no model is named", "write MODEL@ALIAS before --tracking-uri")
+    if address and not args.folder and not name:
+        raise BadInput("no model is named", "write MODEL@ALIAS before --tracking-uri")
+    if address:
         _check(address)
+    if address and not args.folder:
         desk = Desk(server.connect(address), address, name, Path(), None, policy_of(None, args.policy))
     else:
         run = Path(args.folder) if args.folder else _newest(Path(args.runs), name)
-        desk = _of_run(run, name, args.policy)
+        desk = _of_run(run, name, address, args.policy)
     return desk, alias or _default(desk)
 
 
@@ -70,10 +72,13 @@ def _check_store(address: str) -> None:
         raise BadInput(f"there is no store '{path}': nothing was registered there", "check --tracking-uri, or --run")
 
 
-def _of_run(run: Path, name: str, policy: str) -> Desk:
+def _of_run(run: Path, name: str, address: str, policy: str) -> Desk:
+    """address: of a server or store that is asked in place of the one in the run's configuration; empty for none."""
     if not (run / "config.json").is_file():
         raise BadInput(f"'{run}' is not a run's folder", "name the folder that `raro run` wrote")
     config = _where((run / "config.json").read_text(encoding="utf-8"))
+    if address:
+        config = replace(config, tracking=replace(config.tracking, uri=address))
     _check_store(server.address(config, run))
     desk = desk_of(config, run, policy)
     if name and name != desk.model:

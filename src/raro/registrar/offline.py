@@ -131,7 +131,10 @@ def _signature(root: Path, expected: dict[str, str], keys: dict[str, Path], sign
 
 
 if __name__ == "__main__":
-    broken = check(Path(__file__).resolve().parent, "--signed" in sys.argv[1:])
+    try:
+        broken = check(Path(__file__).resolve().parent, "--signed" in sys.argv[1:])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        broken = [f"what is there cannot be read ({type(error).__name__}: {error})"]
     for one in broken:
         print(f"BROKEN  {one}")
     print(f"{len(broken)} breaks" if broken else "whole")

@@ -3,7 +3,7 @@ evidence. One file, nothing is fetched when it is opened, no script in it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,13 @@ from ..storage import write_atomic
 from ..tracking import server
 from . import lineage, show
 
-STATES = {"ok": ("✓", "holds"), "broken": ("✗", "broken"), "absent": ("–", "not there")}
+STATES = {"ok": "holds", "broken": "broken", "absent": "not there"}
 TONES = {
     "registered": "plain", "evaluated": "plain", "held": "hold", "rejected": "hold", "approved": "good", "promoted": "good",
     "rolled back": "hold", "deleted": "bad", "erasure": "bad", "legal hold": "hold",
 }  # fmt: skip
+ARMS = {"candidate": "this version", "champion": "champion before", "sft": "SFT", "warmstart": "warm start", "base": "base"}
+"""What the table calls each arm, in its order."""
 
 
 def write(made: Audit, target: Path) -> Path:
@@ -39,7 +41,8 @@ def content(made: Audit) -> dict[str, Any]:
         "verdict": show.verdict(made),
         "read": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC from {server.shown(made.desk.uri)}, by RARO Pipelines {__version__}",
         "breaks": made.breaks,
-        "checks": [(check, *STATES[check.state]) for check in made.checks],
+        "checks": [(check, STATES[check.state]) for check in made.checks],
+        "marks": show.MARKS,
         "pictures": lineage.pictures(made),
         "box": {"width": lineage.WIDTH, "height": lineage.HEIGHT},
         "records": [
@@ -50,7 +53,7 @@ def content(made: Audit) -> dict[str, Any]:
         "n": evaluation.get("n"),
         "benchmark": evaluation.get("benchmark", ""),
         "reasons": made.found.get("decision", {}).get("reasons", []),
-        "facts": [(label, value) for label, value in show.facts(made, made.version.tags, made.found.get("said", {})) if value],
+        "facts": [(label, value) for label, value in show.facts(made) if value],
         "files": made.found.get("listing", {}).get("files", []),
         "names": {one.key.id: one.name for one in made.desk.policy.keys},
     }
@@ -58,37 +61,33 @@ def content(made: Audit) -> dict[str, Any]:
 
 def scores(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
     """{"arm", "mean", "low", "high"} in percent, the candidate first."""
-    order = ("candidate", "champion", "sft", "warmstart", "base")
     sampled = evaluation.get("sampled", {})
-    names = {
-        "candidate": "this version",
-        "champion": "champion before",
-        "sft": "SFT",
-        "warmstart": "warm start",
-        "base": "base",
-    }
     return [
-        {"arm": names[arm], "mean": 100 * sampled[arm][0], "low": 100 * sampled[arm][1], "high": 100 * sampled[arm][2]}
-        for arm in order
+        {"arm": name, "mean": 100 * sampled[arm][0], "low": 100 * sampled[arm][1], "high": 100 * sampled[arm][2]}
+        for arm, name in ARMS.items()
         if arm in sampled
     ]
 
 
 def _rests_on(body: Mapping[str, Any]) -> list[str]:
     """What of a record's body a person reads."""
-    lines = [str(reason) for reason in body.get("reasons", [])]
+    try:
+        return list(_lines(body))
+    except (LookupError, TypeError, ValueError, AttributeError):  # no release of ours wrote it
+        return ["what it rests on cannot be read"]
+
+
+def _lines(body: Mapping[str, Any]) -> Iterator[str]:
+    yield from map(str, body.get("reasons", []))
     if candidate := body.get("sampled", {}).get("candidate"):
-        lines.append(f"sampled {100 * candidate[0]:.1f} % of {body.get('n')} problems of {body.get('benchmark')}")
+        yield f"sampled {100 * candidate[0]:.1f} % of {body.get('n')} problems of {body.get('benchmark')}"
     if body.get("before"):
-        lines.append(f"champion before: version {body['before']}")
+        yield f"champion before: version {body['before']}"
     if body.get("approved"):
-        lines.append(f"approved by {', '.join(body['approved'])}")
+        yield f"approved by {', '.join(body['approved'])}"
     if body.get("aliases_found"):
-        lines.append(
-            "aliases that stood elsewhere: " + ", ".join(f"{a} at {n or 'none'}" for a, n in body["aliases_found"].items())
-        )
+        yield "aliases that stood elsewhere: " + ", ".join(f"{a} at {n or 'none'}" for a, n in body["aliases_found"].items())
     if body.get("clock_behind_s"):
-        lines.append(f"the writer's clock was {body['clock_behind_s']:,.0f} s behind the record before")
+        yield f"the writer's clock was {body['clock_behind_s']:,.0f} s behind the record before"
     if body.get("root"):
-        lines.append(f"root {body['root'][:16]}")
-    return lines
+        yield f"root {body['root'][:16]}"

@@ -19,18 +19,21 @@ interrupted upload or deletion has left. An upload that goes on looks the same: 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .. import s3
 from ..errors import BadInput, GateRefused
 from ..registry import log
 from ..registry.desk import Desk, key_of, standing
-from ..registry.keys import Key, signing_key
+from ..registry.keys import Key
 from ..registry.promotion import earlier, person, said
+from ..storage import writing
 from ..tracking import server
 from .leftovers import DAY, UNDER_WAY, cut_off, every, every_version, orphans, shelf_of
 
@@ -49,7 +52,7 @@ def main(desk: Desk, args: argparse.Namespace) -> int:
     """Enters holds, releases and erasure requests, prints every fate, deletes where asked to; returns the exit code."""
     entered = [(n, "legal hold", {"on": True}) for n in args.hold] + [(n, "legal hold", {"on": False}) for n in args.release]
     entered += [(n, "erasure", {}) for n in args.erase]
-    key = signing_key(args.key) if args.key else key_of(desk.config)
+    key = key_of(desk.config, args.key)
     if entered or args.delete:
         _decided(desk, args, key)
     known = {str(version.version): version for version in _versions(desk)}
@@ -105,7 +108,7 @@ def plan(
     settled = {record.version for record in records if record.action in ("held", "promoted", "deleted")}
     fates = []
     for at, version in enumerate(sorted(versions, key=lambda one: int(one.version), reverse=True)):
-        number = str(version.version)
+        number, age = str(version.version), now - version.creation_timestamp
         erase = number in erased
         at_alias = [alias for alias, stands in sorted(aliases.items()) if stands == number]
         if at_alias:
@@ -114,15 +117,15 @@ def plan(
             why = "legal hold"
         elif number not in entered:
             why = "the log does not know it: its registration goes on, or was cut off (repeat it)"
-        elif number not in settled and now - version.creation_timestamp < UNDER_WAY:
+        elif number not in settled and age < UNDER_WAY:
             why = "nothing was decided on it yet: its registration may be going on"
         elif erase or number in log.deleted(records):
             why = ""
-        elif number in last or number in was and older_than > 0 and now - version.creation_timestamp < older_than * DAY:
+        elif number in last or number in was and age < older_than * DAY:
             why = "it was champion, and a rollback may return to it"
         elif at < keep:
             why = f"it is among the newest {keep}"
-        elif now - version.creation_timestamp < older_than * DAY:
+        elif age < older_than * DAY:
             why = f"it is younger than {older_than} days"
         else:
             why = ""
@@ -201,10 +204,18 @@ def _removable(desk: Desk, address: str) -> str:
 
 
 def _remove(place: str) -> None:
+    """Raises BadInput where something of it stays."""
     if place.startswith("s3://"):
         s3.delete(place)
-    else:
-        shutil.rmtree(place, ignore_errors=True)
+        return
+    path = Path(place)
+    with writing(path):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)  # another gc may be at it
+        else:
+            path.unlink(missing_ok=True)
+    if os.path.lexists(path):
+        raise BadInput(f"'{place}' cannot be removed, or not all of it", "run raro gc again as who may remove it")
 
 
 def _decided(desk: Desk, args: argparse.Namespace, key: Key | None) -> None:

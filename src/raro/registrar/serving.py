@@ -18,6 +18,7 @@ from ..registry.audit import audited
 from ..registry.desk import Desk
 from ..registry.findings import Audit
 from ..storage import digest_text
+from ..tracking import server
 
 MODELS = "/mnt/models"
 GROUP = "raro-pipelines.github.io"
@@ -139,7 +140,8 @@ def _address(made: Audit, destination: str) -> str:
     """The version's files at an address that a pod reaches."""
     source = made.version.source
     if source.startswith("models:/"):
-        source = made.desk.client.get_logged_model(source.removeprefix("models:/")).artifact_location
+        with server.speaking(made.desk.uri):
+            source = made.desk.client.get_logged_model(source.removeprefix("models:/")).artifact_location
     if source.startswith("mlflow-artifacts:") and destination:
         source = destination.rstrip("/") + "/" + source.split("mlflow-artifacts:", 1)[1].lstrip("/")
     if not source.startswith("s3://"):

@@ -55,17 +55,17 @@ def as_json(made: Audit) -> dict[str, Any]:
 
 def story(made: Audit) -> str:
     """What a person asks of a version: from what, by whom, when, on what evidence; then the log."""
-    tags, said = made.version.tags, made.found.get("said", {})
     lines = [f"{made.desk.model} version {made.number}: {verdict(made)}", ""]
-    lines += [f"  {label:<16}{value}" for label, value in facts(made, tags, said) if value]
+    lines += [f"  {label:<16}{value}" for label, value in facts(made) if value]
     lines += ["", "  log"]
     lines += [f"  {record.seq:>4}  {record.time[:19]}Z  {sentence(record)}" for record in made.records]
     lines += ["", f"  head  {made.records[-1].head}" if made.records else "  no log"]
     return "\n".join(map(printable, lines))
 
 
-def facts(made: Audit, tags: dict[str, str], said: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def facts(made: Audit) -> Iterator[tuple[str, str]]:
     """(what, value) lines on where the version came from."""
+    tags, said = made.version.tags, made.found.get("said", {})
     told, data = made.found.get("evaluation", {}), made.found.get("data", {})
     yield "files", made.version.source
     yield "root", tags.get("raro.root", "")
@@ -98,7 +98,7 @@ def sentence(record: Record) -> str:
         "legal hold": "must be kept" if record.body.get("on", True) else "no longer needs to be kept",
     }.get(record.action, record.action)
     why = record.body.get("reason") or ""
-    what = f"version {record.version}" if record.version else f"the candidate of run {record.body.get('run_id', '')[:8]}"
+    what = f"version {record.version}" if record.version else f"the candidate of run {str(record.body.get('run_id', ''))[:8]}"
     return f"{what} {about}, by {who}" + (f": {why}" if why else "")
 
 

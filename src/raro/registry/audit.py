@@ -8,6 +8,7 @@ A link that is broken does not hide the next ones. Nothing is repaired. What lie
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,17 +61,17 @@ def resolve(desk: Desk, standing_at: str) -> tuple[str, ModelVersion]:
 
 def audit(desk: Desk, standing_at: str, scratch: Path, anchor: str = "") -> Audit:
     """Reads everything again. scratch: downloads go there. anchor: SEQ:HASH of the log, kept elsewhere. Raises BadInput where
-    there is no such version, ServiceFailed where a service does not answer."""
+    there is no such version or the anchor is none, ServiceFailed where a service does not answer."""
+    if anchor and not re.fullmatch(r"[0-9]+:[0-9a-f]{64}", anchor):
+        raise BadInput(f"--anchor '{anchor}' is not SEQ:HASH", "raro audit show prints the log's head in this form")
     number, version = resolve(desk, standing_at)
     checks = [Check(name) for name in LINKS]
     made = Audit(desk, f"{desk.model}@{standing_at}", number, version, checks, [], {}, scratch, anchor)
     for check in checks:
         try:
             LINKS[check.name](made, check)
-        except (BadInput, ServiceFailed) as error:
-            if isinstance(error, ServiceFailed) or "--anchor" in error.line:
-                raise
-            check.breaks.append(error.line)
+        except ServiceFailed:
+            raise
         except RaroError as error:
             check.breaks.append(error.line)
         except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:

@@ -18,6 +18,7 @@ from ..errors import BadInput, GateRefused, ServiceFailed
 from ..tracking import server
 from . import log
 from .keys import Key, signing_key
+from .models import lookup
 from .places import MLFLOW, Bucket, Folder, Parameters, Place
 from .policy import Policy, policy_of
 
@@ -50,27 +51,15 @@ class Desk:
         """The registered model; None where there is none. Raises ServiceFailed."""
         if self.client is None:
             return None
-        from mlflow.exceptions import MlflowException
-
         with server.speaking(self.uri):
-            try:
-                return self.client.get_registered_model(self.model)
-            except MlflowException as error:
-                if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                    return None
-                raise
+            return lookup(self.client.get_registered_model, self.model)
 
     def version(self, number: str) -> ModelVersion | None:
         """A version; None where there is none."""
-        from mlflow.exceptions import MlflowException
-
+        if not number.isdecimal():
+            return None
         with server.speaking(self.uri):
-            try:
-                return self.client.get_model_version(self.model, number)
-            except MlflowException as error:
-                if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                    return None
-                raise
+            return lookup(self.client.get_model_version, self.model, number)
 
     def aliases(self) -> dict[str, str]:
         """{alias: version}."""
@@ -145,16 +134,11 @@ class Desk:
         if address == MLFLOW:
             return
         other = self._opened(address, 0)
-        if other.lines() and not self._knows_a_log():  # nor has it been told meanwhile
+        if other.lines() and self.place() is None:  # nor has it been told meanwhile; it is before the first record is written
             raise BadInput(
                 f"'{other.address}' is the audit log of another MLflow: '{server.shown(self.uri)}' knows no log of this model",
                 "name the MLflow that began it as tracking.uri, for all runs; or another registry.store or registry.model",
             )
-
-    def _knows_a_log(self) -> bool:
-        """Whether the registered model says where its log lies. It does before the log's first record is written."""
-        found = self.registered()
-        return bool(found and LOG in found.tags)
 
     def _log_run(self, experiment: str) -> str:
         """The id of a run that will hold the log's records; one that a try made which was cut off is still empty."""
@@ -287,13 +271,15 @@ def signer_of(config: Config) -> tuple[Policy, Key | None]:
     return policy, key
 
 
-def head_of(desk: Desk, records: Sequence[log.Record]) -> tuple[str, int]:
-    """(anchor, its number), read again for two seconds where the log is ahead: a writer may be between the two."""
-    last = records[-1].seq if records else 0
-    for _ in range(8):
-        anchor = desk.anchor()
-        seq = int(anchor.partition(":")[0]) if anchor.partition(":")[0].isdecimal() else 0
-        if seq >= last:
-            break
+def log_beside_head(desk: Desk, place: Place) -> tuple[list[log.Record], list[str], str, int]:
+    """(records, what is wrong with them, the head that MLflow knows, its number), read again for two seconds where the log is
+    ahead: a writer may be between the two."""
+    for left in reversed(range(8)):
+        head = desk.anchor()  # before the log, which is written first
+        records, breaks = log.read(place, desk.model, desk.policy)
+        number = head.partition(":")[0]
+        seq = int(number) if number.isdecimal() else 0
+        if breaks or not left or not records or seq >= records[-1].seq:
+            return records, breaks, head, seq
         time.sleep(0.25)
-    return anchor, seq
+    raise AssertionError("the last round returns")

@@ -4,7 +4,7 @@ reads what the run keeps of it, compares that with what the version, the provena
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -19,16 +19,11 @@ from .findings import Audit, Check, approvers, since, what_happened
 
 
 def run(made: Audit, check: Check) -> None:
-    from mlflow.exceptions import MlflowException
-
     desk, run_id = made.desk, made.version.run_id
     with server.speaking(desk.uri):
-        try:
-            found = desk.client.get_run(run_id)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            raise GateRefused(f"run {run_id} no longer exists") from None
+        found = models.lookup(desk.client.get_run, run_id)
+    if found is None:
+        raise GateRefused(f"run {run_id} no longer exists")
     check.detail = f"{found.info.run_name} ({run_id[:8]})"
     if found.info.lifecycle_stage != "active":
         check.breaks.append(f"run {run_id} was deleted")
@@ -36,7 +31,7 @@ def run(made: Audit, check: Check) -> None:
     digest = found.data.tags.get("raro.config_digest")
     if digest != made.version.tags.get("raro.config_digest"):
         check.breaks.append("the run's tag raro.config_digest is not the version's")
-    kept = (made.found.get("facts") or {}).get("evidence", {})
+    kept = made.found.get("facts", {}).get("evidence", {})
     said = made.found.get("said", {}).get("evidence", kept)  # a provenance that is not there contradicts nothing
     if kept != said:
         check.breaks.append("the log and the provenance name different evidence")
@@ -67,7 +62,7 @@ def _artifact(desk: Desk, run: Any, name: str, scratch: Path) -> Path | None:
         return Path(desk.client.download_artifacts(run.info.run_id, name, str(scratch / "evidence")))
 
 
-def _evidence(made: Audit, check: Check, name: str) -> Any:
+def _evidence(made: Audit, name: str) -> Any:
     """What an evidence file holds, where it is the registered one."""
     path = made.found.get("evidence", {}).get(name)
     if path is None:
@@ -76,7 +71,7 @@ def _evidence(made: Audit, check: Check, name: str) -> Any:
 
 
 def data(made: Audit, check: Check) -> None:
-    told = _evidence(made, check, "ingest/data.json")
+    told = _evidence(made, "ingest/data.json")
     made.found["data"] = told
     check.detail = f"digest {told['digest'][:12]}, " + ", ".join(
         f"{n:,} {split}" for split, n in told.get("splits", {}).items()
@@ -86,7 +81,7 @@ def data(made: Audit, check: Check) -> None:
 
 
 def config(made: Audit, check: Check) -> None:
-    told = _evidence(made, check, "config.json")
+    told = _evidence(made, "config.json")
     digest = digest_text(canonical(told))  # of the text as it was recorded: a later release may know more keys
     made.found["config"] = told
     check.detail = f"{told.get('name')}, seed {told.get('seed')}, digest {digest[:12]}"
@@ -97,7 +92,7 @@ def config(made: Audit, check: Check) -> None:
 
 
 def evaluation(made: Audit, check: Check) -> None:
-    told = _evidence(made, check, "evaluation.json")
+    told = _evidence(made, "evaluation.json")
     made.found["evaluation"] = told
     measured, ran = scores(told), made.found["run"]
     candidate = told.get("sampled", {}).get("candidate", [float("nan")])[0]
@@ -118,19 +113,15 @@ def _model_metrics(made: Audit) -> Mapping[str, float] | None:
     model_id = made.version.tags.get("raro.model_id")
     if not model_id:
         return None
-    from mlflow.exceptions import MlflowException
-
     with server.speaking(made.desk.uri):
-        try:
-            return {metric.key: metric.value for metric in made.desk.client.get_logged_model(model_id).metrics or ()}
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                raise
-            raise GateRefused(f"the logged model {model_id} no longer exists") from None
+        logged = models.lookup(made.desk.client.get_logged_model, model_id)
+    if logged is None:
+        raise GateRefused(f"the logged model {model_id} no longer exists")
+    return {metric.key: metric.value for metric in logged.metrics or ()}
 
 
 def decision(made: Audit, check: Check) -> None:
-    told = _evidence(made, check, "decide/decision.json")
+    told = _evidence(made, "decide/decision.json")
     made.found["decision"] = told
     mine = [record for record in made.records if record.version == made.number]
     check.detail = f"{told['decision']}; {what_happened(mine)}"
@@ -139,13 +130,12 @@ def decision(made: Audit, check: Check) -> None:
     if not any(record.action in ("held", "promoted") for record in mine):
         check.breaks.append("the log has no decision on this version")
     for record in mine:
-        if record.action == "rolled back" and not _was_champion(
-            [one for one in made.records if one.seq < record.seq], record.version
-        ):
+        before = [one.action for one in mine if one.seq < record.seq]
+        if record.action == "rolled back" and "promoted" not in before:
             check.breaks.append(f"record {record.seq} rolls back to a version that was never champion")
         if record.action == "promoted":
             check.breaks += _unapproved(made, record, told["decision"])
-    settings, figures = _evidence(made, check, "config.json"), _evidence(made, check, "evaluation.json")
+    settings, figures = _evidence(made, "config.json"), _evidence(made, "evaluation.json")
     breaks, lacks = ruling.audited(made.records, made.number, settings, figures, told)
     check.breaks += breaks
     if lacks:
@@ -163,7 +153,3 @@ def _unapproved(made: Audit, promoted: log.Record, decision: str) -> list[str]:
     if not people and decision != "promote":
         return [f"record {promoted.seq} promotes what was held, and nobody approved"]
     return []
-
-
-def _was_champion(records: Sequence[log.Record], number: str) -> bool:
-    return any(record.action == "promoted" and record.version == number for record in records)

@@ -4,16 +4,15 @@ provenance. Each reads one thing again, compares it with what else speaks of it,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import BadInput, GateRefused
+from ..errors import GateRefused
 from ..storage import MANIFEST, SIGNATURE, canonical, digest_file, digest_text, read_json, verify
 from ..tracking import server
 from . import folder, log, models
 from . import provenance as provenances
 from . import signature as signatures
-from .desk import LOG, STANDINGS, head_of, standing
+from .desk import LOG, STANDINGS, log_beside_head, standing
 from .findings import Audit, Check
 from .places import MLFLOW
 from .registration import registered_facts
@@ -31,7 +30,7 @@ def log_chain(made: Audit, check: Check) -> None:
     tag = desk.registered().tags[LOG]
     if desk.knows_the_log and tag != (wanted := desk.expected()) and not (wanted == MLFLOW and tag.startswith(MLFLOW)):
         check.breaks.append(f"the tag {LOG} names another place than the configuration: '{tag}', not '{wanted}'")
-    made.records, breaks = log.read(place, desk.model, desk.policy)
+    made.records, breaks, head, seq = log_beside_head(desk, place)
     check.breaks += breaks
     last = made.records[-1] if made.records else None
     check.detail = f"{len(made.records)} records, head {last.head[:19] if last else 'none'}"
@@ -39,12 +38,11 @@ def log_chain(made: Audit, check: Check) -> None:
         check.detail += ", unsigned"
     if kept := place.kept():
         check.detail += f"; {kept}"
-    head, seq = head_of(desk, made.records)
     if not head:
         check.breaks.append("MLflow holds no head of the log: its tag was removed")
     elif not last or seq > last.seq:
         check.breaks.append(f"the log was cut off: MLflow knows record {seq}, the log ends with {last.seq if last else 0}")
-    elif _head(made.records, seq) != head:
+    elif all(record.head != head for record in made.records):
         check.breaks.append(f"record {seq} is not the one that MLflow's tag names: the log was rewritten, or the tag changed")
     elif seq < last.seq:
         check.breaks.append(
@@ -53,8 +51,9 @@ def log_chain(made: Audit, check: Check) -> None:
     if breaks and (none := log.surplus(place, desk.model, desk.policy, head)):
         known = f"up to record {seq}, which MLflow knows, the log is whole, but what is numbered {none[0]} is not part of it"
         check.remedy = f"{known}: {place.away(none[0])}, keep it as evidence, and verify again (--anchor: a head that you kept)"
-    if made.anchor:
-        _anchored(made, check)
+    if made.anchor and all(record.head != made.anchor for record in made.records):
+        kept = f"the head that was kept elsewhere ({made.anchor[:19]})"
+        check.breaks.append(f"the log does not hold {kept}: it was put back or rewritten")
     mine = [record for record in made.records if record.version == made.number]
     registered = [record for record in mine if record.action == "registered"]
     if len(registered) != 1:
@@ -63,20 +62,6 @@ def log_chain(made: Audit, check: Check) -> None:
         check.breaks.append(f"the log says that version {made.number} was deleted")
     if registered:
         made.found["facts"] = registered[0].body
-
-
-def _anchored(made: Audit, check: Check) -> None:
-    seq, _, digest = made.anchor.partition(":")
-    if not seq.isdecimal() or len(digest) != 64:
-        raise BadInput(f"--anchor '{made.anchor}' is not SEQ:HASH", "raro audit show prints the log's head in this form")
-    if _head(made.records, int(seq)) != made.anchor:
-        check.breaks.append(
-            f"the log does not hold the head that was kept elsewhere ({seq}:{digest[:12]}): it was put back or rewritten"
-        )
-
-
-def _head(records: Sequence[log.Record], seq: int) -> str:
-    return next((record.head for record in records if record.seq == seq), "")
 
 
 def registry(made: Audit, check: Check) -> None:
@@ -158,7 +143,7 @@ def _shown(made: Audit) -> list[str]:
 def signature(made: Audit, check: Check) -> None:
     path, policy = _files(made), made.desk.policy
     key_id = signatures.signer(path)
-    kept = (made.found.get("facts") or {}).get("tags", {}).get("raro.signed_by", "")
+    kept = made.found.get("facts", {}).get("tags", {}).get("raro.signed_by", "")
     if key_id is None:
         if kept:
             check.breaks.append(f"{SIGNATURE} is gone; the log says that {kept[:12]} had signed")
@@ -170,7 +155,7 @@ def signature(made: Audit, check: Check) -> None:
         check.breaks.append(f"{SIGNATURE} names the key {key_id[:12]}, the log {kept[:12]}: it was signed again by another")
     trusted = policy.of(key_id)
     if trusted is None:
-        if policy.keys or policy.required:
+        if policy.keys:
             check.breaks.append(f"signed by {key_id[:12]}, a key that the policy does not name")
         check.absent, check.detail = True, f"signed by {key_id[:12]}; not checked, no policy names keys (--policy)"
         return

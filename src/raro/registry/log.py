@@ -174,6 +174,11 @@ def deleted(records: Sequence[Record]) -> set[str]:
     return {record.version for record in records if record.action == "deleted"}
 
 
+def root_of(records: Sequence[Record], number: str) -> str:
+    """The root with which the log registered a version; empty where it did not."""
+    return next((str(r.body.get("root", "")) for r in records if (r.action, r.version) == ("registered", number)), "")
+
+
 def unfit(records: Sequence[Record], head: str, policy: Policy) -> str:
     """Why nothing may rest on a log of which MLflow knows this head (empty: none yet); empty where something may. The log must
     hold it, and what follows it, by whoever was cut off before it was told to MLflow, be signed as the policy asks."""
@@ -218,13 +223,16 @@ def _parsed(seq: int, line: bytes) -> tuple[Record | None, list[str]]:
         kinds = {"seq": int, "body": dict, "signatures": list}
         if any(not isinstance(getattr(record, name), kinds.get(name, str)) for name in Record.__dataclass_fields__):
             raise TypeError
-        moment = datetime.fromisoformat(record.time)
-        if moment.tzinfo is None or any(set(one) != {"key", "sig"} for one in record.signatures):
+        if datetime.fromisoformat(record.time).tzinfo is None or not all(map(_is_signature, record.signatures)):
             raise ValueError
         plain = record.line
     except (ValueError, TypeError, RecursionError):
         return None, [f"record {seq} cannot be read"]
     return record, [] if plain == line else [f"record {seq} was changed: it is not written as we write"]
+
+
+def _is_signature(entry: Any) -> bool:
+    return isinstance(entry, dict) and set(entry) == {"key", "sig"} and all(isinstance(text, str) for text in entry.values())
 
 
 def _checked(before: Record | None, record: Record, model: str) -> list[str]:
@@ -251,7 +259,7 @@ def _checked(before: Record | None, record: Record, model: str) -> list[str]:
 def _signed(record: Record, policy: Policy) -> list[str]:
     """What is wrong with a record's signatures under a policy that names keys."""
     if not policy.keys:
-        return [f"record {record.seq} cannot count: the policy requires signatures and names no key"] if policy.required else []
+        return []
     wrong, counted = [], False
     people = any("approve" in one.roles for one in policy.keys)
     roles = ("approve",) if people and record.action in DECIDED else ROLES.get(record.action, ())

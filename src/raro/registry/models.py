@@ -10,10 +10,10 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote, urlparse
 
 from ..config import Config
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
+Found = TypeVar("Found")
 REGISTRATION = "register/registration.json"
 BEGUN = ".version.json"  # in the run's folder: what was uploaded and read back, whether or not its step was finished
 ROOT = re.compile(r"[0-9a-f]{64}")
@@ -50,12 +51,12 @@ class Champion:
     path: Path
 
 
-def champion(config: Config, run: str | Path, alias: str = "champion") -> Champion | None:
-    """The version that stands at the alias, its files here and verified; None where there is none.
+def champion(config: Config, run: str | Path) -> Champion | None:
+    """The version that stands at `champion`, its files here and verified; None where there is none.
 
     Raises GateRefused where the files are not the registered ones, ServiceFailed where the store fails.
     """
-    found = version_at(config, Path(run), config.registry.model, alias)
+    found = version_at(config, Path(run), config.registry.model, "champion")
     if not found:
         return None
     version, path = found[0], fetched(*found)
@@ -133,27 +134,38 @@ def _homes(run: Path, name: str) -> list[Path]:
 def _at(uri: str, name: str, at: str) -> ModelVersion | None:
     """at: an alias, or a version's number."""
     client = server.connect(uri)
+    with server.speaking(uri):
+        number = at
+        if not at.isdigit():
+            registered = lookup(client.get_registered_model, name)
+            number = registered and registered.aliases.get(at)
+        return lookup(client.get_model_version, name, str(number)) if number else None
+
+
+def lookup(call: Callable[..., Found], *given: str) -> Found | None:
+    """What MLflow's client answers to this call; None where there is no such thing. Raises MlflowException for all else."""
     from mlflow.exceptions import MlflowException
 
-    with server.speaking(uri):
-        try:
-            number = at if at.isdigit() else client.get_registered_model(name).aliases.get(at)
-            return None if number is None else client.get_model_version(name, str(number))
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                return None
+    try:
+        return call(*given)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
+        return None
 
 
 def files(
     client: MlflowClient, uri: str, version: ModelVersion, home: Path, scratch: Path | None, unchecked: bool = False
 ) -> Path:
     """The version's files on this machine. scratch: download there, not into the cache. unchecked: whoever asks compares them
-    with their manifest."""
+    with their manifest. Raises GateRefused where MLflow has lost them."""
     source = version.source
     if not source.startswith("models:/"):
         return fetch(source, scratch)
-    location = client.get_logged_model(source.removeprefix("models:/")).artifact_location
+    logged = lookup(client.get_logged_model, source.removeprefix("models:/"))
+    if logged is None:
+        raise GateRefused(f"the files of {_called(version)} are gone: their logged model was deleted from MLflow", OTHER)
+    location = logged.artifact_location
     parts = urlparse(location)
     if parts.scheme in ("", "file"):
         return moved(Path(unquote(parts.path)), home)
@@ -179,14 +191,11 @@ def files(
 def copies(client: MlflowClient, uri: str, model_id: str, names: Sequence[str], home: Path, scratch: Path) -> dict[str, Path]:
     """What a LoggedModel holds of these files, here; nothing where there is no such model."""
     from mlflow.artifacts import download_artifacts
-    from mlflow.exceptions import MlflowException
 
-    try:
-        location = client.get_logged_model(model_id).artifact_location
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
+    logged = lookup(client.get_logged_model, model_id)
+    if logged is None:
         return {}
+    location = logged.artifact_location
     parts = urlparse(location)
     if parts.scheme in ("", "file"):
         place = moved(Path(unquote(parts.path)), home)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import BadInput, ServiceFailed
-from ..storage import writing
+from ..storage import beside, to_disk, writing
 from ..tracking import server
 
 if TYPE_CHECKING:
@@ -58,22 +57,19 @@ class Folder:
     def create(self, seq: int, line: bytes) -> bool:
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            partial = self.folder / f".{uuid.uuid4().hex}.partial"
+            path = self.folder / f"{seq:08d}.jsonl"
+            partial = beside(path, "partial")
             try:
                 with open(partial, "xb") as file:
                     file.write(line)
                     file.flush()
                     os.fsync(file.fileno())
-                os.link(partial, self.folder / f"{seq:08d}.jsonl")
+                os.link(partial, path)
             except FileExistsError:
                 return False
             finally:
                 partial.unlink(missing_ok=True)
-            handle = os.open(self.folder, os.O_RDONLY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
+            to_disk(self.folder)
         return True
 
     def kept(self) -> str:
@@ -98,12 +94,13 @@ class Bucket:
         return s3_records.create(f"{self.address}/{seq:08d}.jsonl", line, self.days)
 
     def kept(self) -> str:
-        records = self._records()
+        if not (records := self._records()):
+            return ""
         free = sum(not record.locked for record in records.values())
         words = [f"{free} of {len(records)} without object lock" if free else f"object lock, {records[min(records)].locked}"]
         if touched := sorted(seq for seq, record in records.items() if record.touched):
             words.append(f"record {', '.join(map(str, touched))} written over or deleted since, and read as it was first")
-        return "; ".join(words) if records else ""
+        return "; ".join(words)
 
     def away(self, seq: int) -> str:
         return f"delete every version of {self.address}/{seq:08d}.jsonl (aws s3api delete-object --version-id)"

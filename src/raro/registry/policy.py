@@ -93,6 +93,8 @@ def read(path: Path) -> Policy:
     people = {one.name for one in keys if "approve" in one.roles}
     if signatures == "required" and approvals > len(people):
         raise BadInput(f"policy '{path}' wants {approvals} approvals and names {len(people)} who may approve", "name more keys")
+    if signatures == "required" and not keys:
+        raise BadInput(f"policy '{path}' requires signatures and names no key", "name the pipeline's, with its roles")
     return Policy(signatures, approvals, tuple(keys), str(path))
 
 

@@ -18,7 +18,7 @@ LONGEST = 1000  # characters of a reason
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """standing: whether the version is champion now. approved: who approved so far. needed: how many must. head: of the log."""
+    """champion: whether the version is that now. approved: who approved so far. needed: how many must. head: of the log."""
 
     version: str
     champion: bool
@@ -35,7 +35,7 @@ def promote(desk: Desk, standing_at: str, approver: str, reason: str, key: Key |
     """
     approver, reason = said(approver, reason)
     person(desk, approver, key)
-    number = _target(desk, standing_at)
+    number = _target(desk, standing_at, approver, _mend(desk))
     root = _sound(desk, number)
     needed = max(1, desk.policy.approvals)
 
@@ -71,20 +71,24 @@ def promote(desk: Desk, standing_at: str, approver: str, reason: str, key: Key |
 
 
 def rollback(desk: Desk, approver: str, reason: str, key: Key | None, to: str = "") -> Outcome:
-    """Makes the champion before this one champion again, or version `to` if it was champion once. Raises BadInput where there
-    is none, GateRefused where the audit of that version finds a break."""
+    """Makes the champion before this one champion again, or version `to` if it was champion once. Repeating one that was cut
+    off completes it, and goes no further back. Raises BadInput where there is none, GateRefused where the audit of that version
+    finds a break."""
     approver, reason = said(approver, reason)
     person(desk, approver, key)
+    untold = _mend(desk)
     records = log.whole(desk.log_place(), desk.model)
     now = standing(records).get("champion", "")
-    target = to or earlier(records, now)
-    if not target or target not in _once(records) or target == now:
+    if untold and untold.action == "rolled back" and to in ("", now):
+        return Outcome(now, True, (approver,), 1, records[-1].head)
+    number = to or earlier(records, now)
+    if number not in _once(records) or number == now:
         has = ", ".join(dict.fromkeys(v for v in _once(records) if v != now)) or "none"
         raise BadInput(
             f"'{desk.model}' cannot go back {f'to version {to}' if to else 'from version ' + now if now else ''}".rstrip(),
             f"versions that were champion before: {has}",
         )
-    number, root = target, _sound(desk, target)
+    root = _sound(desk, number)
 
     def back(current: Sequence[log.Record]) -> log.Draft | None:
         stands = standing(current).get("champion", "")
@@ -134,8 +138,7 @@ def said(approver: str, reason: str) -> tuple[str, str]:
 
 def _sound(desk: Desk, number: str) -> str:
     """The root of a version that the audit finds whole. Aliases may have been moved: they are what the command sets, and what
-    they were is in its record. What an interrupted command left undone is done first."""
-    _mend(desk)
+    they were is in its record."""
     with audited(desk, number) as made:
         if broken := [one for one in made.breaks if not one.startswith("registry: alias ")]:
             raise GateRefused(f"version {number} of '{desk.model}' is not whole: {broken[0]}", "raro audit verify tells more")
@@ -148,21 +151,29 @@ def _there(records: Sequence[log.Record], number: str) -> None:
         raise GateRefused(f"version {number} was deleted meanwhile", "raro audit show tells by whom, and why")
 
 
-def _target(desk: Desk, standing_at: str) -> str:
-    """The version meant: at `champion` and `challenger` the one that the log says, for an alias can be moved by anyone."""
+def _target(desk: Desk, standing_at: str, approver: str, untold: log.Record | None) -> str:
+    """The version meant: at `champion` and `challenger` the one that the log says, for an alias can be moved by anyone. untold:
+    a promotion of the same person that was cut off, after which there is no challenger any more."""
     records, breaks = log.read(desk.log_place(), desk.model)
     if not breaks and (number := standing(records).get(standing_at, "")):
         return number
+    if standing_at == "challenger" and untold and (untold.action, untold.actor) == ("promoted", approver):
+        return untold.version
     return resolve(desk, standing_at)[0]
 
 
-def _mend(desk: Desk) -> None:
-    """Lets the aliases follow the log where the anchor, which is set last, shows that a command was interrupted. An anchor
-    that is not of this log is left for the audit to find."""
+def _mend(desk: Desk) -> log.Record | None:
+    """Lets the aliases follow the log where the anchor, which is set last, shows that a command was interrupted. Returns the
+    last record by which a version became champion, where MLflow had not been told of it. An anchor that is not of this log is
+    left for the audit to find."""
     records, breaks = log.read(desk.log_place(), desk.model, desk.policy)
     anchor = desk.anchor()
-    if not breaks and records and anchor != records[-1].head and not log.unfit(records, anchor, desk.policy):
-        desk.settle()
+    if breaks or not records or anchor == records[-1].head or log.unfit(records, anchor, desk.policy):
+        return None
+    desk.settle()
+    known = next((record.seq for record in records if record.head == anchor), len(records))
+    became = [record for record in records[known:] if record.action in ("promoted", "rolled back")]
+    return became[-1] if became else None
 
 
 def _moved(desk: Desk, records: Sequence[log.Record]) -> dict[str, Any]:

@@ -43,9 +43,9 @@ from .card import card
 from .desk import Desk, signer_of, standing
 from .folder import inspect
 from .keys import Key
-from .log import PIPELINE
+from .log import PIPELINE, root_of
 from .models import ALIASES, BEGUN, candidate_of, checked, files
-from .upload import Candidate, Progress, existing, signed_by, upload
+from .upload import Candidate, Progress, existing, upload
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -92,7 +92,9 @@ def register(
                 if version is None:
                     tags = {**digests, **spoken(config), "raro.decision": decision["decision"]}
                     tags["raro.registered_at"] = datetime.now(UTC).isoformat()
-                    version = upload(candidate, tracked, folder, listing["root"], tags | signed_by(key))
+                    if key:
+                        tags["raro.signed_by"] = key.id
+                    version = upload(desk, candidate, tracked, folder, listing["root"], tags)
         with tempfile.TemporaryDirectory(prefix=".verify-", dir=run) as scratch, server.speaking(tracked.uri):
             back = files(tracked.client, tracked.uri, version, run, Path(scratch))
             checked(version, back)
@@ -222,11 +224,6 @@ def _enter(desk: Desk, tracked: Tracked, candidate: Candidate, version: ModelVer
 
     desk.append(decided, key)
     return desk.settle()
-
-
-def root_of(records: Sequence[log.Record], number: str) -> str:
-    """The root with which the log registered a version."""
-    return next((str(r.body.get("root", "")) for r in records if (r.action, r.version) == ("registered", number)), "")
 
 
 def judged(evaluation: Mapping[str, Any], decision: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def reject(config: Config, run: Path, root: str, evaluation: Mapping[str, Any], 
 
     def once(records: Sequence[log.Record]) -> log.Draft | None:
         mine = (record.body for record in records if record.action == "rejected")
-        if any((one["root"], one["run_id"]) == (root, tracked.run_id) for one in mine):
+        if any((one.get("root"), one.get("run_id")) == (root, tracked.run_id) for one in mine):
             return None
         return log.Draft("rejected", "", PIPELINE, body)
 

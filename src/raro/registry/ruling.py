@@ -26,7 +26,7 @@ from ..storage import MANIFEST, read_json
 from . import gates
 from .desk import standing
 from .gate_rules import WHYS
-from .log import PIPELINE, Record
+from .log import PIPELINE, Record, root_of
 
 KEY = "rules"  # of a record's body
 SECTIONS = ("base", "evaluation", "gate", "judge", "privacy")  # what the gate, and what it is asked, are settings of
@@ -121,9 +121,8 @@ def _unmet(records: Sequence[Record], promoted: Record, decided: Mapping[str, An
     stood, evidence = standing(before).get("champion", ""), decided["evidence"]
     if not stood or stood == promoted.version:
         return [], []
-    roots = {one.version: one.body["root"] for one in before if one.action == "registered"}
-    root = roots.get(stood, "")
-    if root == roots.get(promoted.version):  # the same files again, whose version was lost
+    root = root_of(before, stood)
+    if root and root == root_of(before, promoted.version):  # the same files again, whose version was lost
         return [], []
     if evidence.get("champion", root) != root:
         return [f"record {promoted.seq} promotes over version {stood}, with which the candidate was not compared"], []

@@ -16,8 +16,6 @@ from ..tracking.results import scores
 from ..tracking.state import Tracked
 from . import bom, provenance
 from .desk import Desk
-from .keys import Key
-from .policy import policy_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,25 +40,23 @@ class Candidate:
     progress: Progress | None = None
 
 
-def signed_by(key: Key | None) -> dict[str, str]:
-    return {"raro.signed_by": key.id} if key else {}
-
-
 def existing(tracked: Tracked, name: str, root: str) -> ModelVersion | None:
     """The version that an earlier try of this run registered with the same files."""
     found = tracked.client.search_model_versions(f"name = '{name}' and run_id = '{tracked.run_id}'")
     return min((one for one in found if one.tags.get("raro.root") == root), key=lambda one: int(one.version), default=None)
 
 
-def upload(candidate: Candidate, tracked: Tracked, folder: Path, root: str, tags: dict[str, str]) -> ModelVersion:
+def upload(
+    desk: Desk, candidate: Candidate, tracked: Tracked, folder: Path, root: str, tags: Mapping[str, str]
+) -> ModelVersion:
     """LoggedModel, its files, its metrics, and the version. With registry.store the weights lie there, once, and the
     LoggedModel holds what speaks of them. What an earlier try has made of it is found and completed."""
-    config, client, name = candidate.config, tracked.client, candidate.config.registry.model
+    client, name = desk.client, desk.model
     logged = _logged(candidate, tracked, root, tags)
     source = _put(candidate, client, logged.model_id, folder, root)
     client.finalize_logged_model(logged.model_id, "READY")
     _measured(candidate, tracked, logged.model_id)
-    Desk(client, tracked.uri, name, candidate.run, config, policy_of(config)).begin(tracked.experiment)
+    desk.begin(tracked.experiment)
     text = "\n".join(candidate.decision["reasons"])
     tags = {**tags, "raro.model_id": logged.model_id}
     with server.everywhere(tracked.uri):
@@ -71,7 +67,7 @@ def upload(candidate: Candidate, tracked: Tracked, folder: Path, root: str, tags
     return client.get_model_version(name, str(made.version))
 
 
-def _logged(candidate: Candidate, tracked: Tracked, root: str, tags: dict[str, str]) -> LoggedModel:
+def _logged(candidate: Candidate, tracked: Tracked, root: str, tags: Mapping[str, str]) -> LoggedModel:
     """The LoggedModel of these files; one that a try made which was cut off later is found again."""
     config, client = candidate.config, tracked.client
     params = {"base": config.base.uri, "steps": str(config.raro.steps), "seed": str(config.seed)}
