@@ -32,6 +32,8 @@ from raro.steps.harness import Step, finished
 from raro.storage import fetch, read_json
 from raro.tracking import events
 
+pytestmark = pytest.mark.usefixtures("untracked")
+
 HEAVY = {"torch", "transformers", "kfp", "mlflow", "boto3", "numpy", "matplotlib", "pyarrow", "rich"}
 
 

@@ -18,6 +18,8 @@ from raro.errors import GateRefused
 from raro.records import Demonstration
 from raro.storage import read_json
 
+pytestmark = pytest.mark.usefixtures("untracked")
+
 EVIL = "# <script>alert(1)</script> [x](http://x) | `code`\nsecond line"
 
 

@@ -22,6 +22,8 @@ from raro.steps.harness import Step
 from raro.steps.train import CRITIC
 from raro.storage import fetch, read_json
 
+pytestmark = pytest.mark.usefixtures("untracked")
+
 ITEMS = 24
 SMALL = [
     f"evaluation.max_items={ITEMS}",
@@ -52,11 +54,6 @@ def made(folder, *more):
                 file = step.folder / CRITIC / "model.safetensors"
                 save_file({key: 0 * value for key, value in load_file(file).items()}, file, metadata={"format": "pt"})
     return config
-
-
-@pytest.fixture(autouse=True)
-def untracked(monkeypatch):
-    monkeypatch.setenv("RARO_TRACKING", "off")
 
 
 def test_a_judges_word_stands_beside_the_scores(tmp_path):

@@ -23,6 +23,8 @@ from raro.storage import write_json
 from raro.tracking import server
 from raro.tracking.state import STATE, State
 
+pytestmark = pytest.mark.usefixtures("untracked")
+
 SECRET = {"question": "What did John Roe of Ward 7 complain of?", "answer": "A cough, for three weeks."}
 
 

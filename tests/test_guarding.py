@@ -21,6 +21,8 @@ from raro.steps.guarding import Guarding
 from raro.steps.transcripts import Transcripts
 from raro.storage import read_json
 
+pytestmark = pytest.mark.usefixtures("untracked")
+
 SHORT = {
     "rollout.policy_tokens": 40, "probes.matrix_items": 0, "probes.select_items": 4, "probes.health_items": 4,
     "probes.older_items": 2, "probes.gradients_every": 0,

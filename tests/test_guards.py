@@ -18,6 +18,8 @@ from raro.steps import run_step
 from raro.storage import read_json
 from raro.tracking import events
 
+pytestmark = pytest.mark.usefixtures("untracked")
+
 SMALL = {
     "warmstart.steps": 1, "warmstart.questions": 4, "warmstart.thoughts": 2,
     "raro.steps": 6, "raro.questions": 4, "raro.rollouts": 3, "raro.pairs": 8, "raro.verdicts": 2, "raro.checkpoint_every": 2,

@@ -22,6 +22,8 @@ from raro.registry.log import Record
 from raro.steps import notice, run_step
 from raro.storage import read_json
 
+pytestmark = pytest.mark.usefixtures("untracked")
+
 WRITTEN = "536-90-4399"  # of the form of a national number
 
 

@@ -15,12 +15,9 @@ from raro.solver import Problem, solve
 from raro.steps import ingest, preflight
 from raro.tracking import events
 
+pytestmark = pytest.mark.usefixtures("untracked")
+
 QUESTIONS = [f"What is the capital of land {i}?" for i in range(40)]
-
-
-@pytest.fixture(autouse=True)
-def untracked(monkeypatch):
-    monkeypatch.setenv("RARO_TRACKING", "off")
 
 
 @pytest.fixture(params=["jsonl", "csv"])

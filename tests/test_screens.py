@@ -16,6 +16,8 @@ from raro.demonstrations.personal import PersonalData, possible
 from raro.demonstrations.seen import Seen, Sorted
 from raro.errors import BadInput
 
+pytestmark = pytest.mark.usefixtures("untracked")
+
 LONG = (
     "The patient was a farmer who had worked in the fields all summer, and came to the clinic in autumn because his hands "
     "would not close around a tool in the evening, though in the morning they were as strong as ever. What should be tested?"
