@@ -22,10 +22,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raro import config
-from raro.demonstrations import collect, hashed_split, load_split, read_card, sources, write_manifest
+from raro.demonstrations import collect, hashed_split, load_split, read_card, seen, sources, write_manifest
 from raro.demonstrations.card import FILE, described
 from raro.demonstrations.readers import LONGEST_LINE
-from raro.errors import BadInput, GateRefused
+from raro.errors import BadInput, GateRefused, ServiceFailed
 from raro.storage import read_json
 
 ROWS = [
@@ -294,6 +294,7 @@ def test_an_undecodable_parquet_value_spoils_its_own_row_only(tmp_path):
     parquet.write_table(arrow.table({"question": ["a", "b", "c"], "answer": answers}), tmp_path / "rows.parquet")
     _, kept, quarantine = gather(tmp_path / "rows.parquet", tmp_path / "out")
     assert kept == {("a", "fine")} and [(q["row"], q["reason"]) for q in quarantine] == [(2, "encoding"), (3, "not_text")]
+    assert quarantine[0]["text"] == {"question": "b", "answer": "caf\\udce9"}
 
 
 def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
@@ -477,6 +478,12 @@ def test_broken_csv_rows(tmp_path):
     assert kept == good | {(f"q{i}", f"a{i}") for i in range(99)}
     seen = [(q["row"], q["reason"]) for q in quarantine]
     assert seen == [(3, "not_csv"), (4, "not_csv"), (8, "not_csv"), (10, "encoding"), (11, "not_csv"), (14, "not_csv")]
+
+
+def test_a_csv_whose_rows_are_all_broken_lacks_no_column(tmp_path):
+    (tmp_path / "rows.csv").write_text("question,answer\n" + "one,two,three\n" * 9)
+    card, kept, _ = gather(tmp_path / "rows.csv", tmp_path / "out")
+    assert not kept and card.reasons == {"not_csv": 9}
 
 
 def test_no_text_is_shown_where_privacy_forbids_it(tmp_path):
@@ -711,6 +718,20 @@ def test_nothing_new_is_the_champion_s_own_data_configuration_and_base(tmp_path)
     assert not _nothing_new(champion(first, again), config.parse(told | {"seed": 1}), same["digest"], again)
     (base / "config.json").write_text('{"other": "weights"}')
     assert not _nothing_new(champion(first, again), first, same["digest"], again)
+
+
+def test_a_full_disk_for_what_is_remembered_is_worth_another_try(tmp_path, monkeypatch):
+    store = seen.store
+
+    def small():
+        database = store()
+        database.execute("pragma max_page_count = 4")
+        return database
+
+    monkeypatch.setattr(seen, "store", small)
+    with pytest.raises(ServiceFailed, match="no space left") as caught:
+        gather(write_jsonl(tmp_path / "a.jsonl", many(500)), tmp_path / "out")
+    assert "SQLITE_TMPDIR" in caught.value.remedy
 
 
 @pytest.mark.check

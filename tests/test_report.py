@@ -197,6 +197,13 @@ def test_what_models_and_users_wrote_is_shown_not_run(tmp_path):
     )
 
 
+def test_half_a_character_in_a_quarantined_row_does_not_cost_the_page(tmp_path):
+    run = make(tmp_path / "run", steps=2)
+    row = {"row": 52, "reason": "encoding", "detail": "", "text": {"question": "Stra\udcdfe"}}
+    (run / "ingest" / "quarantine.jsonl").write_text(json.dumps(row) + "\n")
+    assert "Stra\\udcdfe" in page.write(run).read_text("utf-8")
+
+
 def test_private_text_stays_out(tmp_path):
     run = make(tmp_path / "run", show_text=False)
     private = {

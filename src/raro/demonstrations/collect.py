@@ -22,6 +22,7 @@ from .forgotten import read_forgotten
 from .likeness import NearDuplicates
 from .readers import Refusal, Row
 from .screens import Duplicates
+from .seen import remembering
 from .shapes import LEFT_OUT, Reading
 from .splits import SPLITS, Splits
 from .workers import Workers
@@ -47,7 +48,7 @@ def collect(
     show_text: whether the quarantine may hold the beginning of a row's text; masked, where demonstrations.personal_data asks
     for anything. progress: called about twice a second with bytes read, bytes in all, and words on rows and their rate.
     processes: how many examine rows, once there are many; what is written does not depend on it. Raises BadInput for a file
-    that is not what it claims, a column that no row has, a group in two splits, no rows at all.
+    that is not what it claims, a column that no row has, a group in two splits, no rows at all; ServiceFailed for a full disk.
     """
     reading = Reading(settings)
     sizes = [source.path.stat().st_size for source in found]
@@ -55,7 +56,7 @@ def collect(
     tell = _Telling(progress, sum(sizes))
     forgotten = read_forgotten(settings.forget) if settings.forget else frozenset()
     place = _Placing(settings)
-    with writing(folder), ExitStack() as stack:
+    with writing(folder), remembering(), ExitStack() as stack:
         workers = stack.enter_context(Workers(settings, show_text, forgotten, processes))
         pens = {
             name: stack.enter_context(open(folder / name, "w", encoding="utf-8", errors="backslashreplace", newline="\n"))
@@ -90,7 +91,7 @@ def collect(
     where = found[0].uri if len(found) == 1 else f"{found[0].uri}' and {len(found) - 1} more files, '{found[-1].uri}"
     if not card.rows:
         raise BadInput(f"'{where}' holds no rows", "give questions and answers")
-    if card.reasons["missing_column"] == whole and (error := missing(where, reading.columns, names)):
+    if whole and card.reasons["missing_column"] == whole and (error := missing(where, reading.columns, names)):
         raise error
     tell(sum(sizes), card.rows, at_once=True)
     return card

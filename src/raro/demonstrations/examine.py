@@ -102,8 +102,8 @@ class Examiner:
         return Refused(*refusal, shown)
 
     def excerpt(self, text: str) -> str | None:
-        """The beginning of a text as quarantine may show it."""
-        return self._shown(text)[:EXCERPT] if self._shown else None
+        """The beginning of a text as quarantine may show it, with escapes for bytes that were not UTF-8."""
+        return self._shown(text)[:EXCERPT].encode("utf-8", "backslashreplace").decode() if self._shown else None
 
 
 def _unescaped(text: str) -> str:

@@ -46,7 +46,8 @@ def html(run: str | Path) -> str:
         "percent": percent,
         "embedded": embedded,
     }
-    return rendered("raro.report", FILE, content(record), filters)
+    whole = rendered("raro.report", FILE, content(record), filters)
+    return whole.encode("utf-8", "backslashreplace").decode()  # half a character, as JSON can spell it, is no UTF-8
 
 
 def content(record: Record) -> dict[str, Any]:
