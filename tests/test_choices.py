@@ -13,7 +13,7 @@ from raro.benchmarks import choices
 from raro.benchmarks.choices import Choices, matches
 from raro.benchmarks.scoring import scorer
 from raro.config import load
-from raro.demonstrations import collect, load_split, sources
+from raro.demonstrations import SPLITS, collect, load_split, sources
 from raro.errors import BadInput
 from raro.records import Demonstration
 from raro.rollout.models import open_model
@@ -66,6 +66,24 @@ def test_choices_are_found_again_behind_the_demonstrations(holdings):
     assert [score(item, item.answer) for item in items] == [1.0, 1.0] and score(
         items[0], "holding that silence is consent"
     ) == 0.0
+
+
+def test_choices_are_masked_as_answers_were_and_still_those_that_were_ingested(tmp_path):
+    texts = ["Ask jo@example.org, on 2020-01-02.", "Ask al@example.org, on 2021-03-04.", "Call 650 253 0000."]
+    row = {"question": "Whom to ask?", "choices": texts, "answer": 0}
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    personal = "{date: keep, email: mask, phone: drop}"
+    own = [f"source={path}", "reader=choice", f"personal_data={personal}", "group=''", "split=''", "choices=choices"]
+    given = ["evaluation.benchmark=choice", *(f"demonstrations.{one}" for one in own)]
+    config = load("countdown-mini", given)
+    collect(config.demonstrations, sources(str(path)), tmp_path)
+    items = [item for split in SPLITS for item in load_split(tmp_path, split)]
+    (offer,) = choices.read(items, config).values()
+    assert offer.texts == ("Ask [email], on 2020-01-02.", "Ask [email], on 2021-03-04.", "Call [phone].")
+    path.write_text(json.dumps(row | {"answer": 1}) + "\n")
+    with pytest.raises(BadInput, match="no longer gives the answer"):
+        choices.read(items, config)
 
 
 def test_a_benchmark_of_choices_needs_choices(holdings):

@@ -34,40 +34,12 @@ MAX_CHARS = 2000
 LEAST, LEAD, NAMED = 0.5, 0.05, 0.8
 """F1 of words that a match needs, what every other choice must lie below it, and the share of another choice's own words that
 makes it said as well (O: as the answers sorted by hand ask, tests/fixtures/holdings.json)."""
+CHANGED = "evaluate on the data that was ingested"
 _WORD = re.compile(r"n't|\w+?(?=n't)|\w+")
-_TURNING = frozenset(
-    [
-        *(
-            "not",
-            "no",
-            "n't",
-            "never",
-            "nor",
-            "neither",
-            "none",
-            "nothing",
-            "cannot",
-            "without",
-            "unless",
-            "except",
-            "but",
-            "only",
-        ),
-        *(
-            "false",
-            "untrue",
-            "incorrect",
-            "wrong",
-            "wrongly",
-            "overruled",
-            "reversed",
-            "refused",
-            "denied",
-            "rejected",
-            "rather",
-        ),
-    ]
-)
+_TURNING = frozenset((
+    "not", "no", "n't", "never", "nor", "neither", "none", "nothing", "cannot", "without", "unless", "except", "but", "only",
+    "false", "untrue", "incorrect", "wrong", "wrongly", "overruled", "reversed", "refused", "denied", "rejected", "rather",
+))  # fmt: skip
 """Words that turn a sentence round; an answer must have as many as the choice."""
 
 
@@ -85,21 +57,21 @@ def read(items: Sequence[Demonstration], config: Config) -> dict[str, Choices]:
     if settings.reader != "choice":
         line = f"evaluation.benchmark is choice, and demonstrations.reader is {settings.reader}, which reads no choices"
         raise BadInput(line, "set demonstrations.reader: choice")
-    mask = (
-        PersonalData(dict.fromkeys(settings.personal_data, "mask"), settings.phone_region) if settings.personal_data else None
-    )
-    wanted = (settings.choices, settings.answer)
-    rows = origin.columns(items, wanted, config, "evaluation.benchmark")
+    # A row whose answer holds what drops a row is not here; a wrong choice that does is shown without it.
+    actions = {kind: "keep" if action == "keep" else "mask" for kind, action in settings.personal_data.items()}
+    personal = PersonalData(actions, settings.phone_region) if actions else None
+    rows = origin.columns(items, (settings.choices, settings.answer), config, "evaluation.benchmark")
     found = {}
     for item in items:
         pair = offered(rows.get(item.source, {}), settings)
         if isinstance(pair, Refusal):
             line = f"{item.source} no longer offers choices: {pair.detail}"
-            raise BadInput(line, "evaluate on the data that was ingested")
-        texts = [normalise(text) for text in pair[0]]
-        texts = [mask.clean(text).text for text in texts] if mask else texts
-        texts[pair[1]] = item.answer
-        found[item.source] = Choices(tuple(texts), pair[1])
+            raise BadInput(line, CHANGED)
+        texts, right = [normalise(text) for text in pair[0]], pair[1]
+        texts = [personal.clean(text).text for text in texts] if personal else texts
+        if texts[right] != item.answer:
+            raise BadInput(f"{item.source} no longer gives the answer that was ingested", CHANGED)
+        found[item.source] = Choices(tuple(texts), right)
     return found
 
 
