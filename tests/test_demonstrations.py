@@ -22,8 +22,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raro import config
-from raro.demonstrations import collect, hashed_split, load_split, read_card, seen, sources, write_manifest
-from raro.demonstrations.card import FILE, described
+from raro.demonstrations import collect, hashed_split, load_split, seen, sources
+from raro.demonstrations.card import described
 from raro.demonstrations.readers import LONGEST_LINE
 from raro.errors import BadInput, GateRefused, ServiceFailed
 from raro.storage import read_json
@@ -589,8 +589,7 @@ def test_the_digest_knows_splits_and_licence(tmp_path):
 def test_the_card_says_what_was_read(tmp_path):
     path = write_jsonl(tmp_path / "a.jsonl", [*many(50), "broken", {**ROWS[0]}, {**ROWS[0]}])
     card, _, _ = gather(path, tmp_path / "out", licence="MIT")
-    write_manifest(tmp_path / "out" / FILE, card.content(described(sources(str(path))), wanted()))
-    content = read_card(tmp_path / "out")
+    content = json.loads(json.dumps(card.content(described(sources(str(path))), wanted())))
     assert content["rows"] == 53 and content["kept"] == 51 and content["quarantined"] == 2
     assert content["reasons"] == {"duplicate": 1, "not_json": 1} and content["licences"] == {"MIT": 51}
     assert sum(content["splits"].values()) == 51 and len(content["digest"]) == 64
@@ -638,7 +637,8 @@ def test_the_step_writes_splits_quarantine_and_card(tmp_path):
         and outputs["train"] + outputs["dev"] + outputs["test"] == 200
         and outputs["quarantined"] == 2
     )
-    assert len(load_split(folder, "train")) == outputs["train"] and read_card(folder)["digest"] == outputs["digest"]
+    assert len(load_split(folder, "train")) == outputs["train"]
+    assert read_json(folder / "data.json")["digest"] == outputs["digest"]
     assert [json.loads(line)["row"] for line in (folder / "quarantine.jsonl").open()] == [201, 202]
     again = ingest(whole_config(path), tmp_path / "run")
     assert again == outputs
@@ -695,7 +695,7 @@ def test_nothing_new_is_the_champion_s_own_data_configuration_and_base(tmp_path)
     write_jsonl(path, many(81))
     assert ingest(first, again)["verdict"] == "proceed"
     # What is new is measured against the champion's own manifest, and stops the run where it has moved too far.
-    drift = read_card(again / "ingest")["drift"]
+    drift = read_json(again / "ingest" / "data.json")["drift"]
     assert (drift["against"], drift["digest"]) == ("the champion, version 1", same["digest"])
     assert drift["figures"]["lengths"] < 0.1 and drift["figures"]["sources"] == 0
     write_jsonl(path, [{"question": f"Pourquoi {i}, et comment donc?", "answer": f"Parce que voici {i}."} for i in range(80)])

@@ -20,7 +20,7 @@ from ..config import Demonstrations
 from ..errors import GateRefused
 from ..records import Demonstration
 from ..s3 import origin
-from ..storage import canonical, digest_file, digest_text, read_json, write_json
+from ..storage import canonical, digest_file, digest_text
 from .files import Source
 from .screens import REASONS
 from .seen import Sorted
@@ -188,16 +188,6 @@ class Card:
             remedy = "give more rows, or lower demonstrations.min_train, dev_share or test_share"
             return GateRefused(f"{line}; {seen}; see '{quarantine}'" if self.reasons else line, remedy)
         return None
-
-
-def write_manifest(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes data.json."""
-    write_json(path, content)
-
-
-def read_card(folder: str | Path) -> dict[str, Any]:
-    """The data card of a finished ingest folder. Raises BadInput."""
-    return read_json(Path(folder) / FILE)
 
 
 def source_digest(found: Sequence[Source]) -> str:
