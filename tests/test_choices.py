@@ -16,6 +16,7 @@ from raro.config import load
 from raro.demonstrations import SPLITS, collect, load_split, sources
 from raro.errors import BadInput
 from raro.records import Demonstration
+from raro.roles import asking
 from raro.rollout.models import open_model
 from raro.storage import fetch
 
@@ -104,7 +105,7 @@ def test_the_likeliest_choice_is_the_one_that_plain_scoring_finds():
     for right in range(4):
         offers = {"a#1": Choices(texts, right)}
         found += choices.likeliest(speaker, [item], offers, [None], config, thinking=False)
-    prompt = choices.asking.policy(speaker, item.question, config, "likelihood", 0)
+    prompt = asking.policy(speaker, item.question, config, "likelihood", 0)
     means = []
     for text in texts:
         ids = torch.tensor([[*prompt.ids, *(spoken := speaker.completion(text))]])

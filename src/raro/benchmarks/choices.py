@@ -21,10 +21,10 @@ from ..demonstrations.readers import Refusal
 from ..demonstrations.shapes import offered
 from ..errors import BadInput
 from ..records import Demonstration
-from ..roles import asking
 from ..text import normalise
 from . import origin
-from .statistics import mean_interval, paired_difference
+from .likelihood import scoring
+from .statistics import mean_interval, paired_with_others
 
 if TYPE_CHECKING:
     from ..rollout.models import Speaker
@@ -132,18 +132,13 @@ def likeliest(
     config: Config,
     thinking: bool = True,
 ) -> list[float]:
-    """Of each item, 1 where the expert's choice is the likeliest by the token, its end included, else 0. A thinking model is
-    asked behind its own thought (None: malformed, taken as empty)."""
-    prompts = [asking.policy(speaker, item.question, config, "likelihood", i) for i, item in enumerate(items)]
-    if thinking:
-        prompts = [speaker.after(prompt, thought or "") for prompt, thought in zip(prompts, thoughts, strict=True)]
+    """Of each item, 1 where the expert's choice is the likeliest by the token (`likelihood.scoring`), else 0."""
     offers = [choices[item.source] for item in items]
-    spoken = [[speaker.answer(text) if thinking else speaker.completion(text) for text in offer.texts] for offer in offers]
-    asked = [prompt for prompt, texts in zip(prompts, spoken, strict=True) for _ in texts]
-    scored = iter(speaker.engine(config).score(asked, [ids for texts in spoken for ids in texts], 1.0))
+    by_token = scoring(speaker, items, thoughts, config, thinking)
+    scored = iter(by_token([(i, text) for i, offer in enumerate(offers) for text in offer.texts]))
     right = []
     for offer in offers:
-        means = [sum(one) / len(one) for one in itertools.islice(scored, len(offer.texts))]
+        means = list(itertools.islice(scored, len(offer.texts)))
         best = [place for place, mean in enumerate(means) if mean == max(means)]
         right.append(float(all(_words(offer.texts[place]) == _words(offer.texts[offer.right]) for place in best)))
     return right
@@ -155,9 +150,5 @@ def compared(found: Mapping[str, Sequence[float]], choices: Sequence[Choices], r
         "n": len(choices),
         "chance": sum(1 / len(one.texts) for one in choices) / max(1, len(choices)),
         "right": {arm: mean_interval(right, resamples, seed) for arm, right in found.items()},
-        "paired": {
-            f"candidate-{arm}": paired_difference(found["candidate"], right, resamples, seed)
-            for arm, right in found.items()
-            if arm != "candidate"
-        },
+        "paired": paired_with_others(found, resamples, seed),
     }
