@@ -38,8 +38,8 @@ _DECLINES = re.compile(
 @dataclass(frozen=True, slots=True)
 class Item:
     """kind: knowledge, instruction, refusal. exact: whole answers that are right, but for quotation and end marks, and for
-    capitals where they are not asked for; contains: groups, of each of which one must
-    stand in the answer as words. Neither for a refusal."""
+    capitals where they are not asked for; contains: groups, of each of which one must stand in the answer as words. Neither for
+    a refusal."""
 
     kind: str
     question: str

@@ -3,7 +3,6 @@ Nothing but digests is held."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -16,7 +15,7 @@ from ..storage import writing
 from .card import Card
 from .columns import missing
 from .contamination import Benchmarks
-from .examine import Examined, Refused
+from .examine import ENCODER, Examined, Refused
 from .files import Found, Source
 from .forgotten import read_forgotten
 from .likeness import NearDuplicates
@@ -29,8 +28,6 @@ from .workers import Workers
 
 QUARANTINE = "quarantine.jsonl"
 LOOKED_AT = 1000  # rows without a wanted column whose other columns' names are remembered
-
-_ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 Progress = Callable[[int, int, str], None]
 
@@ -131,4 +128,4 @@ class _Placing:
 
 def _quarantined(row: Row, refused: Refused) -> str:
     record = {"row": row.number, "reason": refused.reason, "detail": refused.detail, "source": row.source}
-    return _ENCODER.encode(record | ({} if refused.text is None else {"text": refused.text})) + "\n"
+    return ENCODER.encode(record | ({} if refused.text is None else {"text": refused.text})) + "\n"

@@ -48,7 +48,6 @@ class Record:
     evaluation: dict[str, Any]
     decision: dict[str, Any]
     data: dict[str, Any]
-    warmstart: dict[str, Any]
     train: dict[str, Any]
     registration: dict[str, Any]
     environment: dict[str, Any]
@@ -147,7 +146,6 @@ def read(run: str | Path) -> Record:
         evaluation=_json(run / "evaluation.json") or _json(run / "evaluate" / "evaluation.json"),
         decision=_json(run / "decide" / "decision.json"),
         data=_json(run / "ingest" / "data.json"),
-        warmstart=_json(run / "warmstart" / "warmstart.json"),
         train=_json(run / "train" / "train.json"),
         registration=_json(run / "register" / "registration.json"),
         environment=_json(run / "preflight" / "environment.json"),
