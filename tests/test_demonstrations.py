@@ -281,6 +281,8 @@ def test_a_file_that_may_not_be_read():
                 os.seteuid(65534)
             with pytest.raises(BadInput, match="may not be read") as caught:
                 gather(path, Path(place) / "out")
+            with pytest.raises(BadInput, match="may not be read"):
+                described(sources(str(path)))
         finally:
             os.seteuid(me)
         assert caught.value.remedy == "check its permissions"

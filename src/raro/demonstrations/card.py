@@ -21,7 +21,7 @@ from ..errors import GateRefused
 from ..records import Demonstration
 from ..s3 import origin
 from ..storage import canonical, digest_file, digest_text
-from .files import Source
+from .files import Source, told
 from .screens import REASONS
 from .seen import Sorted
 from .splits import SPLITS
@@ -39,10 +39,14 @@ LIBRARIES = (
 
 
 def described(found: Sequence[Source]) -> list[dict[str, Any]]:
-    """{"uri", "size", "sha256"} of each file; of one from S3 its etag too, and its version where the bucket keeps versions."""
-    return [
-        {"uri": one.uri, "size": one.path.stat().st_size, "sha256": digest_file(one.path), **origin(one.path)} for one in found
-    ]
+    """{"uri", "size", "sha256"} of each file; of one from S3 its etag too, and its version where the bucket keeps versions.
+    Raises BadInput for one that may not be read."""
+    files = []
+    for one in found:
+        with told(one):
+            size, digest = one.path.stat().st_size, digest_file(one.path)
+        files.append({"uri": one.uri, "size": size, "sha256": digest, **origin(one.path)})
+    return files
 
 
 def buckets(one: Demonstration) -> bytes:
