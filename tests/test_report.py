@@ -206,14 +206,8 @@ def test_half_a_character_in_a_quarantined_row_does_not_cost_the_page(tmp_path):
 
 def test_private_text_stays_out(tmp_path):
     run = make(tmp_path / "run", show_text=False)
-    private = {
-        "step": 0,
-        "question": "SECRET",
-        "expert": "SECRET",
-        "policy": "SECRET",
-        "policy_thought": "SECRET",
-        "outcome": "tie",
-    }
+    texts = ("question", "expert", "policy", "policy_thought")
+    private = {"step": 0, "outcome": "tie"} | dict.fromkeys(texts, "SECRET")
     (run / "train" / "pairs.jsonl").write_text(json.dumps(private) + "\n")
     (run / "ingest" / "quarantine.jsonl").write_text(
         json.dumps({"row": 1, "reason": "tags", "detail": "", "text": "SECRET"}) + "\n"

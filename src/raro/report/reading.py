@@ -15,13 +15,7 @@ from ..tracking import events
 from .stages import ORDER, Stages
 
 Interval = tuple[float, float, float]
-ARMS = {
-    "base": "base",
-    "warmstart": "warm start",
-    "sft": "SFT",
-    "champion": "champion",
-    "candidate": "candidate",
-}
+ARMS = {"base": "base", "warmstart": "warm start", "sft": "SFT", "champion": "champion", "candidate": "candidate"}
 # The word for a score, and what it means, by benchmark.
 MEASURES = {
     "countdown": ("accuracy", "share of test problems solved, checked exactly"),
