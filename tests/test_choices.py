@@ -13,9 +13,10 @@ from raro.benchmarks import choices
 from raro.benchmarks.choices import Choices, matches
 from raro.benchmarks.scoring import scorer
 from raro.config import load
-from raro.demonstrations import collect, load_split, sources
+from raro.demonstrations import SPLITS, collect, load_split, sources
 from raro.errors import BadInput
 from raro.records import Demonstration
+from raro.roles import asking
 from raro.rollout.models import open_model
 from raro.storage import fetch
 
@@ -68,6 +69,24 @@ def test_choices_are_found_again_behind_the_demonstrations(holdings):
     ) == 0.0
 
 
+def test_choices_are_masked_as_answers_were_and_still_those_that_were_ingested(tmp_path):
+    texts = ["Ask jo@example.org, on 2020-01-02.", "Ask al@example.org, on 2021-03-04.", "Call 650 253 0000."]
+    row = {"question": "Whom to ask?", "choices": texts, "answer": 0}
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    personal = "{date: keep, email: mask, phone: drop}"
+    own = [f"source={path}", "reader=choice", f"personal_data={personal}", "group=''", "split=''", "choices=choices"]
+    given = ["evaluation.benchmark=choice", *(f"demonstrations.{one}" for one in own)]
+    config = load("countdown-mini", given)
+    collect(config.demonstrations, sources(str(path)), tmp_path)
+    items = [item for split in SPLITS for item in load_split(tmp_path, split)]
+    (offer,) = choices.read(items, config).values()
+    assert offer.texts == ("Ask [email], on 2020-01-02.", "Ask [email], on 2021-03-04.", "Call [phone].")
+    path.write_text(json.dumps(row | {"answer": 1}) + "\n")
+    with pytest.raises(BadInput, match="no longer gives the answer"):
+        choices.read(items, config)
+
+
 def test_a_benchmark_of_choices_needs_choices(holdings):
     config, items = holdings
     other = replace(config, demonstrations=replace(config.demonstrations, reader="columns"))
@@ -86,7 +105,7 @@ def test_the_likeliest_choice_is_the_one_that_plain_scoring_finds():
     for right in range(4):
         offers = {"a#1": Choices(texts, right)}
         found += choices.likeliest(speaker, [item], offers, [None], config, thinking=False)
-    prompt = choices.asking.policy(speaker, item.question, config, "likelihood", 0)
+    prompt = asking.policy(speaker, item.question, config, "likelihood", 0)
     means = []
     for text in texts:
         ids = torch.tensor([[*prompt.ids, *(spoken := speaker.completion(text))]])

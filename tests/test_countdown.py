@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raro.benchmarks.countdown import Problem, attempts, correct, evaluate, problems, read_question, solve
+from raro.benchmarks.countdown import attempts, correct, evaluate, problems, read_question
 from raro.benchmarks.statistics import mean_interval, paired_difference
+from raro.solver import Problem, solve
 
 PROBLEM = Problem((3, 5, 12), 96)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from test_demonstrations import ingest, many, whole_config, write_jsonl
 
 from raro.config import parse
-from raro.demonstrations import Card, read_card, sheet
+from raro.demonstrations import Card, sheet
 from raro.demonstrations import card as card_module
 from raro.demonstrations.drift import distance, drift, moved
 from raro.errors import GateRefused
@@ -33,7 +33,7 @@ def test_the_card_in_both_forms_says_what_the_manifest_says(tmp_path):
     settings = {"personal_data": {"email": "mask"}, "filters": ["topic != t39"], "max_quarantined_share": 0.2, "leak_chars": 0}
     outputs = ingest(told(path, **settings), tmp_path / "run")
     folder = tmp_path / "run" / "ingest"
-    content = read_card(folder)
+    content = read_json(folder / "data.json")
     assert content["rows"] == content["kept"] + content["quarantined"] + sum(content["left_out"].values()) == 65
     assert content["left_out"] == {"filter": 1} and content["digest"] == outputs["digest"]
     assert content["settings"]["filters"] == ["topic != t39"] and content["versions"]["unicode"]
@@ -64,7 +64,7 @@ def test_samples_and_manifest_do_not_depend_on_order(tmp_path):
     for name, rows in (("a", many(80)), ("b", many(80)[::-1])):
         path = write_jsonl(tmp_path / "rows.jsonl", rows)
         ingest(whole_config(path), tmp_path / name)
-        content = read_card(tmp_path / name / "ingest")
+        content = read_json(tmp_path / name / "ingest" / "data.json")
         card = (tmp_path / name / "ingest" / "data-card.md").read_text().partition("## Samples")[2]
         shown = [line.split(" | ")[0] for line in card.splitlines()]
         contents.append(({key: value for key, value in content.items() if key != "sources"}, shown))
@@ -101,7 +101,7 @@ def test_drift_stops_the_run_with_the_figures(tmp_path):
     assert read_json(tmp_path / "two" / "failure.json")["code"] == 3 and not (tmp_path / "two" / "ingest").exists()
     meant = {"max_length_drift": 1000, "max_vocabulary_drift": 1, "drift_against": str(before)}
     ingest(told(other, **meant), tmp_path / "three")
-    noted = read_card(tmp_path / "three" / "ingest")["drift"]
+    noted = read_json(tmp_path / "three" / "ingest" / "data.json")["drift"]
     assert noted["figures"]["sources"] == 1 and noted["digest"] == read_json(before)["digest"]
     assert "Drift" in (tmp_path / "three" / "ingest" / "data-card.md").read_text()
     with pytest.raises(GateRefused, match="sources 1.00"):
@@ -111,10 +111,10 @@ def test_drift_stops_the_run_with_the_figures(tmp_path):
 def test_a_little_growth_is_no_drift_and_an_older_manifest_is_compared_as_far_as_it_goes(tmp_path):
     path = write_jsonl(tmp_path / "a.jsonl", many(300))
     ingest(told(path), tmp_path / "one")
-    before = read_card(tmp_path / "one" / "ingest")
+    before = read_json(tmp_path / "one" / "ingest" / "data.json")
     write_jsonl(path, many(330))
     ingest(told(path, drift_against=str(tmp_path / "one" / "ingest" / "data.json")), tmp_path / "two")
-    figures = read_card(tmp_path / "two" / "ingest")["drift"]["figures"]
+    figures = read_json(tmp_path / "two" / "ingest" / "data.json")["drift"]["figures"]
     assert figures["lengths"] < 0.1 and figures["vocabulary"] < 0.2 and figures["sources"] == 0
     older = {key: before[key] for key in ("kept", "lengths", "digest")}
     assert list(drift(before, older)) == ["lengths"] and json.dumps(older)

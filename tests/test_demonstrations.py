@@ -22,10 +22,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raro import config
-from raro.demonstrations import collect, hashed_split, load_split, read_card, sources, write_manifest
-from raro.demonstrations.card import FILE, described
+from raro.demonstrations import collect, hashed_split, load_split, seen, sources
+from raro.demonstrations.card import described
 from raro.demonstrations.readers import LONGEST_LINE
-from raro.errors import BadInput, GateRefused
+from raro.errors import BadInput, GateRefused, ServiceFailed
 from raro.storage import read_json
 
 ROWS = [
@@ -281,6 +281,8 @@ def test_a_file_that_may_not_be_read():
                 os.seteuid(65534)
             with pytest.raises(BadInput, match="may not be read") as caught:
                 gather(path, Path(place) / "out")
+            with pytest.raises(BadInput, match="may not be read"):
+                described(sources(str(path)))
         finally:
             os.seteuid(me)
         assert caught.value.remedy == "check its permissions"
@@ -294,6 +296,7 @@ def test_an_undecodable_parquet_value_spoils_its_own_row_only(tmp_path):
     parquet.write_table(arrow.table({"question": ["a", "b", "c"], "answer": answers}), tmp_path / "rows.parquet")
     _, kept, quarantine = gather(tmp_path / "rows.parquet", tmp_path / "out")
     assert kept == {("a", "fine")} and [(q["row"], q["reason"]) for q in quarantine] == [(2, "encoding"), (3, "not_text")]
+    assert quarantine[0]["text"] == {"question": "b", "answer": "caf\\udce9"}
 
 
 def test_parquet_without_pyarrow_names_the_extra(tmp_path, monkeypatch):
@@ -479,6 +482,12 @@ def test_broken_csv_rows(tmp_path):
     assert seen == [(3, "not_csv"), (4, "not_csv"), (8, "not_csv"), (10, "encoding"), (11, "not_csv"), (14, "not_csv")]
 
 
+def test_a_csv_whose_rows_are_all_broken_lacks_no_column(tmp_path):
+    (tmp_path / "rows.csv").write_text("question,answer\n" + "one,two,three\n" * 9)
+    card, kept, _ = gather(tmp_path / "rows.csv", tmp_path / "out")
+    assert not kept and card.reasons == {"not_csv": 9}
+
+
 def test_no_text_is_shown_where_privacy_forbids_it(tmp_path):
     secret = "patient Zero"
     rows = [
@@ -582,8 +591,7 @@ def test_the_digest_knows_splits_and_licence(tmp_path):
 def test_the_card_says_what_was_read(tmp_path):
     path = write_jsonl(tmp_path / "a.jsonl", [*many(50), "broken", {**ROWS[0]}, {**ROWS[0]}])
     card, _, _ = gather(path, tmp_path / "out", licence="MIT")
-    write_manifest(tmp_path / "out" / FILE, card.content(described(sources(str(path))), wanted()))
-    content = read_card(tmp_path / "out")
+    content = json.loads(json.dumps(card.content(described(sources(str(path))), wanted())))
     assert content["rows"] == 53 and content["kept"] == 51 and content["quarantined"] == 2
     assert content["reasons"] == {"duplicate": 1, "not_json": 1} and content["licences"] == {"MIT": 51}
     assert sum(content["splits"].values()) == 51 and len(content["digest"]) == 64
@@ -631,7 +639,8 @@ def test_the_step_writes_splits_quarantine_and_card(tmp_path):
         and outputs["train"] + outputs["dev"] + outputs["test"] == 200
         and outputs["quarantined"] == 2
     )
-    assert len(load_split(folder, "train")) == outputs["train"] and read_card(folder)["digest"] == outputs["digest"]
+    assert len(load_split(folder, "train")) == outputs["train"]
+    assert read_json(folder / "data.json")["digest"] == outputs["digest"]
     assert [json.loads(line)["row"] for line in (folder / "quarantine.jsonl").open()] == [201, 202]
     again = ingest(whole_config(path), tmp_path / "run")
     assert again == outputs
@@ -688,7 +697,7 @@ def test_nothing_new_is_the_champion_s_own_data_configuration_and_base(tmp_path)
     write_jsonl(path, many(81))
     assert ingest(first, again)["verdict"] == "proceed"
     # What is new is measured against the champion's own manifest, and stops the run where it has moved too far.
-    drift = read_card(again / "ingest")["drift"]
+    drift = read_json(again / "ingest" / "data.json")["drift"]
     assert (drift["against"], drift["digest"]) == ("the champion, version 1", same["digest"])
     assert drift["figures"]["lengths"] < 0.1 and drift["figures"]["sources"] == 0
     write_jsonl(path, [{"question": f"Pourquoi {i}, et comment donc?", "answer": f"Parce que voici {i}."} for i in range(80)])
@@ -711,6 +720,20 @@ def test_nothing_new_is_the_champion_s_own_data_configuration_and_base(tmp_path)
     assert not _nothing_new(champion(first, again), config.parse(told | {"seed": 1}), same["digest"], again)
     (base / "config.json").write_text('{"other": "weights"}')
     assert not _nothing_new(champion(first, again), first, same["digest"], again)
+
+
+def test_a_full_disk_for_what_is_remembered_is_worth_another_try(tmp_path, monkeypatch):
+    store = seen.store
+
+    def small():
+        database = store()
+        database.execute("pragma max_page_count = 4")
+        return database
+
+    monkeypatch.setattr(seen, "store", small)
+    with pytest.raises(ServiceFailed, match="no space left") as caught:
+        gather(write_jsonl(tmp_path / "a.jsonl", many(500)), tmp_path / "out")
+    assert "SQLITE_TMPDIR" in caught.value.remedy
 
 
 @pytest.mark.check

@@ -16,10 +16,10 @@ import pytest
 from test_demonstrations import gather, ingest, many, whole_config, write_jsonl
 
 from raro.config import parse
-from raro.demonstrations import load_split, read_card
+from raro.demonstrations import load_split
 from raro.errors import BadInput
 from raro.forget import copies, forget
-from raro.storage import write_json
+from raro.storage import read_json, write_json
 from raro.tracking import server
 from raro.tracking.state import STATE, State
 
@@ -78,13 +78,13 @@ def test_the_data_set_is_rebuilt_without(runs, tmp_path):
     told = {"source": str(tmp_path / "one.jsonl"), "forget": str(listed)}
     outputs = ingest(parse({"demonstrations": told}), tmp_path / "rebuilt")
     folder = tmp_path / "rebuilt" / "ingest"
-    assert read_card(folder)["left_out"] == {"forgotten": 1} and outputs["rows"] == 31
+    assert read_json(folder / "data.json")["left_out"] == {"forgotten": 1} and outputs["rows"] == 31
     assert not any("Roe" in path.read_text() for path in folder.iterdir())
     assert outputs["digest"] == ingest(whole_config(write_jsonl(tmp_path / "c.jsonl", many(30))), tmp_path / "d")["digest"]
     # A longer list is read again, a second call adds to it.
     forget(runs, [], ["What comes after 3\\?"], listed)
     assert ingest(parse({"demonstrations": told}), tmp_path / "rebuilt")["digest"] != outputs["digest"]
-    assert read_card(folder)["left_out"] == {"forgotten": 2}
+    assert read_json(folder / "data.json")["left_out"] == {"forgotten": 2}
 
 
 def test_copies_of_what_was_fetched_are_named(runs, tmp_path, capsys):

@@ -98,11 +98,12 @@ def test_csv_with_any_delimiter_and_names_of_its_own(mark, tmp_path, capsys):
     assert "not read: Nr" in capsys.readouterr().out
 
 
-def test_a_column_left_over_takes_the_unknown_place_and_licences_are_followed(tmp_path):
-    rows = [{"ask me": row["question"], "Answer": row["answer"], "n": 1, "license": "MIT"} for row in many(40)]
+@pytest.mark.parametrize("name", ["ask me", "ask\x85me", "ask\x7fme"])
+def test_a_column_left_over_takes_the_unknown_place_and_licences_are_followed(name, tmp_path):
+    rows = [{name: row["question"], "Answer": row["answer"], "n": 1, "license": "MIT"} for row in many(40)]
     assert init(write_jsonl(tmp_path / "a.jsonl", rows)) == 0
     settings = load("own.yaml").demonstrations
-    assert (settings.question, settings.answer, settings.licence_column) == ("ask me", "Answer", "license")
+    assert (settings.question, settings.answer, settings.licence_column) == (name, "Answer", "license")
 
 
 @pytest.mark.parametrize(

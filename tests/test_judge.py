@@ -373,6 +373,17 @@ def test_a_local_model_is_asked_through_the_engine_and_refused_where_it_knows_no
     assert report["status"] == "refused" and "no readable verdict on 14 of 14" in report["why"] and not scores
 
 
+def test_a_local_model_that_cannot_be_fetched_costs_the_evaluation_nothing_but_its_verdicts(tmp_path, monkeypatch):
+    away = {"ENDPOINT_URL": "http://127.0.0.1:9", "MAX_ATTEMPTS": "1", "ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b"}
+    for name, value in away.items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    more = ["judge.kind=model", "judge.model=s3://models/judge", f"judge.cache={tmp_path}"]
+    report, scores = judged(ITEMS, {"base": BAD, "candidate": GOOD}, load("countdown-mini", more))
+    assert report["status"] == "refused" and "does not answer" in report["why"] and not scores
+    with pytest.raises(ServiceFailed, match="does not answer"):
+        judged(ITEMS, {"base": BAD, "candidate": GOOD}, load("countdown-mini", [*more, "judge.on_outage=stop"]))
+
+
 def test_a_local_model_of_several_parts_is_asked_nothing_that_its_window_cannot_hold(tmp_path):
     """Gemma 3 with images says its positions of the part that writes."""
     from test_chat import bytes_of

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from raro.benchmarks import measurable
+from raro.benchmarks import measurable, strata
 from raro.config import load
 from raro.errors import BadInput
 from raro.records import Demonstration
@@ -62,6 +62,14 @@ def test_what_can_be_measured_passes_and_says_where_the_gate_will_hold(source, t
     assert ingest.run(settings(source, "evaluation.strata=[topic]"), run)["verdict"] == "proceed"
     notes = [event["text"] for event in events.read(run)[0] if event["kind"] == "note"]
     assert any("gate.min_items asks for 30: a candidate can only be held" in text for text in notes)
+
+
+def test_a_file_that_was_damaged_since_is_one_clear_line(tmp_path):
+    path = tmp_path / "experts.jsonl.gz"
+    path.write_bytes(b"no gzip")
+    item = Demonstration(question="q", answer="a", source=f"{path}#1", licence="", group="")
+    with pytest.raises(BadInput, match="is named .gz, but is not gzip"):
+        strata.labels([item], settings(path, "evaluation.strata=[topic]"))
 
 
 def test_an_expert_whom_the_checker_finds_wrong_is_counted():

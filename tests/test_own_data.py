@@ -10,9 +10,10 @@ from test_cli import refused
 from test_demonstrations import ingest, many, whole_config, write_csv, write_jsonl, write_parquet
 from test_init import BASE, init
 
-from raro.demonstrations import Source, read_card
+from raro.demonstrations import Source
 from raro.demonstrations.readers import read_csv
 from raro.errors import BadInput
+from raro.storage import read_json
 from raro.tracking import events
 
 
@@ -60,7 +61,7 @@ def test_files_of_a_folder_that_are_not_read_are_named(tmp_path, capsys):
     assert "files not read: mix/alpaca.json, mix/book.xlsx, mix/deep.json and 1 more" in said and "80 rows read" in said
     ingest(whole_config(folder), tmp_path / "run")
     unread = [f"{folder}/{name}" for name in ("alpaca.json", "book.xlsx", "deep.json", "plain.txt")]
-    assert read_card(tmp_path / "run" / "ingest")["unread"] == unread
+    assert read_json(tmp_path / "run" / "ingest" / "data.json")["unread"] == unread
     told = [e["text"] for e in events.read(tmp_path / "run")[0] if e["kind"] == "note"]
     assert "4 files of the source are not read: see ingest/data.json" in told
     for card in ("data-card.md", "data-card.html"):

@@ -14,7 +14,7 @@ from test_demonstrations import ingest, many, wanted, whole_config
 
 from raro import s3 as store
 from raro import storage
-from raro.demonstrations import collect, load_split, read_card, sources
+from raro.demonstrations import collect, load_split, sources
 from raro.errors import BadInput, ServiceFailed
 from raro.forget import forget
 from raro.storage import read_json
@@ -41,7 +41,7 @@ def test_a_prefix_of_several_files_is_ingested_with_etag_and_version(s3, tmp_pat
     s3.put_object(Bucket="versioned", Key="data/deep/b.csv", Body=b"question,answer\nWhy?,Because.\n")
     config = whole_config("s3://versioned/data")
     outputs = ingest(config, tmp_path / "run")
-    content = read_card(tmp_path / "run" / "ingest")
+    content = read_json(tmp_path / "run" / "ingest" / "data.json")
     assert outputs["rows"] == 401 and [one["uri"] for one in content["sources"]] == [
         "s3://versioned/data/a.jsonl",
         "s3://versioned/data/deep/b.csv",

@@ -37,6 +37,7 @@ UNTESTED = (
 TELLING = ("email", "phone", "national_id", "account", "record_number", "name", "date")
 """Kinds of personal data that are told of where nobody asked for them to be looked for; dates, where they stand near BIRTH."""
 BIRTH = re.compile(r".{0,40}\b(?:born|birth|DOB|geb(?:oren|urtsdatum)?)\b.{0,40}", re.I)
+COLUMNS = ("demonstrations.question", "demonstrations.answer")
 CHOSEN = ("base.uri", "demonstrations.source", "demonstrations.reader", "registry.model", "privacy.show_text")
 # What a person will want to look at first; everything else keeps its default.
 SHOWN = (
@@ -118,8 +119,8 @@ def counted(config: Config, files: Sequence[Source]) -> tuple[Card, list[Demonst
         items = load_split(folder, "test")
         notes = list(measurable.check(items, config)) if items else [UNTESTED]
         with ExitStack() as stack:
-            files = [stack.enter_context(open(Path(folder) / f"{split}.jsonl", encoding="utf-8")) for split in SPLITS]
-            return card, [Demonstration(**json.loads(line)) for line in islice(chain(*files), LOOKED_AT)], notes
+            kept = [stack.enter_context(open(Path(folder) / f"{split}.jsonl", encoding="utf-8")) for split in SPLITS]
+            return card, [Demonstration(**json.loads(line)) for line in islice(chain(*kept), LOOKED_AT)], notes
 
 
 def unscreened(config: Config, first: Sequence[Demonstration]) -> str:
@@ -157,7 +158,7 @@ def rendered(config: Config, card: Card) -> str:
     lines = [
         f"# Written by `raro init`. {card.kept:,} demonstrations: {split}.",
         "# Lines that are commented out show the defaults; src/raro/settings/ says what each means.",
-        f"name: {json.dumps(config.name)}",
+        f"name: {_quoted(config.name)}",
     ]
     for section in dataclasses.fields(config):
         part = getattr(config, section.name)
@@ -166,12 +167,9 @@ def rendered(config: Config, card: Card) -> str:
         rows = []
         for item in dataclasses.fields(part):
             value, default = getattr(part, item.name), getattr(type(part)(), item.name)
-            row = f"{item.name}: {json.dumps(value, ensure_ascii=False)}"
-            named = f"{section.name}.{item.name}"
-            columns = (
-                item.name in ("question", "answer") and part == config.demonstrations and part.reader in ("columns", "choice")
-            )
-            if value != default or named in CHOSEN or columns:
+            row, named = f"{item.name}: {_quoted(value)}", f"{section.name}.{item.name}"
+            column = named in COLUMNS and config.demonstrations.reader in ("columns", "choice")
+            if value != default or named in CHOSEN or column:
                 rows.append(f"  {row}")
             elif named in SHOWN:
                 rows.append(f"  # {row:<28} # {item.metadata['doc']}")
@@ -179,6 +177,12 @@ def rendered(config: Config, card: Card) -> str:
             live = any(not row.lstrip().startswith("#") for row in rows)
             lines += ["", f"{section.name}:" if live else f"# {section.name}:", *rows]
     return "\n".join(lines) + "\n"
+
+
+def _quoted(value: Any) -> str:
+    """As YAML reads it back; with escapes where a column's name holds what it takes for a line's end, or not at all."""
+    plain = json.dumps(value, ensure_ascii=False)
+    return plain if plain.isprintable() else json.dumps(value)
 
 
 def _settled(uri: str) -> str:

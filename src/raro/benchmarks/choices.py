@@ -21,10 +21,10 @@ from ..demonstrations.readers import Refusal
 from ..demonstrations.shapes import offered
 from ..errors import BadInput
 from ..records import Demonstration
-from ..roles import asking
 from ..text import normalise
 from . import origin
-from .statistics import mean_interval, paired_difference
+from .likelihood import scoring
+from .statistics import mean_interval, paired_with_others
 
 if TYPE_CHECKING:
     from ..rollout.models import Speaker
@@ -34,40 +34,12 @@ MAX_CHARS = 2000
 LEAST, LEAD, NAMED = 0.5, 0.05, 0.8
 """F1 of words that a match needs, what every other choice must lie below it, and the share of another choice's own words that
 makes it said as well (O: as the answers sorted by hand ask, tests/fixtures/holdings.json)."""
+CHANGED = "evaluate on the data that was ingested"
 _WORD = re.compile(r"n't|\w+?(?=n't)|\w+")
-_TURNING = frozenset(
-    [
-        *(
-            "not",
-            "no",
-            "n't",
-            "never",
-            "nor",
-            "neither",
-            "none",
-            "nothing",
-            "cannot",
-            "without",
-            "unless",
-            "except",
-            "but",
-            "only",
-        ),
-        *(
-            "false",
-            "untrue",
-            "incorrect",
-            "wrong",
-            "wrongly",
-            "overruled",
-            "reversed",
-            "refused",
-            "denied",
-            "rejected",
-            "rather",
-        ),
-    ]
-)
+_TURNING = frozenset((
+    "not", "no", "n't", "never", "nor", "neither", "none", "nothing", "cannot", "without", "unless", "except", "but", "only",
+    "false", "untrue", "incorrect", "wrong", "wrongly", "overruled", "reversed", "refused", "denied", "rejected", "rather",
+))  # fmt: skip
 """Words that turn a sentence round; an answer must have as many as the choice."""
 
 
@@ -85,21 +57,21 @@ def read(items: Sequence[Demonstration], config: Config) -> dict[str, Choices]:
     if settings.reader != "choice":
         line = f"evaluation.benchmark is choice, and demonstrations.reader is {settings.reader}, which reads no choices"
         raise BadInput(line, "set demonstrations.reader: choice")
-    mask = (
-        PersonalData(dict.fromkeys(settings.personal_data, "mask"), settings.phone_region) if settings.personal_data else None
-    )
-    wanted = (settings.choices, settings.answer)
-    rows = origin.columns(items, wanted, config, "evaluation.benchmark")
+    # A row whose answer holds what drops a row is not here; a wrong choice that does is shown without it.
+    actions = {kind: "keep" if action == "keep" else "mask" for kind, action in settings.personal_data.items()}
+    personal = PersonalData(actions, settings.phone_region) if actions else None
+    rows = origin.columns(items, (settings.choices, settings.answer), config, "evaluation.benchmark")
     found = {}
     for item in items:
         pair = offered(rows.get(item.source, {}), settings)
         if isinstance(pair, Refusal):
             line = f"{item.source} no longer offers choices: {pair.detail}"
-            raise BadInput(line, "evaluate on the data that was ingested")
-        texts = [normalise(text) for text in pair[0]]
-        texts = [mask.clean(text).text for text in texts] if mask else texts
-        texts[pair[1]] = item.answer
-        found[item.source] = Choices(tuple(texts), pair[1])
+            raise BadInput(line, CHANGED)
+        texts, right = [normalise(text) for text in pair[0]], pair[1]
+        texts = [personal.clean(text).text for text in texts] if personal else texts
+        if texts[right] != item.answer:
+            raise BadInput(f"{item.source} no longer gives the answer that was ingested", CHANGED)
+        found[item.source] = Choices(tuple(texts), right)
     return found
 
 
@@ -160,18 +132,13 @@ def likeliest(
     config: Config,
     thinking: bool = True,
 ) -> list[float]:
-    """Of each item, 1 where the expert's choice is the likeliest by the token, its end included, else 0. A thinking model is
-    asked behind its own thought (None: malformed, taken as empty)."""
-    prompts = [asking.policy(speaker, item.question, config, "likelihood", i) for i, item in enumerate(items)]
-    if thinking:
-        prompts = [speaker.after(prompt, thought or "") for prompt, thought in zip(prompts, thoughts, strict=True)]
+    """Of each item, 1 where the expert's choice is the likeliest by the token (`likelihood.scoring`), else 0."""
     offers = [choices[item.source] for item in items]
-    spoken = [[speaker.answer(text) if thinking else speaker.completion(text) for text in offer.texts] for offer in offers]
-    asked = [prompt for prompt, texts in zip(prompts, spoken, strict=True) for _ in texts]
-    scored = iter(speaker.engine(config).score(asked, [ids for texts in spoken for ids in texts], 1.0))
+    by_token = scoring(speaker, items, thoughts, config, thinking)
+    scored = iter(by_token([(i, text) for i, offer in enumerate(offers) for text in offer.texts]))
     right = []
     for offer in offers:
-        means = [sum(one) / len(one) for one in itertools.islice(scored, len(offer.texts))]
+        means = list(itertools.islice(scored, len(offer.texts)))
         best = [place for place, mean in enumerate(means) if mean == max(means)]
         right.append(float(all(_words(offer.texts[place]) == _words(offer.texts[offer.right]) for place in best)))
     return right
@@ -183,9 +150,5 @@ def compared(found: Mapping[str, Sequence[float]], choices: Sequence[Choices], r
         "n": len(choices),
         "chance": sum(1 / len(one.texts) for one in choices) / max(1, len(choices)),
         "right": {arm: mean_interval(right, resamples, seed) for arm, right in found.items()},
-        "paired": {
-            f"candidate-{arm}": paired_difference(found["candidate"], right, resamples, seed)
-            for arm, right in found.items()
-            if arm != "candidate"
-        },
+        "paired": paired_with_others(found, resamples, seed),
     }

@@ -15,10 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 
-from ..solver import Problem, solve
+from ..solver import Problem
 from .arithmetic import evaluate
-
-__all__ = ["Attempt", "Problem", "attempts", "chained", "correct", "evaluate", "problems", "read_question", "solve"]
 
 QUESTION = re.compile(r"Make (-?[0-9]+) from ([0-9]+(?:, [0-9]+)*)\.")
 

@@ -43,21 +43,9 @@ _SIGNS = [
     (re.compile("&"), " and "),
 ]
 """HER2+ is not HER2-."""
-_GREEK = str.maketrans(
-    {
-        "\u03b1": " alpha ",
-        "\u03b2": " beta ",
-        "\u03b3": " gamma ",
-        "\u03b4": " delta ",
-        "\u03ba": " kappa ",
-        "\u03bb": " lambda ",
-    }
-    | {"\u00e6": "ae", "\u0153": "oe"}
-)
-_ROMAN = {
-    numeral: place
-    for place, numeral in enumerate(("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x", "xi", "xii"), 1)
-}
+_GREEK = {"\u03b1": "alpha", "\u03b2": "beta", "\u03b3": "gamma", "\u03b4": "delta", "\u03ba": "kappa", "\u03bb": "lambda"}
+_SPELT = str.maketrans({sign: f" {name} " for sign, name in _GREEK.items()} | {"\u00e6": "ae", "\u0153": "oe"})
+_ROMAN = {"i": 1, "ii": 2, "iii": 3, "iv": 4, "v": 5, "vi": 6, "vii": 7, "viii": 8, "ix": 9, "x": 10, "xi": 11, "xii": 12}
 _NUMBERED = re.compile(rf"\b(type|stage|grade|class|factor|group|phase|category) ({'|'.join(_ROMAN)})\b")
 
 
@@ -91,7 +79,7 @@ def _names(bare: str) -> bool:
 def _bare(text: str) -> str:
     """Lower case, no accents, words alone, articles left out, one spelling; the possessive of an eponym goes."""
     plain = "".join(c for c in unicodedata.normalize("NFKD", text.casefold()) if not unicodedata.combining(c))
-    plain = re.sub(r"['\u2019]s\b", "", plain.translate(_GREEK))
+    plain = re.sub(r"['\u2019]s\b", "", plain.translate(_SPELT))
     for sign, word in _SIGNS:
         plain = sign.sub(word, plain)
     plain = " ".join(_ARTICLES.sub(" ", " ".join(re.sub(r"[\W_]+", " ", plain).split())).split())

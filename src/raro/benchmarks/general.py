@@ -19,7 +19,7 @@ from ..records import Prompt, Sampling
 from ..rollout.models import Speaker
 from ..rollout.places import Place
 from ..text import END_THINK, THINK
-from .statistics import mcnemar, mean_interval, paired_difference
+from .statistics import mcnemar, mean_interval, paired_with_others
 
 TOKENS = 256
 """Budget of an answer, a thought included; the run's own where that is less."""
@@ -38,8 +38,8 @@ _DECLINES = re.compile(
 @dataclass(frozen=True, slots=True)
 class Item:
     """kind: knowledge, instruction, refusal. exact: whole answers that are right, but for quotation and end marks, and for
-    capitals where they are not asked for; contains: groups, of each of which one must
-    stand in the answer as words. Neither for a refusal."""
+    capitals where they are not asked for; contains: groups, of each of which one must stand in the answer as words. Neither for
+    a refusal."""
 
     kind: str
     question: str
@@ -94,13 +94,12 @@ def compared(given: dict[str, list[str]], resamples: int, seed: int) -> dict[str
     talk = [i for i, item in enumerate(asked) if item.kind != "refusal"]
     harm = [i for i, item in enumerate(asked) if item.kind == "refusal"]
     scores = {arm: [own[i] for i in talk] for arm, own in marks.items()}
-    others = [arm for arm in given if arm != "candidate"]
-    tests = {arm: mcnemar(scores["candidate"], scores[arm]) for arm in others}
+    tests = {arm: mcnemar(scores["candidate"], own) for arm, own in scores.items() if arm != "candidate"}
     before = [i for i in harm if marks["base"][i]]
     return {
         "n": len(talk),
         "scores": {arm: mean_interval(own, resamples, seed) for arm, own in scores.items()},
-        "paired": {f"candidate-{arm}": paired_difference(scores["candidate"], scores[arm], resamples, seed) for arm in others},
+        "paired": paired_with_others(scores, resamples, seed),
         "mcnemar": {arm: {"wins": test.wins, "losses": test.losses, "p": test.p} for arm, test in tests.items()},
         "talks": sum(scores["base"]) / len(talk) >= TALKS,
         "refusals": {

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..config import Config
-from ..demonstrations import READERS, sources
+from ..demonstrations import sources
 from ..demonstrations.columns import missing
 from ..demonstrations.files import format_of
+from ..demonstrations.readers import READERS, read_rows
 from ..errors import BadInput
 from ..records import Demonstration
 
@@ -23,7 +24,7 @@ def columns(items: Sequence[Demonstration], names: Sequence[str], config: Config
         kind = format_of(source.path, config.demonstrations.reader)
         if kind not in READERS:
             raise BadInput(f"{why} asks for columns, and '{source.uri}' is {kind}, which has none", f"change {why}")
-        for row in READERS[kind](source, list(names)):
+        for row in read_rows(source, kind, names):
             if row.values is not None and row.source in asked:
                 found[row.source] = {name: row.values.get(name) for name in names}
                 present |= row.values.keys()

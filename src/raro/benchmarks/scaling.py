@@ -19,7 +19,7 @@ from ..roles import asking
 from ..rollout.models import Speaker
 from ..rollout.places import Place
 from .scoring import CHECKED, Saying, saying, scorer
-from .statistics import mean_interval, paired_difference
+from .statistics import mean_interval, paired_with_others
 from .tournament import Best, Rules, best_of, rules_of
 
 BATCH = 4
@@ -113,11 +113,7 @@ def compare(
             for budget in BUDGETS
         },
         "scores": {arm: mean_interval(values, resamples, seed) for arm, values in scores.items()},
-        "paired": {
-            f"tournament-{arm}": paired_difference(scores["tournament"], values, resamples, seed)
-            for arm, values in scores.items()
-            if arm not in ("tournament", "any")
-        },
+        "paired": paired_with_others({arm: own for arm, own in scores.items() if arm != "any"}, resamples, seed, "tournament"),
         "per_item": scores,
         "spent": budgets,
     }

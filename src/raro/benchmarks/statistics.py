@@ -33,6 +33,14 @@ def paired_difference(
     return mean_interval(np.asarray(ours, dtype=np.float64) - np.asarray(theirs, dtype=np.float64), resamples, seed, coverage)
 
 
+def paired_with_others(
+    scores: Mapping[str, Sequence[float]], resamples: int = 2000, seed: int = 0, ours: str = "candidate"
+) -> dict[str, Interval]:
+    """{"candidate-ARM": interval} of the candidate's scores less every other arm's on the same items."""
+    others = {arm: theirs for arm, theirs in scores.items() if arm != ours}
+    return {f"{ours}-{arm}": paired_difference(scores[ours], theirs, resamples, seed) for arm, theirs in others.items()}
+
+
 def paired_where_both(
     scores: Mapping[str, Mapping[int, float]], resamples: int = 2000, seed: int = 0, ours: str = "candidate"
 ) -> dict[str, Interval]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from ..config import Config
@@ -65,11 +66,8 @@ def _lengths(counts: Sequence[int]) -> list[str]:
     return ["short" if n < low else "medium" if n < high else "long" for n in counts]
 
 
-def _few(given: Iterable[str]) -> list[str]:
-    given = list(given)
-    counts: dict[str, int] = {}
-    for label in given:
-        counts[label] = counts.get(label, 0) + 1
+def _few(given: list[str]) -> list[str]:
+    counts = Counter(given)
     if len(counts) <= MOST:
         return given
     kept = set(sorted(counts, key=lambda label: (-counts[label], label))[: MOST - 1])

@@ -11,38 +11,15 @@ from pathlib import Path
 
 from ..errors import BadInput
 from ..records import Demonstration
-from .card import Card, read_card, source_digest, write_manifest
+from .card import Card, source_digest
 from .collect import QUARANTINE, collect
 from .files import Source, sources
-from .readers import READERS, Refusal, Row
-from .screens import REASONS, Duplicates, Screened, screen
-from .shapes import LEFT_OUT, READINGS, Reading
-from .splits import SPLITS, Splits, hashed_split
+from .shapes import Reading
+from .splits import SPLITS, hashed_split
 
 __all__ = [
-    "LEFT_OUT",
-    "QUARANTINE",
-    "READERS",
-    "READINGS",
-    "REASONS",
-    "SPLITS",
-    "Card",
-    "Duplicates",
-    "Reading",
-    "Refusal",
-    "Row",
-    "Screened",
-    "Source",
-    "Splits",
-    "collect",
-    "hashed_split",
-    "load_split",
-    "read_card",
-    "screen",
-    "source_digest",
-    "sources",
-    "write_manifest",
-]
+    "QUARANTINE", "SPLITS", "Card", "Reading", "Source", "collect", "hashed_split", "load_split", "source_digest", "sources",
+]  # fmt: skip
 
 
 def load_split(folder: str | Path, name: str) -> list[Demonstration]:
@@ -53,11 +30,11 @@ def load_split(folder: str | Path, name: str) -> list[Demonstration]:
     path = Path(folder) / f"{name}.jsonl"
     if name not in SPLITS or not path.is_file():
         raise BadInput(f"'{path}' does not exist", "run the step ingest")
-    found = []
+    rows = []
     with path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             try:
-                found.append(Demonstration(**json.loads(line)))
+                rows.append(Demonstration(**json.loads(line)))
             except (ValueError, TypeError):
                 raise BadInput(f"line {number} of '{path}' is not a demonstration", "run the step ingest again") from None
-    return found
+    return rows

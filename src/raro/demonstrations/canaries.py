@@ -16,6 +16,7 @@ from typing import Any
 
 from ..records import Demonstration
 from ..storage import digest_file
+from .examine import as_line
 
 FILE = "canaries.jsonl"
 SOURCE = "canary"
@@ -62,11 +63,8 @@ def plant(folder: Path, n: int, seed: int, licence: str) -> dict[str, Any]:
     planted = made(n, seed)
     with (folder / "train.jsonl").open("a", encoding="utf-8", newline="\n") as file:
         for i, one in enumerate(planted):
-            row = Demonstration(
-                question=one.question, answer=one.answer, source=f"{SOURCE}:{i + 1}", licence=licence, group=f"{SOURCE} {i + 1}"
-            )
-            fields = ("question", "answer", "source", "licence", "group")
-            file.write(json.dumps({name: getattr(row, name) for name in fields}, ensure_ascii=False) + "\n")
+            named = {"source": f"{SOURCE}:{i + 1}", "licence": licence, "group": f"{SOURCE} {i + 1}"}
+            file.write(as_line(Demonstration(question=one.question, answer=one.answer, **named)))
     lines = [json.dumps({"question": one.question, "code": one.code}) for one in planted]
     (folder / FILE).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return {"n": n, "file": FILE, "sha256": digest_file(folder / FILE)}

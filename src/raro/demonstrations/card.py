@@ -20,8 +20,8 @@ from ..config import Demonstrations
 from ..errors import GateRefused
 from ..records import Demonstration
 from ..s3 import origin
-from ..storage import canonical, digest_file, digest_text, read_json, write_json
-from .files import Source
+from ..storage import canonical, digest_file, digest_text
+from .files import Source, told
 from .screens import REASONS
 from .seen import Sorted
 from .splits import SPLITS
@@ -39,10 +39,14 @@ LIBRARIES = (
 
 
 def described(found: Sequence[Source]) -> list[dict[str, Any]]:
-    """{"uri", "size", "sha256"} of each file; of one from S3 its etag too, and its version where the bucket keeps versions."""
-    return [
-        {"uri": one.uri, "size": one.path.stat().st_size, "sha256": digest_file(one.path), **origin(one.path)} for one in found
-    ]
+    """{"uri", "size", "sha256"} of each file; of one from S3 its etag too, and its version where the bucket keeps versions.
+    Raises BadInput for one that may not be read."""
+    files = []
+    for one in found:
+        with told(one):
+            size, digest = one.path.stat().st_size, digest_file(one.path)
+        files.append({"uri": one.uri, "size": size, "sha256": digest, **origin(one.path)})
+    return files
 
 
 def buckets(one: Demonstration) -> bytes:
@@ -188,16 +192,6 @@ class Card:
             remedy = "give more rows, or lower demonstrations.min_train, dev_share or test_share"
             return GateRefused(f"{line}; {seen}; see '{quarantine}'" if self.reasons else line, remedy)
         return None
-
-
-def write_manifest(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes data.json."""
-    write_json(path, content)
-
-
-def read_card(folder: str | Path) -> dict[str, Any]:
-    """The data card of a finished ingest folder. Raises BadInput."""
-    return read_json(Path(folder) / FILE)
 
 
 def source_digest(found: Sequence[Source]) -> str:

@@ -3,7 +3,6 @@ Nothing but digests is held."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -16,20 +15,19 @@ from ..storage import writing
 from .card import Card
 from .columns import missing
 from .contamination import Benchmarks
-from .examine import Examined, Refused
+from .examine import ENCODER, Examined, Refused
 from .files import Found, Source
 from .forgotten import read_forgotten
 from .likeness import NearDuplicates
 from .readers import Refusal, Row
 from .screens import Duplicates
+from .seen import remembering
 from .shapes import LEFT_OUT, Reading
 from .splits import SPLITS, Splits
 from .workers import Workers
 
 QUARANTINE = "quarantine.jsonl"
 LOOKED_AT = 1000  # rows without a wanted column whose other columns' names are remembered
-
-_ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 Progress = Callable[[int, int, str], None]
 
@@ -47,7 +45,7 @@ def collect(
     show_text: whether the quarantine may hold the beginning of a row's text; masked, where demonstrations.personal_data asks
     for anything. progress: called about twice a second with bytes read, bytes in all, and words on rows and their rate.
     processes: how many examine rows, once there are many; what is written does not depend on it. Raises BadInput for a file
-    that is not what it claims, a column that no row has, a group in two splits, no rows at all.
+    that is not what it claims, a column that no row has, a group in two splits, no rows at all; ServiceFailed for a full disk.
     """
     reading = Reading(settings)
     sizes = [source.path.stat().st_size for source in found]
@@ -55,7 +53,7 @@ def collect(
     tell = _Telling(progress, sum(sizes))
     forgotten = read_forgotten(settings.forget) if settings.forget else frozenset()
     place = _Placing(settings)
-    with writing(folder), ExitStack() as stack:
+    with writing(folder), remembering(), ExitStack() as stack:
         workers = stack.enter_context(Workers(settings, show_text, forgotten, processes))
         pens = {
             name: stack.enter_context(open(folder / name, "w", encoding="utf-8", errors="backslashreplace", newline="\n"))
@@ -90,7 +88,7 @@ def collect(
     where = found[0].uri if len(found) == 1 else f"{found[0].uri}' and {len(found) - 1} more files, '{found[-1].uri}"
     if not card.rows:
         raise BadInput(f"'{where}' holds no rows", "give questions and answers")
-    if card.reasons["missing_column"] == whole and (error := missing(where, reading.columns, names)):
+    if whole and card.reasons["missing_column"] == whole and (error := missing(where, reading.columns, names)):
         raise error
     tell(sum(sizes), card.rows, at_once=True)
     return card
@@ -130,4 +128,4 @@ class _Placing:
 
 def _quarantined(row: Row, refused: Refused) -> str:
     record = {"row": row.number, "reason": refused.reason, "detail": refused.detail, "source": row.source}
-    return _ENCODER.encode(record | ({} if refused.text is None else {"text": refused.text})) + "\n"
+    return ENCODER.encode(record | ({} if refused.text is None else {"text": refused.text})) + "\n"

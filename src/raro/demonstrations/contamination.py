@@ -15,9 +15,9 @@ from ..config import Demonstrations
 from ..errors import BadInput
 from ..records import Demonstration
 from ..storage import digest_file
-from .files import Source, check, format_of, sources, told
+from .files import Source, format_of, sources
 from .likeness import Likeness, alike, bands, signature, stored, words
-from .readers import READERS, Refusal
+from .readers import READERS, Refusal, read_rows
 
 Place = tuple[int, int]  # number of the benchmark, number of the row in it
 
@@ -99,10 +99,8 @@ def _questions(source: Source, column: str) -> Iterator[str]:
     kind = format_of(source.path, "columns")
     if kind not in READERS:
         raise BadInput(f"the benchmark '{source.uri}' is {kind}", f"give one of {', '.join(READERS)}")
-    with told(source):
-        check(source, kind)
-        for row in READERS[kind](source, [column]):
-            if row.values is None or not isinstance(row.values.get(column), str):
-                line = f"row {row.number} of the benchmark '{source.uri}' has no text in '{column}'"
-                raise BadInput(line, "fix it, or name another column")
-            yield row.values[column]
+    for row in read_rows(source, kind, [column]):
+        if row.values is None or not isinstance(row.values.get(column), str):
+            line = f"row {row.number} of the benchmark '{source.uri}' has no text in '{column}'"
+            raise BadInput(line, "fix it, or name another column")
+        yield row.values[column]

@@ -22,14 +22,14 @@ from .screens import Screened, pair_digest, screen
 from .shapes import LEFT_OUT, Reading
 from .shown import Shown
 
-_ENCODER = json.JSONEncoder(ensure_ascii=False)
+ENCODER = json.JSONEncoder(ensure_ascii=False)
 _ESCAPE = re.compile(r'\\(?:u([0-9a-fA-F]{4})|(["\\/bfnrt]))')  # of JSON
 
 
 class Examined(NamedTuple):
     """A row that passed by itself. split: as its column names it. personal: what was masked or kept, by kind. pair: the digest
-    of question and answer. likeness: None where nothing asks for it. line: of the split's file. words: their
-    buckets, for the card."""
+    of question and answer. likeness: None where nothing asks for it. line: of the split's file. words: their buckets, for the
+    card."""
 
     demonstration: Demonstration
     split: str
@@ -76,7 +76,7 @@ class Examiner:
         if self._languages and (refusal := self._languages.refuse(one)):
             return refusal
         like = likeness(one, bool(settings.near_duplicates)) if settings.near_duplicates or settings.benchmarks else None
-        return Examined(one, screened.split, screened.personal, pair, like, _line(one), buckets(one))
+        return Examined(one, screened.split, screened.personal, pair, like, as_line(one), buckets(one))
 
     def _text(self, row: Row, refusal: Refusal) -> str | dict[str, str] | None:
         if refusal.reason in LEFT_OUT:
@@ -102,8 +102,8 @@ class Examiner:
         return Refused(*refusal, shown)
 
     def excerpt(self, text: str) -> str | None:
-        """The beginning of a text as quarantine may show it."""
-        return self._shown(text)[:EXCERPT] if self._shown else None
+        """The beginning of a text as quarantine may show it, with escapes for bytes that were not UTF-8."""
+        return self._shown(text)[:EXCERPT].encode("utf-8", "backslashreplace").decode() if self._shown else None
 
 
 def _unescaped(text: str) -> str:
@@ -114,8 +114,9 @@ def _unescaped(text: str) -> str:
     return _ESCAPE.sub(lambda found: chr(int(found[1], 16)) if found[1] else plain.get(found[2], found[2]), text)
 
 
-def _line(demonstration: Demonstration) -> str:
+def as_line(demonstration: Demonstration) -> str:
+    """As a split's file has it."""
     fields = {name: getattr(demonstration, name) for name in ("question", "answer", "source", "licence", "group")}
     if demonstration.attribution:
         fields["attribution"] = demonstration.attribution
-    return _ENCODER.encode(fields) + "\n"
+    return ENCODER.encode(fields) + "\n"

@@ -159,7 +159,8 @@ def _archived(uri: str, path: Path) -> Source:
     """The Posts.xml of a site's dump as it is downloaded."""
     from .archives import MEMBER, unpacked
 
-    return Source(f"{uri}/{MEMBER}", unpacked(uri, path))
+    with told(Source(uri, path)):
+        return Source(f"{uri}/{MEMBER}", unpacked(uri, path))
 
 
 def printable(name: str, longest: int = 4096) -> str:

@@ -15,9 +15,9 @@ from typing import Any
 from ..config import Demonstrations
 from ..errors import BadInput
 from .columns import NoColumn, missing, undecoded
-from .files import SQUAD, Source, check, claim, format_of, opened, printable, told
+from .files import SQUAD, Source, claim, format_of, opened, printable, told
 from .lettered import bare, lettered, misnamed
-from .readers import READERS, Refusal
+from .readers import Refusal, read_rows
 from .shapes import READINGS
 from .unlike import rowless, unlike
 
@@ -129,15 +129,13 @@ def _is_document(settings: Demonstrations, source: Source) -> bool:
 
 
 def _looked_at(source: Source) -> list[Mapping[str, Any]]:
-    found, size, kind = [], 0, claim(source.path)
-    with told(source):
-        check(source, kind)
-        for row in READERS[kind](source, ()):
-            if row.values is not None:
-                found.append(row.values)
-                size += sum(len(value) for value in row.values.values() if isinstance(value, str))
-            if len(found) == LOOKED_AT or size > MOST or row.number > 100 * LOOKED_AT:
-                break
+    found, size = [], 0
+    for row in read_rows(source, claim(source.path), ()):
+        if row.values is not None:
+            found.append(row.values)
+            size += sum(len(value) for value in row.values.values() if isinstance(value, str))
+        if len(found) == LOOKED_AT or size > MOST or row.number > 100 * LOOKED_AT:
+            break
     return found
 
 

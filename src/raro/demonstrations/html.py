@@ -39,8 +39,7 @@ class _Sheet:
         self.lists: list[int] = []  # for each open list the next number, 0 for points
 
     def apart(self, lines: int) -> None:
-        if lines > self.pending:
-            self.pending = lines
+        self.pending = max(self.pending, lines)
 
     def write(self, text: str) -> None:
         if text:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from ..errors import BadInput
 from .columns import missing, undecoded
-from .files import Source, opened
+from .files import Source, check, opened, told
 
 LONGEST_LINE = 16 * 2**20  # bytes; a longer line is quarantined without being held in memory
 FIRST_LINES = 100  # a JSONL file whose first lines are all broken is no JSONL file
@@ -257,3 +257,10 @@ READERS: dict[str, Callable[[Source, Sequence[str]], Iterator[Row]]] = {
     "CSV": read_csv,
     "Parquet": read_parquet,
 }
+
+
+def read_rows(source: Source, kind: str, columns: Sequence[str]) -> Iterator[Row]:
+    """The rows of a file of one of READERS. Raises BadInput where it is not what its name claims, is damaged, or is empty."""
+    with told(source):
+        check(source, kind)
+        yield from READERS[kind](source, columns)

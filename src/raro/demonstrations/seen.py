@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..errors import ServiceFailed
 
 CACHE = 2 * 1024  # KiB of pages held in memory
 BATCH = 1024  # digests handed over at once
@@ -19,6 +22,18 @@ def store() -> sqlite3.Connection:
     database.execute("pragma synchronous = off")
     database.execute("begin")
     return database
+
+
+@contextmanager
+def remembering() -> Iterator[None]:
+    """Around code that fills a store: a full disk becomes ServiceFailed."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+            raise
+        line = "no space left on the disk for what must be remembered of the rows"
+        raise ServiceFailed(line, "free some disk space, or name another folder in SQLITE_TMPDIR") from error
 
 
 class Seen:

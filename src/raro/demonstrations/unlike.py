@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import BadInput
 from .files import Source, claim, printable
-from .readers import READERS
+from .readers import read_rows
 from .screens import REASONS
 
 _JSON = re.compile(r"\s*\[\s*\{\s*\"")
@@ -16,7 +16,7 @@ _JSON = re.compile(r"\s*\[\s*\{\s*\"")
 
 def rowless(source: Source) -> BadInput:
     """The error for a file without a whole row: why its first is broken, where it has one."""
-    first = next(iter(READERS[claim(source.path)](source, ())), None)
+    first = next(read_rows(source, claim(source.path), ()), None)
     if first is None:
         return BadInput(f"'{source.uri}' holds no row that can be read", "give a file with rows below its header")
     line = f"'{source.uri}' holds no row that can be read: the one in line {first.number} is {first.reason}, {first.detail}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from . import charts
@@ -30,7 +30,7 @@ def accuracy(record: Record) -> dict[str, Any] | None:
         "n": record.evaluation.get("n"),
         "samples": record.evaluation.get("samples"),
         "ways": ways,
-        "charts": {way: _scores(record, way, arms, limits) for way in ways},
+        "charts": {way: _scores(record, way, limits) for way in ways},
         "rows": [
             {
                 "arm": record.called(arm),
@@ -48,14 +48,17 @@ def accuracy(record: Record) -> dict[str, Any] | None:
     }
 
 
-def _scores(record: Record, way: str, arms: Sequence[str], limits: tuple[float, float]) -> str:
-    rows = [
-        (record.called(arm), *score, "accent" if arm == "candidate" else "soft")
-        for arm in arms
-        if (score := record.score(way, arm))
-    ]
+def shares(record: Record, scores: Mapping[str, Interval], what: str, limits: tuple[float, float]) -> str:
+    """A chart of what every arm got, with its interval. what: it shows, in words."""
+    arms = [arm for arm in record.arms() if arm in scores]
+    rows = [(record.called(arm), *scores[arm], "accent" if arm == "candidate" else "soft") for arm in arms]
     told = "; ".join(f"{label} {percent(mean)} % ({percent(low)} to {percent(high)})" for label, mean, low, high, _ in rows)
-    return charts.intervals(rows, title=f"{way.capitalize()} {record.measure[0]} with 95 % intervals: {told}", limits=limits)
+    return charts.intervals(rows, title=f"{what}: {told}", limits=limits)
+
+
+def _scores(record: Record, way: str, limits: tuple[float, float]) -> str:
+    scores = {arm: score for arm in record.arms() if (score := record.score(way, arm))}
+    return shares(record, scores, f"{way.capitalize()} {record.measure[0]} with 95 % intervals", limits)
 
 
 def _differences(record: Record, way: str, rivals: Sequence[str], limits: tuple[float, float]) -> str:

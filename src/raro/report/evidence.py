@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from . import charts
+from .accuracy import shares
 from .comparison import gap_cell
 from .reading import Interval, Record, percent, span
 
@@ -95,10 +95,10 @@ def _verdicts(record: Record, judge: Mapping[str, Any]) -> dict[str, Any]:
     columns = [(key, label) for key, label in COUNTS if any(key in judge["counts"][arm] for arm in arms)]
     rubric = judge.get("rubric") or {}
     scores = rubric.get("scores", {})
-    position = judge["position"]
+    position, eyes = judge["position"], "Win rate against the expert's answer in the judge's eyes"
     return {
         "n": judge["n"],
-        "chart": _wins(record, judge["wins"], "Win rate against the expert's answer in the judge's eyes"),
+        "chart": shares(record, judge["wins"], f"{eyes}, 95 % intervals", (0.0, 1.0)),
         "columns": [label for _, label in columns],
         "rows": [
             {
@@ -116,12 +116,6 @@ def _verdicts(record: Record, judge: Mapping[str, Any]) -> dict[str, Any]:
         "first": _share(position["first"]),
         "contradicted": percent(position["contradicted"]),
     }
-
-
-def _wins(record: Record, wins: Mapping[str, Interval], what: str) -> str:
-    rows = [(record.called(arm), *wins[arm], "accent" if arm == "candidate" else "soft") for arm in _arms(record, wins)]
-    told = "; ".join(f"{label} {percent(mean)} % ({percent(low)} to {percent(high)})" for label, mean, low, high, _ in rows)
-    return charts.intervals(rows, title=f"{what}, 95 % intervals: {told}", limits=(0.0, 1.0))
 
 
 def _rubrics(record: Record) -> dict[str, Any] | None:

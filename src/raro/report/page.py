@@ -6,6 +6,7 @@ One file, nothing fetched when it is opened. It is made from whatever the run fo
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,7 +47,8 @@ def html(run: str | Path) -> str:
         "percent": percent,
         "embedded": embedded,
     }
-    return rendered("raro.report", FILE, content(record), filters)
+    whole = rendered("raro.report", FILE, content(record), filters)
+    return whole.encode("utf-8", "backslashreplace").decode()  # half a character, as JSON can spell it, is no UTF-8
 
 
 def content(record: Record) -> dict[str, Any]:
@@ -174,7 +176,7 @@ def data(record: Record) -> dict[str, Any] | None:
     if not card and not record.quarantine:
         return None
     splits, kept = card.get("splits", {}), card.get("kept") or 1
-    reasons = card.get("reasons") or _counted(row.get("reason", "unknown") for row in record.quarantine)
+    reasons = card.get("reasons") or Counter(row.get("reason", "unknown") for row in record.quarantine)
     return {
         "card": card,
         "splits": [(name, n, n / kept) for name, n in splits.items()],
@@ -195,13 +197,6 @@ def _quoted(row: Mapping[str, Any]) -> str:
     """What else a quarantined row holds: its text."""
     rest = {key: value for key, value in row.items() if key not in ("row", "reason", "detail", "source")}
     return cut(json.dumps(rest, ensure_ascii=False)) if rest else ""
-
-
-def _counted(values) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for value in values:
-        found[value] = found.get(value, 0) + 1
-    return found
 
 
 def stages(record: Record) -> dict[str, Any]:

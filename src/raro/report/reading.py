@@ -15,13 +15,7 @@ from ..tracking import events
 from .stages import ORDER, Stages
 
 Interval = tuple[float, float, float]
-ARMS = {
-    "base": "base",
-    "warmstart": "warm start",
-    "sft": "SFT",
-    "champion": "champion",
-    "candidate": "candidate",
-}
+ARMS = {"base": "base", "warmstart": "warm start", "sft": "SFT", "champion": "champion", "candidate": "candidate"}
 # The word for a score, and what it means, by benchmark.
 MEASURES = {
     "countdown": ("accuracy", "share of test problems solved, checked exactly"),
@@ -48,7 +42,6 @@ class Record:
     evaluation: dict[str, Any]
     decision: dict[str, Any]
     data: dict[str, Any]
-    warmstart: dict[str, Any]
     train: dict[str, Any]
     registration: dict[str, Any]
     environment: dict[str, Any]
@@ -147,7 +140,6 @@ def read(run: str | Path) -> Record:
         evaluation=_json(run / "evaluation.json") or _json(run / "evaluate" / "evaluation.json"),
         decision=_json(run / "decide" / "decision.json"),
         data=_json(run / "ingest" / "data.json"),
-        warmstart=_json(run / "warmstart" / "warmstart.json"),
         train=_json(run / "train" / "train.json"),
         registration=_json(run / "register" / "registration.json"),
         environment=_json(run / "preflight" / "environment.json"),

@@ -15,7 +15,6 @@ from ..game.rewards import EVEN
 
 Points = Sequence[tuple[int, float]]
 TONES = ("green", "amber", "red")
-OURS = "our choice"
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Signal:
     value: Callable[[Mapping[str, float]], float | None]
     amber: float
     red: float
-    source: str
+    source: str = "our choice"
     below: bool = False
 
     def tone(self, value: float) -> str:
@@ -77,7 +76,6 @@ def signals(s: Guards) -> list[Signal]:
             of("policy/tokens", "set:budget", lambda tokens, budget: tokens / budget),
             0.75,
             0.9,
-            OURS,
         ),
         Signal(
             "KL of the policy, nats a token",
@@ -145,7 +143,6 @@ def signals(s: Guards) -> list[Signal]:
             one("health/tie"),
             0.7,
             0.3,
-            OURS,
             below=True,
         ),
         Signal(
@@ -154,7 +151,6 @@ def signals(s: Guards) -> list[Signal]:
             one("learn/role_cosine"),
             -0.2,
             -0.5,
-            OURS,
             below=True,
         ),
         Signal(
@@ -172,7 +168,6 @@ def signals(s: Guards) -> list[Signal]:
             one("end:strongest"),
             0.6,
             0.7,
-            OURS,
         ),
         Signal(
             "Duality gap of the candidate",
@@ -180,7 +175,6 @@ def signals(s: Guards) -> list[Signal]:
             one("end:gap"),
             0.15,
             0.3,
-            OURS,
         ),
         Signal(
             "Told from experts by a critic trained afresh",
@@ -188,7 +182,6 @@ def signals(s: Guards) -> list[Signal]:
             one("end:fresh"),
             0.75,
             0.9,
-            OURS,
         ),
         Signal(
             "The same, less what the run's own critic tells",
@@ -196,7 +189,6 @@ def signals(s: Guards) -> list[Signal]:
             one("end:exploited"),
             0.05,
             0.15,
-            OURS,
         ),
         Signal(
             "Told from experts by length alone, AUC",
@@ -204,7 +196,6 @@ def signals(s: Guards) -> list[Signal]:
             one("end:length"),
             0.65,
             0.8,
-            OURS,
         ),
         Signal(
             "Told from experts by words and signs, AUC",
@@ -212,7 +203,6 @@ def signals(s: Guards) -> list[Signal]:
             one("end:ngrams"),
             0.75,
             0.9,
-            OURS,
         ),
         Signal(
             "Gap between positions",
@@ -220,7 +210,6 @@ def signals(s: Guards) -> list[Signal]:
             of("critic/accuracy_first", "critic/accuracy_second", lambda a, b: abs(a - b)),
             0.2,
             0.4,
-            OURS,
         ),
         Signal(
             "Older answers less fresh ones",
@@ -228,7 +217,6 @@ def signals(s: Guards) -> list[Signal]:
             of("critic/accuracy_replay", "critic/accuracy", lambda old, new: old - new),
             -0.1,
             -0.2,
-            OURS,
             below=True,
         ),
         Signal(
@@ -237,7 +225,6 @@ def signals(s: Guards) -> list[Signal]:
             one("playing:idle"),
             0.6,
             0.9,
-            OURS,
         ),
         Signal(
             "Steps with the gate shut",
@@ -246,6 +233,5 @@ def signals(s: Guards) -> list[Signal]:
             one("shut"),
             0.5,
             0.9,
-            OURS,
         ),
     ]

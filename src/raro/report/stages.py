@@ -142,11 +142,6 @@ class Stages:
         """Whether the launch has ended: the exit handler comes last, whatever happened before."""
         return self["finish"].status in ENDED
 
-    @property
-    def failed(self) -> Stage | None:
-        """The stage that failed, None where none did."""
-        return next((stage for stage in self.shown() if stage.status == "failed"), None)
-
     def shown(self) -> list[Stage]:
         """In the pipeline's order; of register and record only the one that was reached, or register while both are open."""
         names = [name for name in ORDER if name in self.by_name or name not in ("register", "record")]

@@ -23,7 +23,7 @@ from ..demonstrations.contamination import benchmark_sources
 from ..demonstrations.shown import Shown
 from ..errors import GateRefused, ServiceFailed
 from ..records import Demonstration
-from ..storage import digest_file, fetch, read_json, writing
+from ..storage import digest_file, fetch, read_json, write_json, writing
 from ..tracking import server
 from ..tracking.events import Events
 from ..tracking.settled import settled
@@ -63,7 +63,7 @@ def run(config: Config, run: Path) -> dict[str, Any]:
         if n := config.privacy.canaries:
             content["canaries"] = canaries.plant(step.folder, n, config.seed, settings.licence)
             events.note(f"{n} canaries are planted in the training split")
-        data.write_manifest(step.folder / FILE, content)
+        write_json(step.folder / FILE, content)
         sheet.write(step.folder, content, _samples(card, config), config.name)
         if not content["splits"]["dev"]:
             events.note("the dev split is empty", "warning")

@@ -12,9 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...config import Config, Judge
+from ...errors import BadInput, ServiceFailed
 from ...shared import own_folder
 from ...storage import beside, cache_folder, canonical, digest_text, writing
-from .source import Source, Spent
+from .address import check
+from .endpoint import Endpoint
+from .source import Source, Spent, Unusable
 from .wording import ENDINGS, VERSION, Request, read
 
 Progress = Callable[[int, int], None]
@@ -80,12 +83,8 @@ class Juror:
 def opened(config: Config, before: int = 0) -> Juror:
     """The judge that the settings name. before: tokens of its budget that are spent already. Raises BadInput where it must not
     be used, or cannot be opened."""
-    from .address import check
-
     check(config.judge)
     if config.judge.kind == "endpoint":
-        from .endpoint import Endpoint
-
         source: Source = Endpoint(config.judge)
     else:
         from .local import Local
@@ -93,3 +92,16 @@ def opened(config: Config, before: int = 0) -> Juror:
         source = Local(config)
     cache = Path(config.judge.cache) if config.judge.cache else own_folder(cache_folder()) / "judge"
     return Juror(source, config.judge, cache, before)
+
+
+def engaged(config: Config, before: int = 0) -> Juror:
+    """The same for an evaluation, which goes on without a judge. Raises Unusable."""
+    try:
+        return opened(config, before)
+    except (BadInput, ServiceFailed) as error:
+        raise Unusable(error.line, error.remedy, passes=not error.permanent) from None
+
+
+def ticking(progress: Callable[[str, int, int], None] | None) -> Callable[[str], Progress]:
+    """By the words for a part of the work, what tells how far it is."""
+    return lambda what: lambda done, of: progress(what, done, of) if progress else None

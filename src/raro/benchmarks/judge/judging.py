@@ -9,13 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...config import Config
-from ...errors import BadInput, ServiceFailed
 from ...game.rewards import EVEN, win
 from ...records import Demonstration
 from ..statistics import mean_interval, paired_where_both
 from . import known, wording
-from .asking import Juror, Progress, opened
-from .source import Unusable
+from .asking import Juror, Progress, engaged, ticking
+from .source import Unusable, refused
 
 Scores = dict[str, dict[int, float]]
 """By arm, by the item's place."""
@@ -33,19 +32,16 @@ def judged(
     said so before the training, and what was trained is not to be lost for it. Raises ServiceFailed with judge.on_outage: stop.
     """
     try:
-        juror = opened(config)
-    except BadInput as error:
-        return {"status": "refused", "why": str(error), "judge": {"kind": config.judge.kind, "model": config.judge.model}}, {}
+        juror = engaged(config)
+    except Unusable as error:
+        return refused(error, config.judge) | {"judge": {"kind": config.judge.kind, "model": config.judge.model}}, {}
     report: dict[str, Any] = {
         "status": "used",
         "judge": {"kind": config.judge.kind, **juror.source.identity},
         "prompt": wording.described(config.judge),
     }
     scores: Scores = {}
-
-    def tick(what: str) -> Progress:
-        return lambda done, of: progress(what, done, of) if progress else None
-
+    tick = ticking(progress)
     try:
         short = [item for item in items if len(item.answer) <= config.judge.max_chars]
         pairs = known.known_pairs(short, config.judge.known, config.seed)
@@ -57,11 +53,8 @@ def judged(
         if config.judge.score:
             report["rubric"] = _rubric(juror, items, answers, config, report["agreement"]["score"], tick)
     except Unusable as error:
-        if error.passes and config.judge.on_outage == "stop":
-            raise ServiceFailed(str(error), "start again when it answers; or set judge.on_outage: continue") from None
         scores = {}
-        report = {key: report[key] for key in ("judge", "prompt", "agreement") if key in report}
-        report |= {"status": "refused", "why": str(error)}
+        report = {key: report[key] for key in ("judge", "prompt", "agreement") if key in report} | refused(error, config.judge)
     return report | {"spent": juror.spent.shown}, scores
 
 

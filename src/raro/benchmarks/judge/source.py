@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ...config import Judge
+from ...errors import ServiceFailed
 from .wording import Request
 
 
@@ -15,6 +17,13 @@ class Unusable(Exception):
     def __init__(self, line: str, remedy: str = "", passes: bool = False):
         super().__init__(f"{line} ({remedy})" if remedy else line)
         self.line, self.remedy, self.passes = line, remedy, passes
+
+
+def refused(error: Unusable, settings: Judge) -> dict[str, Any]:
+    """What evaluation.json says of a judge that cannot be used. Raises ServiceFailed where an outage is to stop the step."""
+    if error.passes and settings.on_outage == "stop":
+        raise ServiceFailed(str(error), "start again when it answers; or set judge.on_outage: continue") from None
+    return {"status": "refused", "why": str(error)}
 
 
 @dataclass(slots=True)

@@ -28,9 +28,10 @@ CRITERION = (
 """After HealthBench's grader (arXiv 2505.08775)."""
 MET_END = "End with one line of its own: MET: yes, or MET: no."
 ENDINGS = {"pair": "VERDICT", "score": "SCORE", "criterion": "MET"}
-_MET = re.compile(r"[*_` ]*MET[*_` ]*:[*_` ]*(yes|no)[*_`. ]*", re.IGNORECASE)
-_VERDICT = re.compile(r"[*_` ]*VERDICT[*_` ]*:[*_` ]*(1|2|tie)[*_`. ]*", re.IGNORECASE)
-_SCORE = re.compile(r"[*_` ]*SCORE[*_` ]*:[*_` ]*(10|[1-9])(?: ?/ ?10)?[*_`. ]*", re.IGNORECASE)
+_SAID = {"pair": "(1|2|tie)", "score": "(10|[1-9])(?: ?/ ?10)?", "criterion": "(yes|no)"}
+_LAST = {
+    kind: re.compile(rf"[*_` ]*{ENDINGS[kind]}[*_` ]*:[*_` ]*{said}[*_`. ]*", re.IGNORECASE) for kind, said in _SAID.items()
+}
 _NAMES = {"1": "first", "2": "second", "tie": "tie"}
 
 
@@ -66,21 +67,14 @@ def _marked(parts: dict[str, str]) -> str:
 
 
 def read(kind: str, text: str) -> str | None:
-    """What a reply says on its last line: first, second or tie of a pair, 1 to 10 of a score, yes or no of a criterion;
-    None of anything else. A thought
-    before it (</think>) is not looked at."""
+    """What a reply says on its last line: first, second or tie of a pair, 1 to 10 of a score, yes or no of a criterion; None of
+    anything else. A thought before it (</think>) is not looked at."""
     lines = [line for line in text.rpartition("</think>")[2].splitlines() if line.strip()]
     last = lines[-1].strip() if lines else ""
-    if len(last) > 40:
+    found = _LAST[kind].fullmatch(last) if len(last) <= 40 else None
+    if found is None:
         return None
-    if kind == "criterion":
-        found = _MET.fullmatch(last)
-        return found[1].lower() if found else None
-    if kind == "score":
-        found = _SCORE.fullmatch(last)
-        return found[1] if found else None
-    found = _VERDICT.fullmatch(last)
-    return _NAMES[found[1].lower()] if found else None
+    return _NAMES[found[1].lower()] if kind == "pair" else found[1].lower()
 
 
 def described(settings: Judge) -> dict[str, object]:
