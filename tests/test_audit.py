@@ -697,7 +697,7 @@ def test_an_interrupted_rollback_is_completed_by_repeating_it_and_goes_no_furthe
     config = parse(settings | {"registry": settings["registry"] | {"policy": ""}})
     promote(world.desk, "challenger", "Ada", "fine", world.key("Ada"))
     promote(world.desk, "challenger", "Grace", "fine", world.key("Grace"))
-    whole_run(config, world.place / "runs" / "third", world.place / "base", 0.6)
+    whole_run(config, world.place / "runs" / f"third{to}", world.place / "base", 0.6)
 
     def away(desk: Desk) -> None:
         raise ServiceFailed("MLflow does not answer")

@@ -28,6 +28,8 @@ from raro.demonstrations.readers import LONGEST_LINE
 from raro.errors import BadInput, GateRefused, ServiceFailed
 from raro.storage import read_json
 
+pytestmark = pytest.mark.usefixtures("untracked")
+
 ROWS = [
     {
         "question": "What dries a wet wall, and in what order?",
@@ -660,11 +662,13 @@ def test_the_step_stops_before_training_and_leaves_the_quarantine(tmp_path):
 
 
 def test_without_mlflow_there_is_no_champion_to_meet(tmp_path, monkeypatch):
+    monkeypatch.delenv("RARO_TRACKING")
     monkeypatch.setitem(sys.modules, "mlflow", None)
     assert ingest(whole_config(write_jsonl(tmp_path / "a.jsonl", many(50))), tmp_path / "run")["verdict"] == "proceed"
 
 
-def test_nothing_new_is_the_champion_s_own_data_configuration_and_base(tmp_path):
+def test_nothing_new_is_the_champion_s_own_data_configuration_and_base(tmp_path, monkeypatch):
+    monkeypatch.delenv("RARO_TRACKING")
     from raro.registry.models import champion
     from raro.steps import decide, register
     from raro.steps.harness import Step

@@ -55,7 +55,7 @@ def sync(config: Config, run: str | Path, *, force: bool = False) -> float | Non
     run = Path(run)
     state = load(run, server.address(config, run))
     pending, offset = events.read(run, state.offset)
-    if not (force or _due(pending)):
+    if not server.wanted() or not (force or _due(pending)):
         return None
     if not server.installed():
         tell(run, state, "mlflow is not installed: nothing is sent to it; events.jsonl keeps everything", level="info")

@@ -82,10 +82,14 @@ def shown(uri: str) -> str:
     return re.sub(r"//[^/\s]*@", "//...@", uri)
 
 
+def wanted() -> bool:
+    """Whether runs are tracked: not with RARO_TRACKING=off in the environment (a study has many, no pipeline's)."""
+    return os.environ.get("RARO_TRACKING") != "off"
+
+
 def installed() -> bool:
-    """Whether mlflow can be imported, which is not done to find out, and is wanted: RARO_TRACKING=off in the environment does
-    without it (a study's many runs are no pipeline runs)."""
-    return os.environ.get("RARO_TRACKING") != "off" and importlib.util.find_spec("mlflow") is not None
+    """Whether mlflow is wanted and can be imported, which is not done to find out."""
+    return wanted() and importlib.util.find_spec("mlflow") is not None
 
 
 def check(config: Config) -> None:
