@@ -74,7 +74,7 @@ results-scaling: $(STAMP) $(BASES)/small/model.safetensors $(BASES)/tiny/model.s
 results-several: $(STAMP) $(BASES)/several/model.safetensors ## RARO and its rivals where a question has several right answers (two and a half hours on two cores)
 	@$(RARO) study countdown-several --output runs/study-countdown-several --table results/study-countdown-several
 
-results-several-long: $(STAMP) $(BASES)/several/model.safetensors ## the same at twice the tokens: RARO, likeness, the oracle (an hour and a half on two cores)
+results-several-long: $(STAMP) $(BASES)/several/model.safetensors ## the same at twice the tokens: RARO, likeness, the oracle (two and a half hours on two cores)
 	@$(RARO) study countdown-several-long --output runs/study-countdown-several-long --table results/study-countdown-several-long
 
 UNSEEN := runs/unseen-seeds
