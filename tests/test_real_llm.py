@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -67,7 +66,7 @@ def test_two_steps_on_a_real_model(smollm2, tmp_path):
     run = tmp_path / "run"
     overrides = [part for key, value in SETTINGS.items() for part in ("--set", f"{key}={value}")]
     command = [sys.executable, "-m", "raro.cli", "run", str(tmp_path / "real.yaml"), "--output", str(run), *overrides]
-    done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "2"}, capture_output=True, text=True, timeout=1200)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stdout + done.stderr
     decision = json.loads((run / "decide" / "decision.json").read_text(encoding="utf-8"))
     assert decision["decision"] == "promote", decision["reasons"]

@@ -18,7 +18,6 @@ from raro.registry.audit import audited
 from raro.registry.desk import Desk, desk_of
 from raro.registry.registration import register
 from raro.storage import read_json
-from raro.tracking.state import STATE
 
 pytestmark = pytest.mark.check
 MOST = 60  # calls
@@ -45,7 +44,6 @@ class Office:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("RARO_TRACKING", "off")
             assert decided(config, self.place / name, base, 0.5) == "promote"
-        (self.place / name / STATE).unlink()
         return config, self.place / name
 
 
