@@ -264,6 +264,10 @@ def test_an_alarm_of_a_figure_that_is_seldom_measured_goes_back_to_its_first_val
     assert not any(found[:-1]) and [(a.guard, a.since) for a in found[-1]] == [("chance", 10)]
 
 
+def test_off_is_a_word_here_though_yaml_reads_it_as_false():
+    assert load("countdown-mini", ["guards.actions={tie: off}"]).guards.actions == {"tie": "off"}
+
+
 def test_a_guard_nobody_knows_is_refused():
     with pytest.raises(BadInput, match=r"guards\.actions"):
         load("countdown-mini", ["guards.actions={nan: stop}"])

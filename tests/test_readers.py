@@ -96,6 +96,12 @@ def test_the_packaged_configurations_read_their_data(name, fixture, expected, le
     assert card.rows == card.kept + card.quarantined + card.left_out.total()
 
 
+def test_a_folder_of_data_does_not_hide_the_packaged_configuration_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "medical").mkdir()
+    assert load("medical").name == "medical"
+
+
 def test_every_packaged_configuration_is_valid():
     for name in ("countdown", "deepmath", "legal", "medical", "poetry", "stackexchange"):
         config = load(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import random
 from collections import deque
 
@@ -404,6 +405,29 @@ def test_a_model_is_opened_without_dropout(blank, tmp_path, family):
     ids = torch.tensor([[5, 6, 7, 8, 9]])
     assert torch.equal(model(ids).logits, model(ids).logits)
     assert all(getattr(model.config, name) == 0 for name in more)
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"model_type": "qwen9"}, "does not recognize this architecture"),
+        ({"model_type": "t5"}, "Unrecognized configuration class"),
+        ({"model_type": "own", "auto_map": {"AutoConfig": "code.Own"}}, "custom code"),
+        ({}, "deserializing header"),
+    ],
+)
+def test_what_cannot_be_opened_is_one_line_and_nobody_is_asked_to_run_its_code(blank, tmp_path, told, said, monkeypatch):
+    folder = saved(tmp_path, blank.tokenizer, "LlamaConfig")
+    (folder / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Own: pass\n", encoding="utf-8")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8")) | told
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    if not told:
+        weights = folder / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:5000])
+    monkeypatch.setattr("builtins.input", lambda asked: "y")
+    with pytest.raises(BadInput, match=f"cannot be opened: .*{said}"):
+        open_model(folder, load("countdown-mini"))
+    assert not (tmp_path / "ran").exists()
 
 
 def test_more_processes_than_gpus_are_refused():

@@ -307,6 +307,12 @@ def test_the_explained_share_is_that_of_a_regression_within_questions():
     assert pay.explained_share(np.ones_like(right), right, config)["share"] == 0
 
 
+def test_a_run_that_fails_by_bad_input_fails_the_study_so(tmp_path):
+    (tmp_path / "lost.yaml").write_text("arms: {raro: {demonstrations.source: nowhere.jsonl}}", encoding="utf-8")
+    with pytest.raises(BadInput, match="raro, seed 0: .*'nowhere.jsonl' does not exist"):
+        run.run(plan.read(str(tmp_path / "lost.yaml")), tmp_path / "out", 1)
+
+
 @pytest.mark.parametrize("side_by_side", [1, 2])
 def test_a_run_of_another_configuration_is_not_taken(study, tmp_path, side_by_side):
     source, output, _ = study
@@ -346,6 +352,14 @@ def test_the_selected_snapshot_is_the_model(study):
         ("arms: {a: {raro.stepz: 3}}", "unknown config key 'raro.stepz'"),
         ("arms: {a: {}}\nbudget: b", "budget 'b' is no arm"),
         ("arms: {a: {seeds: [x]}}", "not whole numbers"),
+        ("arms: {a: {}}\nseeds: 3", "seeds of 'a' are not whole numbers"),
+        ("arms: {0.5: {raro.tau_crit: 0.5}}", "'0.5' cannot be an arm's name"),
+        ("arms: {raro: {}, base: {raro.steps: 1}}", "'base' cannot be an arm's name"),
+        ("arms: {a/b: {}}", "'a/b' cannot be an arm's name"),
+        ("arms: {a: sft}", "'a' holds no settings"),
+        ("arms: {a: {}}\nset: [raro.steps]", "'set' holds no settings"),
+        ("arms: {a: {}}\nbudget: [a]", "is no arm"),
+        ("arms: {a: {}}\nconfig: 5", "config '5' does not exist"),
         ("arms: {a: {}}\nseeds: [0, 1, 0]", "a seed of 'a' is listed twice"),
         ("arms: {a: {}}\nbudgets: [500, 500]", "two of its budgets are the same"),
         ("arms: [", "not valid YAML"),

@@ -147,12 +147,13 @@ def load(source: str | Path, overrides: Sequence[str] = ()) -> Config:
     if not str(source).strip():
         raise BadInput("the configuration's name is empty", "name a YAML file; perhaps a variable in the command is not set")
     path, packaged = Path(source), None
-    if not path.exists() and path.name == str(source) and not path.suffix:
-        packaged = resources.files("raro.configs") / f"{source}.yaml"
-        if not packaged.is_file():
-            raise BadInput(f"config '{source}' does not exist", f"give a YAML file, or one of: {', '.join(packaged_names())}")
+    bare = path.name == str(source) and not path.suffix
+    if bare and not path.is_file() and (named := resources.files("raro.configs") / f"{source}.yaml").is_file():
+        packaged = named  # be there a folder of that name: people keep their data in one
     elif path.is_dir():
         raise BadInput(f"config '{path}' is a folder", "name a YAML file; a run's folder goes to --output")
+    elif bare and not path.exists():
+        raise BadInput(f"config '{source}' does not exist", f"give a YAML file, or one of: {', '.join(packaged_names())}")
     elif not path.is_file():
         raise BadInput(f"config file '{path}' does not exist", "check the path")
     data = read_yaml(packaged or path, f"config '{source}'")

@@ -52,13 +52,9 @@ def ways(numbers: tuple[int, ...]) -> dict[Fraction, int]:
     """For every value that can be made from all of the numbers: in how many ways. numbers: ascending, at most five.
 
     Two expressions are one way where they differ only in the order of a sum's or a product's two sides, or in which of two
-    equal numbers is which; (a + b) + c and a + (b + c) are two.
+    equal numbers is which; (a + b) + c and a + (b + c) are two. Remembered; of five numbers and more only the last few, for
+    each of them holds some 100 thousand values.
     """
-    return _ways(tuple(numbers))
-
-
-def _ways(numbers: tuple[int, ...]) -> dict[Fraction, int]:
-    """Remembered; of five numbers and more only the last few, for each of them holds some 100 thousand values."""
     return _few(numbers) if len(numbers) < 5 else _many(numbers)
 
 
@@ -67,7 +63,7 @@ def _counted(numbers: tuple[int, ...]) -> dict[Fraction, int]:
         return {Fraction(numbers[0]): 1}
     made: dict[Fraction, int] = {}
     for left, right in _cuts(numbers):
-        for (a, m), (b, n) in itertools.product(_ways(left).items(), _ways(right).items()):
+        for (a, m), (b, n) in itertools.product(ways(left).items(), ways(right).items()):
             for value in (a - b, *([b - a] if left != right else []), *([a / b] if b else [])):
                 made[value] = made.get(value, 0) + m * n
             if left != right and a:
@@ -88,10 +84,10 @@ def solutions(problem: Problem) -> int:
     the last operation is sought from its smaller side, so that six numbers take seconds, not minutes."""
     numbers, target = problem.numbers, Fraction(problem.target)
     if len(numbers) == 1 or not target:
-        return _ways(numbers).get(target, 0)
+        return ways(numbers).get(target, 0)
     found = 0
     for left, right in _cuts(numbers):
-        few, many = sorted((_ways(left), _ways(right)), key=len)
+        few, many = sorted((ways(left), ways(right)), key=len)
         alike = left == right  # either order of a difference comes by itself, and a sum or product twice
         for a, m in few.items():
             ordered = [a - target, a / target] if a else [-target]  # b of a - b, a / b
@@ -113,8 +109,8 @@ def find(numbers: tuple[int, ...], target: Fraction) -> str:
     if len(numbers) == 1 and numbers[0] == target:
         return str(numbers[0])
     for left, right in _cuts(numbers) if len(numbers) > 1 else ():
-        others = _ways(right)
-        for a in _ways(left):
+        others = ways(right)
+        for a in ways(left):
             sought = [("+", target - a, False), ("-", a - target, False), ("-", target + a, True)]
             if a:
                 sought += [("*", target / a, False), ("/", target * a, True)]

@@ -76,6 +76,8 @@ def _coerce(value: Any, kind: Any, metadata: Mapping[str, Any], path: str) -> An
         keys, values = typing.get_args(kind)
         return {_coerce(key, keys, {}, path): _coerce(one, values, {}, f"{path}.{key}") for key, one in value.items()}
     if typing.get_origin(kind) is Literal:
+        if value is False and "off" in typing.get_args(kind):  # YAML 1.1 reads off as false
+            return "off"
         if value not in typing.get_args(kind):
             raise BadInput(
                 f"config key '{path}' must be one of {', '.join(map(str, typing.get_args(kind)))}, not {_shown(value)}",

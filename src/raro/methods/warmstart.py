@@ -105,15 +105,11 @@ def _policy_lessons(speaker: Speaker, items: Sequence[Demonstration], thoughts, 
     flat = [(item, thought) for item, group in zip(items, thoughts, strict=True) for thought in group]
     before = [speaker.after(t.prompt, t.text) for _, t in flat]
     scores = speaker.engine(config).score(before, [speaker.answer(item.answer) for item, _ in flat], 1.0)
-    best: dict[int, tuple[float, int]] = {}
-    for i, values in enumerate(scores):
-        score = sum(values)
-        owner = i // config.warmstart.thoughts
-        if owner not in best or score > best[owner][0]:
-            best[owner] = (score, i)
-    ranked = sorted(best.values(), key=lambda pair: -pair[0])[: max(1, round(len(best) * config.warmstart.keep))]
+    total, k = [sum(values) for values in scores], config.warmstart.thoughts
+    best = [max(range(i, i + k), key=total.__getitem__) for i in range(0, len(flat), k)]
+    ranked = sorted(best, key=lambda i: -total[i])[: max(1, round(len(best) * config.warmstart.keep))]
     lessons = []
-    for _, i in ranked:
+    for i in ranked:
         item, thought = flat[i]
         answer = thought.answer if config.warmstart.answers == "own" and thought.answer else item.answer
         written = _spoken(speaker, thought.text, answer, config.rollout.policy_tokens)
@@ -128,7 +124,7 @@ def _critic_lessons(
     word that is missing in one of the orders."""
     answers = [next((t.answer for t in group if t.answer), None) or group[0].text or "none" for group in thoughts]
     questions, experts = [d.question for d in items], [d.answer for d in items]
-    n = min(len(items), max(wanted, 6))
+    n = min(len(items), wanted)
     shown = fresh_pairs(questions[:n], experts[:n], answers[:n], config.seed, Place.WARMSTART)
     shown = single_answer_pairs(shown) if config.raro.critic == "absolute" else shown
     prompts = [asking.critic(speaker, pair, config, "warmstart-critic", i) for i, pair in enumerate(shown)]

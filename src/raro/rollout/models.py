@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import PretrainedConfig
 
 from ..config import Config
 from ..errors import BadInput
 from ..memory import keep_freed
 from ..records import Completion, Prompt
+from ..storage import first_line
 from ..text import END_THINK, THINK, split_thought
 from .chat import prompt_ids, taught, turn_end
 from .data_parallel import DataParallelEngine
@@ -27,6 +30,8 @@ from .slots import SlotEngine
 from .vllm import VllmEngine
 from .weights import unsharded
 
+FOLDER_ALONE = {"local_files_only": True, "trust_remote_code": False}
+"""Of transformers' `from_pretrained`. Unless told so, it asks at the terminal whether to run a folder's code."""
 TOLERANCE = 0.05
 """Nats by which the log-probability of a token may differ between `scoring` and the model's own forward, both in float32 (M:
 1e-5; a rescaled logit is off by tenths at least)."""
@@ -134,7 +139,8 @@ def open_model(folder: Path, config: Config) -> Speaker:
     dropout is set to 0, in its configuration too: the game learns from the very probabilities that it sampled from, and a
     resumed run draws the same numbers.
 
-    Raises BadInput naming what the folder lacks, or where its log-probabilities cannot be told as `scoring` tells them.
+    Raises BadInput naming what the folder lacks, where transformers cannot open it, or where its log-probabilities cannot be
+    told as `scoring` tells them.
     """
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging as chatter
@@ -155,24 +161,26 @@ def open_model(folder: Path, config: Config) -> Speaker:
         os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
         # cuDNN's attention plans anew for each shape, and nearly every micro-batch has its own; torch has other kernels
         torch.backends.cuda.enable_cudnn_sdp(False)
-    told = AutoConfig.from_pretrained(folder, local_files_only=True)
+    with _opening(folder):
+        told = AutoConfig.from_pretrained(folder, **FOLDER_ALONE)
     if getattr(told.get_text_config(), "final_logit_softcapping", None):
         raise _rescaled(folder)
     _quieten(told)
-    model, loading = AutoModelForCausalLM.from_pretrained(
-        folder,
-        config=told,
-        dtype=torch.float32,
-        use_safetensors=True,
-        local_files_only=True,
-        attn_implementation="sdpa",
-        device_map=None if device.type == "cpu" else {"": device},  # straight to the GPU: no process holds it in host memory
-        output_loading_info=True,
-    )
+    with _opening(folder):
+        model, loading = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=told,
+            dtype=torch.float32,
+            use_safetensors=True,
+            attn_implementation="sdpa",
+            device_map=None if device.type == "cpu" else {"": device},  # straight to the GPU: no process has it in host memory
+            output_loading_info=True,
+            **FOLDER_ALONE,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(folder, **FOLDER_ALONE)
     if loading["missing_keys"]:  # transformers would draw them at random, and warn
         line = f"the weights in '{folder}' lack '{min(loading['missing_keys'])}'"
         raise BadInput(line, "take the whole model: every file that its index names")
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     if not tokenizer.chat_template:
         raise BadInput(
             f"the tokenizer in '{folder}' has no chat template", "choose an instruct model, or add chat_template.jinja"
@@ -195,6 +203,18 @@ def open_model(folder: Path, config: Config) -> Speaker:
     if config.resources.gradient_checkpointing:
         model.gradient_checkpointing_enable()
     return Speaker(model.to(device), tokenizer, tuple(ends), pad)
+
+
+@contextmanager
+def _opening(folder: Path) -> Iterator[None]:
+    """What transformers and its libraries say of a folder that they cannot open, in a line. A fault of the disk stays one."""
+    try:
+        yield
+    except (ValueError, ImportError, SafetensorError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        remedy = "choose a decoder that this transformers knows without code of its own, whole and undamaged"
+        raise BadInput(f"model '{folder}' cannot be opened: {first_line(error)}", remedy) from error
 
 
 def _rescaled(folder: Path) -> BadInput:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
@@ -30,6 +31,8 @@ from ..settings.reading import read_yaml
 
 PREFIX = "study-"
 KEYS = {"config", "seeds", "budget", "budgets", "set", "arms", "axes"}
+NAME = re.compile(r"(?!(base|warmstart)$)\w[\w .+-]*")
+"""An arm's: the name of a folder, and of a row of the table, which has rows of its own for base and warm start."""
 
 
 @dataclass(frozen=True)
@@ -124,20 +127,25 @@ def _study(name: str, data: Any) -> Study:
     if unknown := set(data) - KEYS:
         raise BadInput(f"study '{name}': unknown key '{sorted(unknown)[0]}'", f"known: {', '.join(sorted(KEYS))}")
     common, seeds, budgets = data.get("set") or {}, data.get("seeds", [0]), data.get("budgets") or []
+    for place, settings in {"set": common, **data["arms"]}.items():
+        if not isinstance(settings or {}, dict):
+            raise BadInput(f"study '{name}': '{place}' holds no settings", "write for example {raro.steps: 50}")
     if budgets and data.get("budget"):
         raise BadInput(f"study '{name}' has a budget and budgets", "keep one of them")
     if not isinstance(budgets, list) or not all(isinstance(b, int) and b > 0 for b in budgets):
         raise BadInput(f"study '{name}': its budgets are not whole numbers of tokens", "write for example [500000, 2000000]")
     arms = []
     for arm, changes in data["arms"].items():
+        if not isinstance(arm, str) or not NAME.fullmatch(arm):
+            raise BadInput(f"study '{name}': '{arm}' cannot be an arm's name", "write a word or two, and a number in quotes")
         own = dict(changes or {})
-        told, says = tuple(own.pop("seeds", seeds)), str(own.pop("says", ""))
-        changed = common | own
-        arms += [Arm(_budgeted(arm, b), changed | {"raro.tokens": b}, told, b, says) for b in budgets]
-        arms += [] if budgets else [Arm(arm, changed, told, says=says)]
-    study = Study(name, data.get("config", "countdown-mini"), tuple(arms), data.get("budget"), data.get("axes") or {})
+        its, says = own.pop("seeds", seeds), str(own.pop("says", ""))
+        its, changed = tuple(its) if isinstance(its, list) else (), common | own
+        arms += [Arm(_budgeted(arm, b), changed | {"raro.tokens": b}, its, b, says) for b in budgets]
+        arms += [] if budgets else [Arm(arm, changed, its, says=says)]
+    study = Study(name, str(data.get("config", "countdown-mini")), tuple(arms), data.get("budget"), data.get("axes") or {})
     _check_axes(study)
-    if study.budget and study.budget not in data["arms"]:
+    if study.budget and study.budget not in list(data["arms"]):
         raise BadInput(f"study '{name}': budget '{study.budget}' is no arm", "name one of its arms")
     for arm in study.arms:
         if not arm.seeds or not all(isinstance(seed, int) and seed >= 0 for seed in arm.seeds):

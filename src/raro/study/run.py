@@ -20,7 +20,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from ..errors import BadInput, RaroError
+from ..errors import BadInput, GateRefused, RaroError, ServiceFailed
 from ..steps import lifeline
 from ..steps.claim import CONFIG, claim
 from ..steps.harness import FAILURE, INTERRUPTED
@@ -99,7 +99,7 @@ def _cancel(left: dict[Future, Job]) -> None:
 
 
 def _one(study: Study, output: Path, bars: Progress, line: Mapping[str, str], job: Job, shown: dict[Path, TaskID]) -> None:
-    """One run in a process of its own. line: by which it hears of this one's end. Raises RaroError with its last line."""
+    """One run in a process of its own. line: by which it hears of this one's end. Raises what ended it, named by the run."""
     tokens = 0
     if study.budget and job.arm.name != study.budget:
         tokens = spent(output / study.budget / f"seed-{job.seed}")
@@ -114,8 +114,10 @@ def _one(study: Study, output: Path, bars: Progress, line: Mapping[str, str], jo
         )  # fmt: skip
     if process.returncode:
         failure = read_json(job.folder / FAILURE) if (job.folder / FAILURE).exists() else {}
-        line = failure.get("line", f"its process ended with exit code {process.returncode}")
-        raise RaroError(f"{job.name}: {line}", failure.get("remedy") or f"see '{job.folder / 'study.log'}'")
+        told = failure.get("line", f"its process ended with exit code {process.returncode}")
+        kinds = {kind.code: kind for kind in (BadInput, GateRefused, ServiceFailed)}
+        kind = kinds.get(process.returncode, RaroError)
+        raise kind(f"{job.name}: {told}", failure.get("remedy") or f"see '{job.folder / 'study.log'}'")
 
 
 def spent(folder: Path) -> int:
