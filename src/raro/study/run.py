@@ -20,10 +20,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from ..errors import BadInput, GateRefused, RaroError, ServiceFailed
+from ..errors import INTERRUPTED, BadInput, RaroError
 from ..steps import lifeline
 from ..steps.claim import CONFIG, claim
-from ..steps.harness import FAILURE, INTERRUPTED
+from ..steps.harness import FAILURE, error_of
 from ..storage import read_json
 from ..tracking import events
 from .plan import Arm, Study
@@ -114,10 +114,9 @@ def _one(study: Study, output: Path, bars: Progress, line: Mapping[str, str], jo
         )  # fmt: skip
     if process.returncode:
         failure = read_json(job.folder / FAILURE) if (job.folder / FAILURE).exists() else {}
-        told = failure.get("line", f"its process ended with exit code {process.returncode}")
-        kinds = {kind.code: kind for kind in (BadInput, GateRefused, ServiceFailed)}
-        kind = kinds.get(process.returncode, RaroError)
-        raise kind(f"{job.name}: {told}", failure.get("remedy") or f"see '{job.folder / 'study.log'}'")
+        told = {"line": f"its process ended with exit code {process.returncode}", "remedy": "", "permanent": False} | failure
+        named, remedy = f"{job.name}: {told['line']}", told["remedy"] or f"see '{job.folder / 'study.log'}'"
+        raise error_of(told | {"code": process.returncode, "line": named, "remedy": remedy})
 
 
 def spent(folder: Path) -> int:
