@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from raro.errors import BadInput, RaroError, ServiceFailed
+from raro.errors import BadInput, RaroError, ServiceFailed, shown
 from raro.settings.reading import host_of
-from raro.tracking.server import shown
 
 TOKEN = "/var/run/secrets/kubeflow/pipelines/token"
 NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import threading
+import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from servers import served
 
 SHOWN = re.compile(r"\[(\w{12}) (question|answer 1|answer 2|answer)\]\n(.*?)\n\[\1 end\]", re.DOTALL)
 Behave = Callable[["Handler", dict[str, Any]], None]
@@ -65,18 +67,9 @@ def honest(worth: Callable[[str, str], float]) -> Behave:
 
 
 @contextmanager
-def chat_server(behave: Behave, context: Any = None) -> Iterator[Any]:
+def chat_server(behave: Behave, context: ssl.SSLContext | None = None) -> Iterator[Any]:
     """A server with `behave` (may be changed), `seen` (requests so far) and `address`. context: of TLS."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    if context:
-        # A client that never shakes hands holds up its own thread, not the one that takes the next.
-        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    server.behave, server.seen = behave, []
-    server.address = f"http{'s' if context else ''}://127.0.0.1:{server.server_port}/v1"
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    try:
+    with served(Handler, context) as server:
+        server.behave, server.seen = behave, []
+        server.address += "/v1"
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()

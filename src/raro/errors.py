@@ -6,6 +6,8 @@ nothing else. Anything that is not a `RaroError` is a fault of ours: exit code 1
 
 from __future__ import annotations
 
+import re
+
 INTERRUPTED = 130  # the exit code of what somebody stopped, as shells have it
 
 
@@ -15,6 +17,11 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def shown(text: str) -> str:
+    """The text, its addresses without the passwords in them."""
+    return re.sub(r"//[^/\s]*@", "//...@", text)
 
 
 class RaroError(Exception):

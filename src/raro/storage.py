@@ -20,7 +20,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from .errors import BadInput, GateRefused, ServiceFailed
+from .errors import BadInput, GateRefused, ServiceFailed, shown
 
 MANIFEST = "manifest.json"
 SIGNATURE = "model.sig"  # over the manifest and all else, so it stands in no manifest
@@ -294,4 +294,4 @@ def _hugging_face(uri: str, cache: Path) -> Path:
 
 def first_line(error: BaseException) -> str:
     """What a library's error says first, at most 200 characters of it, without a password in an address that it quotes."""
-    return re.sub(r"//[^/\s]*@", "//...@", str(error).strip().split("\n")[0])[:200]
+    return shown(str(error).strip().split("\n")[0])[:200]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config import ShowText
+from ..errors import INTERRUPTED
 from ..tracking import events
 from .stages import ORDER, Stages
 
@@ -65,7 +66,7 @@ class Record:
     def outcome(self) -> str:
         """failed, interrupted, promote, hold, reject, nothing-new or unfinished."""
         if self.failure:
-            return "interrupted" if self.failure.get("code") == 130 else "failed"
+            return "interrupted" if self.failure.get("code") == INTERRUPTED else "failed"
         decision = self.decision.get("decision") or self.evaluation.get("decision")
         if decision in ("promote", "hold", "reject"):
             return decision

@@ -52,10 +52,12 @@ def sync(config: Config, run: str | Path, *, force: bool = False) -> float | Non
     anyway): a short step leaves its records to the next, and does not pay for MLflow's client. Where Kubeflow's plugin made a
     run for each task, each fills its own. Raises ServiceFailed only with tracking.on_outage: stop.
     """
+    if not server.wanted():
+        return None
     run = Path(run)
     state = load(run, server.address(config, run))
     pending, offset = events.read(run, state.offset)
-    if not server.wanted() or not (force or _due(pending)):
+    if not (force or _due(pending)):
         return None
     if not server.installed():
         tell(run, state, "mlflow is not installed: nothing is sent to it; events.jsonl keeps everything", level="info")

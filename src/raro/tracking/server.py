@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
-import re
 import shlex
 import socket
 import sys
@@ -24,7 +23,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from ..config import Config
-from ..errors import BadInput, ServiceFailed
+from ..errors import BadInput, ServiceFailed, shown
 from ..s3_client import RENEW, unsaid
 
 if TYPE_CHECKING:
@@ -75,11 +74,6 @@ def ui_command(config: Config, run: str | Path) -> str:
 def file_of(uri: str) -> Path:
     """The file of a `local` address; what stands behind a `?` says how it is opened."""
     return Path(uri.removeprefix("sqlite:///").partition("?")[0])
-
-
-def shown(uri: str) -> str:
-    """The address without a password in it."""
-    return re.sub(r"//[^/\s]*@", "//...@", uri)
 
 
 def wanted() -> bool:
