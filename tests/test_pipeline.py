@@ -65,15 +65,16 @@ class Launched:
         return found
 
 
-def launch(folder: Path, settings: dict | None = None, *more: str) -> Launched:
-    """`raro run` in a process of its own; without settings the run's own configuration."""
+def launch(folder: Path, settings: dict | None = None, tracked: bool = False) -> Launched:
+    """`raro run` in a process of its own; without settings the run's own configuration. Tracked, its last steps import MLflow,
+    which takes them longer than what they do."""
     values = {key: json.dumps(value, default=str) for key, value in (settings or {}).items()}
     overrides = [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
     config = ["countdown-mini"] if settings else []
     command = [sys.executable, "-m", "raro.cli", "run", *config, *overrides, "--output", str(folder)]
-    environment = {**os.environ, "COLUMNS": "120"}
+    environment = {**os.environ, "COLUMNS": "120"} | ({} if tracked else {"RARO_TRACKING": "off"})
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "stdin": subprocess.DEVNULL}
-    return Launched(folder, subprocess.Popen([*command, *more], env=environment, text=True, **streams))
+    return Launched(folder, subprocess.Popen(command, env=environment, text=True, **streams))
 
 
 def stages(folder: Path) -> dict[str, str]:
@@ -190,8 +191,9 @@ def first(runs, tmp_path_factory):
     """Two runs, each cut short in training and started again: one by Ctrl-C, whose candidate is then promoted; one by the loss
     of the process, whose candidate is then rejected. The latter's name would break a runner that quotes carelessly."""
     quoted = {"name": '"it\'s" {{$}} größer'}
-    lost = launch(tmp_path_factory.mktemp("alone") / "lost", SMALL | LONGER | GATES["reject"] | quoted)
-    interrupted = launch(runs / "first", SMALL | LONGER | GATES["promote"])
+    alone = SMALL | {"raro.steps": LONGER["raro.steps"]}
+    lost = launch(tmp_path_factory.mktemp("alone") / "lost", alone | GATES["reject"] | quoted)
+    interrupted = launch(runs / "first", SMALL | LONGER | GATES["promote"], tracked=True)
     strikes = {
         lost.folder: (lost, lambda: os.kill(process_at_work(lost), signal.SIGKILL)),
         interrupted.folder: (interrupted, lambda: interrupted.process.send_signal(signal.SIGINT)),
@@ -207,7 +209,7 @@ def first(runs, tmp_path_factory):
     said = {"lost": lost.ended(), "interrupted": interrupted.ended()}
     before = {one.folder: (stages(one.folder), read_json(one.folder / "failure.json")) for one in (lost, interrupted)}
     leftover = [path for one in before for path in (*one.glob(".*.partial"), *one.glob("train"))]
-    again = {"rejected": launch(lost.folder), "promoted": launch(interrupted.folder)}
+    again = {"rejected": launch(lost.folder), "promoted": launch(interrupted.folder, tracked=True)}
     return said, before, leftover, {name: (one.folder, one.ended()) for name, one in again.items()}
 
 
@@ -299,8 +301,8 @@ def test_mlflow_has_the_run_its_steps_and_the_champion(promoted):
 def after_the_first(promoted, runs):
     """Two runs that meet the champion: one with nothing new, one with another gate, both at once."""
     return {
-        "again": launch(runs / "again", SMALL | LONGER | GATES["promote"]),
-        "hold": launch(runs / "hold", SMALL | GATES["hold"]),
+        "again": launch(runs / "again", SMALL | LONGER | GATES["promote"], tracked=True),
+        "hold": launch(runs / "hold", SMALL | GATES["hold"], tracked=True),
     }
 
 

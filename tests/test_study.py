@@ -49,7 +49,6 @@ arms:
   raro: {}
   rlvr: {method: rlvr, raro.steps: 1000, seeds: [1]}
   sft: {method: sft, warmstart.steps: 0, raro.questions: 8}
-  shuffled: {raro.control: shuffled, seeds: [0]}
   frozen: {raro.control: frozen, raro.lambda_crit: 0.0, seeds: [0]}
 """
 
@@ -76,7 +75,7 @@ def trained(output: Path, arm: str, seed: int) -> dict:
 def test_one_table_of_all_arms(study):
     _, output, said = study
     content = json.loads((output / "table.json").read_text())
-    assert list(content["arms"]) == ["raro", "base", "warmstart", "rlvr", "sft", "shuffled", "frozen"]
+    assert list(content["arms"]) == ["raro", "base", "warmstart", "rlvr", "sft", "frozen"]
     assert content["n_test"] == 30 and content["seeds"] == [0, 1]
     for name, found in content["arms"].items():
         assert len(found["sampled"]) == len(found["greedy"]) == len(found["seeds"]), name
