@@ -84,10 +84,9 @@ def _hand_order(task: PipelineTask, profile: Profile, reference: Callable[[str],
     train = profile.train
     plain = _variables(train, profile, reference)
     env: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in plain.items()]
-    for kind, places in (("secretKeyRef", profile.secrets), ("configMapKeyRef", profile.settings)):
-        for variable, place in places.items():
-            name, _, key = place.partition("/")
-            env.append({"name": variable, "valueFrom": {kind: {"name": name, "key": key, "optional": True}}})
+    for variable, place in profile.settings.items():  # no secrets: a node reads and writes the volume alone
+        name, _, key = place.partition("/")
+        env.append({"name": variable, "valueFrom": {"configMapKeyRef": {"name": name, "key": key, "optional": True}}})
     order = Order(
         runtime=train.runtime,
         image=reference(train.image),

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from raro.errors import BadInput
+from raro.errors import BadInput, printable
 
-from . import profile as profiles
 from .api import Kubeflow
-from .schedules import MARK, Change, File, Place, described, mark, plan
+from .schedules import MARK, Change, File, Place, described, mark, plan, sorted_out
 from .submit import Package, package
 
 
 def apply(api: Kubeflow, file: File, lock: str, dry_run: bool = False, overwrite: bool = False, again: bool = False) -> int:
     """Makes the server agree with the file; returns the exit code. again: makes unchanged schedules anew. Raises BadInput,
     before anything is changed, for a schedule that somebody changed by hand, unless `overwrite`."""
-    with package(profiles.read(file.common.profile), lock) as made:
+    with package(file.profile, lock) as made:
         pipeline = api.pipeline(made.name)
         version = pipeline and api.version(pipeline, made.version)
         experiment = api.experiment(file.common.experiment, create=False)
@@ -89,20 +88,19 @@ def listed(api: Kubeflow) -> int:
     for job in sorted(api.schedules(), key=lambda job: job.display_name):
         found = MARK.search(job.description or "")
         cron = (job.trigger and job.trigger.cron_schedule and job.trigger.cron_schedule.cron) or "-"
-        print(f"{job.display_name:<32} {cron:<18} {str(job.status).lower():<9} {'owner ' + found[1] if found else 'not ours'}")
+        name, owner = printable(job.display_name), f"owner {found[1]}" if found else "not ours"
+        print(f"{name:<32} {printable(cron):<18} {str(job.status).lower():<9} {owner}")
     return 0
 
 
 def delete(api: Kubeflow, owner: str, names: Sequence[str]) -> int:
-    """Removes schedules of this owner by their names in the file. Raises BadInput, and removes none, where one is not there."""
-    standing: dict[str, list[str]] = {}
-    for job in api.schedules():
-        if (found := MARK.search(job.description or "")) and found[1] == owner:
-            standing.setdefault(found[2], []).append(job.recurring_run_id)
+    """Removes schedules of this owner by their names in the file; what somebody copied by hand stays. Raises BadInput, and
+    removes none, where one is not there."""
+    standing, _ = sorted_out(owner, api.schedules())
     if unknown := [name for name in names if name not in standing]:
         known = ", ".join(sorted(standing)) or "none"
         raise BadInput(f"no schedule '{unknown[0]}' of owner '{owner}' stands on the server", f"there are: {known}")
-    for name in names:
-        _remove(api, standing[name])
+    for name in dict.fromkeys(names):
+        _remove(api, [job.recurring_run_id for _, job in standing[name]])
         print(f"- {owner}-{name}: removed")
     return 0

@@ -76,6 +76,7 @@ class File:
     """A whole schedule.yaml, checked."""
 
     common: Common
+    profile: profiles.Profile
     wanted: Sequence[Wanted]
     zone: ZoneInfo
 
@@ -108,7 +109,7 @@ def read(path: str | Path) -> File:
     names = [one.entry.name for one in wanted]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise BadInput(f"two schedules in '{path}' are named '{twice[0]}'", "name them apart")
-    return File(common=common, wanted=wanted, zone=zone)
+    return File(common=common, profile=profile, wanted=wanted, zone=zone)
 
 
 def _wanted(entry: Entry, profile: profiles.Profile) -> Wanted:
@@ -192,17 +193,23 @@ class Change:
     by_hand: bool = False
 
 
-def plan(file: File, jobs: Iterable[Any], place: Place, again: bool = False) -> list[Change]:
-    """What has to be done; again: what is as it should be is made anew. Raises BadInput where a schedule that is not ours bears
-    a name that one of ours needs."""
-    owner, mine, foreign = file.common.owner, {}, {}
+def sorted_out(owner: str, jobs: Iterable[Any]) -> tuple[dict[str, list[tuple[str, Any]]], dict[str, Any]]:
+    """(an owner's by their names in the file, each with the digest of what was written; all others by their own names)."""
+    mine, others = {}, {}
     for job in jobs:
         found = MARK.search(job.description or "")
         if found and found[1] == owner and job.display_name == f"{owner}-{found[2]}":  # a copy by hand has another name
             mine.setdefault(found[2], []).append((found[3], job))
         else:
-            foreign[job.display_name] = job
-    changes = []
+            others[job.display_name] = job
+    return mine, others
+
+
+def plan(file: File, jobs: Iterable[Any], place: Place, again: bool = False) -> list[Change]:
+    """What has to be done; again: what is as it should be is made anew. Raises BadInput where a schedule that is not ours bears
+    a name that one of ours needs."""
+    owner, changes = file.common.owner, []
+    mine, foreign = sorted_out(owner, jobs)
     for wanted in file.wanted:
         name = wanted.entry.name
         if (other := foreign.get(f"{owner}-{name}")) is not None:

@@ -240,7 +240,9 @@ def test_gc_on_s3_says_first_what_goes_and_honours_versions_holds_and_erasures(s
         whole_run(config, tmp_path / f"run-{n}", tmp_path / "base", 0.3 + n / 10)
     desk = desk_of(config, tmp_path / "run-0")
     sources = {n: desk.version(str(n)).source for n in range(1, 5)}
+    store.put_object(Bucket="models", Key="old/models/", Body=b"")  # as a console makes a folder: no left-over
     store.put_object(Bucket="models", Key="old/models/leftover/x", Body=b"x" * 100)
+    store.put_object(Bucket="models", Key="old/models/their", Body=b"x")
     begun = store.create_multipart_upload(Bucket="models", Key="old/models/cut/model.safetensors")
     store.upload_part(
         Bucket="models", Key="old/models/cut/model.safetensors", UploadId=begun["UploadId"], PartNumber=1, Body=b"x" * 100
@@ -263,7 +265,8 @@ def test_gc_on_s3_says_first_what_goes_and_honours_versions_holds_and_erasures(s
     code, said = gc()
     assert code == 0
     for line in ("version 4   kept: it is champion", "version 3   kept: it was champion", "version 1   goes",
-                 "models/leftover", "never ended: old/models/cut/model.safetensors", "nothing was deleted"):  # fmt: skip
+                 "models/leftover", "models/their\n", "never ended: old/models/cut/model.safetensors",
+                 "nothing was deleted"):  # fmt: skip
         assert line in said
     assert "theirs" not in said
     assert all(s3.children("s3://models/old/models").get(uri.rsplit("/", 1)[1]) for uri in sources.values())

@@ -140,9 +140,10 @@ def test_a_deletion_that_is_cut_off_is_completed_by_the_next(desk, monkeypatch, 
 
 
 def test_files_that_nobody_let_it_remove_are_not_said_to_be_gone(tmp_path, monkeypatch, capsys):
-    """The version stays, so that the next gc completes it; and what is no folder goes, too."""
+    """The version stays, so that the next gc completes it; and what is no folder goes, too, whatever its name would do to a
+    terminal."""
     desk = two_versions(tmp_path, store=str(tmp_path / "shelf"))
-    files, stray = Path(desk.version("1").source), tmp_path / "shelf" / "models" / "stray"
+    files, stray = Path(desk.version("1").source), tmp_path / "shelf" / "models" / "stray\x1b[2J"
     stray.write_text("half a file")
     os.utime(stray, (0, 0))
     with monkeypatch.context() as patched:
@@ -150,6 +151,7 @@ def test_files_that_nobody_let_it_remove_are_not_said_to_be_gone(tmp_path, monke
         assert gc(desk, "--erase", "1", "--delete") == 2
     said = capsys.readouterr()
     assert f"'{files}' cannot be removed" in said.err and "deleted:" not in said.out
+    assert r"models/stray\x1b[2J" in said.out and "\x1b" not in said.out
     assert files.is_dir() and desk.version("1") is not None
     assert gc(desk, "--delete") == 0
     assert not files.exists() and not stray.exists() and desk.version("1") is None

@@ -558,8 +558,11 @@ def test_list_and_delete(server, send, schedule):
     assert "0 0 2 * * *" in out and "owner team" in out
     code, _, err = send("schedule", "delete", "nightly", "nihgtly", "--file", path)
     assert code == 2 and "no schedule 'nihgtly'" in err and len(server.jobs) == 3
-    assert send("schedule", "delete", "nightly", "--file", path)[0] == 0
-    assert set(standing(server)) == {"team-weekly", "team-third"}
+    job = next(job for job in server.jobs.values() if job["display_name"] == "team-nightly")
+    server.jobs["copy"] = job | {"recurring_run_id": "copy", "display_name": "made by hand\x1b[2J"}  # with our description
+    assert send("schedule", "delete", "nightly", "nightly", "--file", path)[0] == 0
+    assert set(standing(server)) == {"team-weekly", "team-third", "made by hand\x1b[2J"}
+    assert r"made by hand\x1b[2J" in send("schedule", "list")[1]
 
 
 def test_the_committed_schedule_only_lacks_the_images(server, send):

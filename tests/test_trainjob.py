@@ -124,6 +124,7 @@ user: 1001
 group: 2002
 authority: house-ca
 secrets: {AWS_ACCESS_KEY_ID: raro-store/access-key}
+settings: {NCCL_DEBUG: house/nccl}
 pull_secrets: [house-registry]
 """
 
@@ -143,8 +144,9 @@ def test_the_task_that_launches_holds_no_gpu_and_waits_as_long_as_the_run_may_ta
     assert {"name": "SSL_CERT_FILE", "value": "/etc/raro/authority/ca.crt"} in order.env
     assert {"name": "RARO_GPUS", "value": "8"} in order.env and "RARO_GPUS" not in environment
     assert not any(one["name"] == "RARO_IMAGE" for one in order.env), "an image without a digest is none to name"
-    secret = {"secretKeyRef": {"name": "raro-store", "key": "access-key", "optional": True}}
-    assert {"name": "AWS_ACCESS_KEY_ID", "valueFrom": secret} in order.env
+    setting = {"configMapKeyRef": {"name": "house", "key": "nccl", "optional": True}}
+    assert {"name": "NCCL_DEBUG", "valueFrom": setting} in order.env
+    assert "AWS_ACCESS_KEY_ID" not in {one["name"] for one in order.env}, "of the store a node needs nothing"
     assert {one["name"] for one in told["fieldPathAsEnv"]} == {"RARO_POD_NAME", "RARO_POD_UID", "RARO_NAMESPACE"}
 
 

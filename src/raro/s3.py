@@ -222,16 +222,14 @@ def _there(client: BaseClient, bucket: str, key: str, size: int, digest: str) ->
     return head["ContentLength"] == size and head.get("Metadata", {}).get("sha256") == digest
 
 
-def delete(uri: str) -> int:
-    """Removes all objects below a prefix, each with every version that the bucket keeps of it; how many objects there were."""
+def delete(uri: str) -> None:
+    """Removes the object and all below it as a prefix, with every version that the bucket keeps of each."""
     bucket, prefix = parts(uri)
-    gone = set()
     with speaking(uri) as client:
-        for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=f"{prefix}/"):
+        for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
             for item in [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]:
-                client.delete_object(Bucket=bucket, Key=item["Key"], VersionId=item["VersionId"])
-                gone.add(item["Key"])
-    return len(gone)
+                if f"{item['Key']}/".startswith(f"{prefix}/"):
+                    client.delete_object(Bucket=bucket, Key=item["Key"], VersionId=item["VersionId"])
 
 
 def unfinished(uri: str) -> dict[tuple[str, str], float]:
@@ -268,13 +266,14 @@ def abandon(uri: str, key: str, upload_id: str) -> None:
 
 
 def children(uri: str) -> dict[str, tuple[int, float]]:
-    """{name: (bytes, when changed last, seconds since 1970)} of what lies directly below a prefix, each with all below it."""
+    """{name: (bytes, when changed last, seconds since 1970)} of what lies directly below a prefix, each with all below it. The
+    empty object `prefix/`, by which a store's console shows a folder, is the prefix itself."""
     bucket, prefix = parts(uri)
     found: dict[str, tuple[int, float]] = {}
     with speaking(uri) as client:
         for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/"):
             for item in page.get("Contents", ()):
-                name = item["Key"].removeprefix(f"{prefix}/").split("/")[0]
-                size, changed = found.get(name, (0, 0.0))
-                found[name] = (size + item["Size"], max(changed, item["LastModified"].timestamp()))
+                if name := item["Key"].removeprefix(f"{prefix}/").split("/")[0]:
+                    size, changed = found.get(name, (0, 0.0))
+                    found[name] = (size + item["Size"], max(changed, item["LastModified"].timestamp()))
     return found

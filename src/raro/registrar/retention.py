@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import s3
-from ..errors import BadInput, GateRefused
+from ..errors import BadInput, GateRefused, printable
 from ..registry import log
 from ..registry.desk import Desk, key_of, standing
 from ..registry.keys import Key
@@ -67,10 +67,10 @@ def main(desk: Desk, args: argparse.Namespace) -> int:
     for fate in fates:
         print(f"version {fate.number:<4}{'kept: ' + fate.keep if fate.keep else 'goes' + (', erasure' if fate.erase else '')}")
     for address, size in lost.items():
-        print(f"goes, no version names it ({size / 2**20:,.1f} MiB): {address}")
+        print(f"goes, no version names it ({size / 2**20:,.1f} MiB): {printable(address)}")
     cut = cut_off(desk, args.older_than)
     for name, _ in cut:
-        print(f"goes, an upload that never ended: {name}")
+        print(f"goes, an upload that never ended: {printable(name)}")
     going = [fate for fate in fates if not fate.keep]
     if args.delete:
         for fate in going:
@@ -196,7 +196,7 @@ def _remove_logged(desk: Desk, model_id: str) -> None:
 def _removable(desk: Desk, address: str) -> str:
     """The address, without file://. Raises BadInput unless it lies under registry.store's models/: nothing else is ever
     removed, and where it stayed, the log would say that it is gone."""
-    place, shelf = address.removeprefix("file://"), shelf_of(desk)
+    place, shelf = address.removeprefix("file://").rstrip("/"), shelf_of(desk)
     if shelf is None or not place.startswith(f"{shelf}/") or ".." in place.split("/"):
         line = f"'{address}' is not in the registry.store known here, and nothing outside it is removed"
         raise BadInput(line, "name a run with that store: --run DIR")

@@ -11,6 +11,7 @@ import logging
 import os
 import shlex
 import socket
+import ssl
 import sys
 import threading
 from base64 import b64encode
@@ -38,6 +39,7 @@ UNANSWERED = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE")  # how MLflow calls a
 Made = TypeVar("Made")
 ACCOUNT = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 BEYOND = {"MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4"}  # ways to say who asks that are MLflow's client's own
+TRUSTED = ("MLFLOW_TRACKING_SERVER_CERT_PATH", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")  # by its client: the first one set
 UNKNOWN = "asks for an account, and MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD are not both set"
 _EVERYWHERE = threading.RLock()
 _SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks")
@@ -109,9 +111,9 @@ def check(config: Config) -> None:
             )
         if config.tracking.on_outage == "stop":
             try:
-                urlopen(f"{uri.rstrip('/')}/health", timeout=10).close()
+                urlopen(f"{uri.rstrip('/')}/health", timeout=10, context=_trusting(uri)).close()
             except (OSError, HTTPException) as error:
-                remedy = "start it, or correct tracking.uri; an authority of the house's own is named in SSL_CERT_FILE"
+                remedy = "start it, or correct tracking.uri; an authority of the house's own is named in REQUESTS_CA_BUNDLE"
                 raise ServiceFailed(f"MLflow at '{shown(uri)}' does not answer: {error}", remedy) from error
         _check_account(uri)
 
@@ -129,7 +131,7 @@ def _check_account(uri: str) -> None:
         said = f"Basic {b64encode(f'{name}:{word}'.encode()).decode()}" if known else f"Bearer {token}"
         request.add_unredirected_header("Authorization", said)
     try:
-        urlopen(request, timeout=10).close()
+        urlopen(request, timeout=10, context=_trusting(uri)).close()
     except HTTPError as refusal:
         if refusal.code == 401 and refusal.url == request.full_url:
             why = f"refuses the account '{name}'" if known else "refuses MLFLOW_TRACKING_TOKEN" if token else UNKNOWN
@@ -137,6 +139,22 @@ def _check_account(uri: str) -> None:
             raise BadInput(f"MLflow at '{shown(uri)}' {why}", remedy) from None
     except (OSError, HTTPException):
         pass
+
+
+def _trusting(uri: str) -> ssl.SSLContext | None:
+    """Whom MLflow's client trusts: requests looks at other variables than urllib does, and not at the system's authorities.
+    Raises OSError for files that are no certificates."""
+    if not uri.startswith("https:"):
+        return None
+    import certifi
+
+    place = next(filter(None, map(os.environ.get, TRUSTED)), certifi.where())
+    context = ssl.create_default_context(**{"capath" if Path(place).is_dir() else "cafile": place})
+    if own := os.environ.get("MLFLOW_TRACKING_CLIENT_CERT_PATH"):
+        context.load_cert_chain(own)
+    if os.environ.get("MLFLOW_TRACKING_INSECURE_TLS", "").lower() in ("true", "1"):
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
 
 
 def _account() -> list[str]:
