@@ -247,13 +247,13 @@ def check_log(config: Config, run: Path, policy: Policy | None = None) -> None:
                 raise
 
 
-def desk_of(config: Config, run: Path, policy: str = "") -> Desk:
+def desk_of(config: Config, run: Path, policy: str | None = None) -> Desk:
     """The desk of a run's model. Raises BadInput where mlflow is missing or the policy is wrong."""
     uri = server.address(config, run)
     return Desk(server.connect(uri), uri, config.registry.model, run, config, policy_of(config, policy))
 
 
-def key_of(config: Config | None, given: str = "") -> Key | None:
+def key_of(config: Config | None, given: str | None = None) -> Key | None:
     """The signing key that `given` refers to, else registry.signing_key, else $RARO_SIGNING_KEY; None where none does."""
     reference = given or (config.registry.signing_key if config else "") or os.environ.get(KEY_VARIABLE, "")
     return signing_key(reference) if reference else None

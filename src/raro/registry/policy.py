@@ -60,7 +60,7 @@ class Policy:
         return found.name if found and role in found.roles else None
 
 
-def policy_of(config: Config | None, given: str = "") -> Policy:
+def policy_of(config: Config | None, given: str | None = None) -> Policy:
     """The policy that `given` names, else registry.policy, else $RARO_POLICY; an empty one where none does. registry.approvals
     can demand more approvals than the file, never fewer. Raises BadInput."""
     named = given or (config.registry.policy if config else "") or os.environ.get(VARIABLE, "")
