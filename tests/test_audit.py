@@ -24,7 +24,7 @@ from raro.errors import BadInput, GateRefused, ServiceFailed
 from raro.registrar.show import story
 from raro.registry import log, signature
 from raro.registry.audit import audited
-from raro.registry.desk import ANCHOR, LOCK, LOG, Desk, desk_of, key_of, standing
+from raro.registry.desk import ANCHOR, LOCK, LOG, Desk, desk_of, key_of, signer_of, standing
 from raro.registry.keys import PublicKey, encoded, signing_key
 from raro.registry.places import Folder, Parameters
 from raro.registry.policy import Policy, read
@@ -602,6 +602,17 @@ def test_a_policy_that_cannot_hold_is_refused(tmp_path, text, named):
     with pytest.raises(BadInput, match=named) as error:
         read(tmp_path / "policy.yaml")
     assert error.value.remedy
+
+
+def test_more_approvals_than_people_are_refused_before_anything_is_paid_for(tmp_path):
+    with pytest.raises(BadInput, match="wants 3 approvals and names 2 who may approve"):
+        read(new_policy(tmp_path, approvals=3, signatures="optional"))
+    policy = new_policy(tmp_path)
+    policy.write_text(policy.read_text().replace("name: Ada", "name: ' Ada  Byron'"))
+    asked = {"policy": str(policy), "signing_key": f"file:{tmp_path / 'pipeline.pem'}"}
+    assert signer_of(parse({"registry": asked}))[0].people == {"Ada Byron", "Grace"}, "as the log has a name"
+    with pytest.raises(BadInput, match=r"registry.approvals is 3, and '.*policy.yaml' names 2 who may approve"):
+        signer_of(parse({"registry": asked | {"approvals": 3}}))
 
 
 def test_two_people_cannot_have_one_key(tmp_path):
