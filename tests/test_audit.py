@@ -24,7 +24,7 @@ from raro.errors import BadInput, GateRefused, ServiceFailed
 from raro.registrar.show import story
 from raro.registry import log, signature
 from raro.registry.audit import audited
-from raro.registry.desk import ANCHOR, LOCK, LOG, Desk, desk_of, key_of, standing
+from raro.registry.desk import ANCHOR, LOCK, LOG, Desk, desk_of, key_of, signer_of, standing
 from raro.registry.keys import PublicKey, encoded, signing_key
 from raro.registry.places import Folder, Parameters
 from raro.registry.policy import Policy, read
@@ -123,6 +123,11 @@ def edited_provenance(world: World) -> None:
 def evidence(world: World, name: str) -> Path:
     run_id = world.desk.version("1").run_id
     return next(path for path in (world.place / "mlartifacts").rglob(name) if run_id in path.parts)
+
+
+def folder_for_provenance(world: World) -> None:
+    (world.model / "provenance.json").unlink()
+    (world.model / "provenance.json").mkdir()
 
 
 def replaced_data(world: World) -> None:
@@ -356,6 +361,7 @@ MANIPULATIONS: dict[str, tuple[Callable[[World], None], str]] = {
     "signed again by a stranger": (signed_by_mallory, r"signature: signed by .*policy does not name"),
     "signed again by an approver": (signed_by_ada, r"signature: 'Ada' may not sign models"),
     "signature damaged": (lambda w: (w.model / "model.sig").write_text("{}"), r"signature: .*is not a signature"),
+    "provenance that is no file": (folder_for_provenance, r"provenance: provenance.json is not there"),
     "provenance edited": (edited_provenance, r"provenance: .*demonstrations is not"),
     "tag edited": (lambda w: tag(w, "raro.data_digest", "ef" * 32), r"registry: tag raro.data_digest .*changed"),
     "tag added": (lambda w: tag(w, "raro.approved_by", "Ada"), r"registry: tag raro.approved_by .*added"),
@@ -379,6 +385,7 @@ MANIPULATIONS: dict[str, tuple[Callable[[World], None], str]] = {
         r"log: record 2: the signature of 'pipeline' is not of this",
     ),
     "newest record rewritten and anchored": (last_rewritten_and_anchored, r"log: record \d+: the signature of"),
+    "a folder for a record": (lambda w: (w.log / "00000010.jsonl").mkdir(), r"log: record 10 cannot be read"),
     "log cut off": (truncated, r"log: the log was cut off"),
     "log emptied": (emptied, r"log: the log was cut off: MLflow knows record"),
     "record missing": (hole, r"log: record 4 is missing"),
@@ -399,6 +406,10 @@ MANIPULATIONS: dict[str, tuple[Callable[[World], None], str]] = {
     ),
     "back to what was never champion": (never_champion, r"decision: record \d+ rolls back to a version that was never"),
     "log pointed elsewhere": (log_elsewhere, r"log: the tag raro.audit_log names another place"),
+    "log pointed at a run that is not there": (
+        lambda w: w.desk.client.set_registered_model_tag("tiny", LOG, "mlflow:" + "0" * 32),
+        r"log: the log was cut off",
+    ),
     "anchor removed": (anchor_removed, r"log: MLflow holds no head"),
     "lock of no number": (locked_for_no_time, r"log: the tag raro.audit_lock_days of 'tiny' is 'abc', no number"),
     "anchor of no number": (lambda w: anchored(w, "²:" + "0" * 64), r"log: record 0 is not the one that MLflow's tag names"),
@@ -602,6 +613,17 @@ def test_a_policy_that_cannot_hold_is_refused(tmp_path, text, named):
     with pytest.raises(BadInput, match=named) as error:
         read(tmp_path / "policy.yaml")
     assert error.value.remedy
+
+
+def test_more_approvals_than_people_are_refused_before_anything_is_paid_for(tmp_path):
+    with pytest.raises(BadInput, match="wants 3 approvals and names 2 who may approve"):
+        read(new_policy(tmp_path, approvals=3, signatures="optional"))
+    policy = new_policy(tmp_path)
+    policy.write_text(policy.read_text().replace("name: Ada", "name: ' Ada  Byron'"))
+    asked = {"policy": str(policy), "signing_key": f"file:{tmp_path / 'pipeline.pem'}"}
+    assert signer_of(parse({"registry": asked}))[0].people == {"Ada Byron", "Grace"}, "as the log has a name"
+    with pytest.raises(BadInput, match=r"registry.approvals is 3, and '.*policy.yaml' names 2 who may approve"):
+        signer_of(parse({"registry": asked | {"approvals": 3}}))
 
 
 def test_two_people_cannot_have_one_key(tmp_path):

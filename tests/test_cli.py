@@ -185,6 +185,13 @@ def test_the_game_needs_no_torch():
         (["step", "train", "--output", "nowhere"], "continues a run, and there is none in 'nowhere'"),
         (["step", "evaluate"], "run `raro step ingest --output runs/"),
         (["submit", "--namespace", ""], "argument --namespace: it is empty"),
+        (["run", "--tracking-uri", ""], "argument --tracking-uri: it is empty"),
+        (["promote", "", "--approver", "Ada", "--reason", "fine"], "argument MODEL@ALIAS: it is empty"),
+        (["rollback", "m", "--approver", "Ada", "--reason", "fine", "--to", ""], "argument --to: it is empty"),
+        *(
+            (["audit", "verify", option, ""], f"argument {option}: it is empty")
+            for option in ("--run", "--tracking-uri", "--policy", "--anchor", "--root")
+        ),
         (["schedule"], "required: apply|list|delete\n"),
         (["schedule", "delete"], "remedy: raro schedule delete NAME"),
         (["schedule", "list", "nightly"], "takes no names"),

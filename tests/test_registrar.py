@@ -612,23 +612,24 @@ def test_gc_says_first_what_it_would_delete_and_honours_aliases_and_holds(world,
 
 
 def test_what_any_log_beside_the_store_names_is_no_left_over(world):
-    """A log of an earlier MLflow that was moved aside has a version 1, too; the newer log's deletion is not of that one."""
+    """A log of an earlier MLflow that was moved aside has a version 1, too; the newer log's deletion is not of that one. And a
+    deletion that stands in another log frees nothing: who may only add to the store would have it removed by others."""
     shelf, before = world.shelf / "models", world.shelf / "audit" / "tiny-before"
     before.mkdir()
-    earlier, only_held = shelf / ("aa" * 32), shelf / ("bb" * 32)
-    for folder in (earlier, only_held, shelf / "leftover"):
+    earlier, only_held, cut = (shelf / (letters * 32) for letters in ("aa", "bb", "cc"))
+    for folder in (earlier, only_held, cut, shelf / "leftover"):
         folder.mkdir()
         aged(folder)
     (shelf / "coming").mkdir()
     registered = {"model": "tiny", "version": "1", "action": "registered", "body": {"source": str(earlier), "root": "aa" * 32}}
     storage.write_json(before / "00000001.jsonl", registered)
     storage.write_json(before / "00000002.jsonl", registered | {"version": "2", "action": "held", "body": {"root": "bb" * 32}})
-    gone = storage.read_json(before / "00000001.jsonl") | {"action": "deleted", "body": {"source": str(world.model)}}
-    storage.write_json(world.log / "00000099.jsonl", gone)
+    storage.write_json(before / "00000003.jsonl", registered | {"action": "deleted"})
+    storage.write_json(world.log / "00000098.jsonl", registered | {"body": {"source": str(cut)}})
     try:
         assert set(leftovers.orphans(world.desk, 0)) == {str(shelf / "leftover")}
-        storage.write_json(before / "00000003.jsonl", registered | {"action": "deleted"})
-        assert set(leftovers.orphans(world.desk, 0)) == {str(shelf / "leftover"), str(earlier)}, "cut off while it was deleted"
+        storage.write_json(world.log / "00000099.jsonl", registered | {"action": "deleted", "body": {}})
+        assert set(leftovers.orphans(world.desk, 0)) == {str(shelf / "leftover"), str(cut)}, "cut off while it was deleted"
     finally:
         shutil.rmtree(before)
 

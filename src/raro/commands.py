@@ -73,7 +73,7 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", metavar="DIR", type=named, help="the run's folder; an interrupted run is resumed (default: runs/...)"
     )
     parser.add_argument("--from", dest="first", metavar="STEP", choices=TITLES, help="redo this step and all that follow")
-    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow server (default: SQLite in the run's folder)")
+    parser.add_argument("--tracking-uri", metavar="URI", type=named, help="MLflow server (default: SQLite in the run's folder)")
 
 
 def run(args: Arguments) -> int:

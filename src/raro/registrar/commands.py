@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from ..commands import at_least
+from ..commands import at_least, named
 from ..errors import BadInput
 from .finding import meant, model_arguments
 
@@ -20,12 +20,12 @@ def audit_arguments(parser: argparse.ArgumentParser) -> None:
         help="verify: check everything; show: its history; export: one archive; folder DIR, fetch URI: check by root digest",
     )  # fmt: skip
     model_arguments(parser)
-    parser.add_argument("--anchor", metavar="SEQ:HASH", default="", help="verify: a log head that you kept elsewhere")
+    parser.add_argument("--anchor", metavar="SEQ:HASH", type=named, help="verify: a log head that you kept elsewhere")
     parser.add_argument("--json", action="store_true", help="verify: print JSON")
-    parser.add_argument("--html", metavar="FILE", help="show: write a page")
-    parser.add_argument("--output", metavar="PATH", help="export: the archive to write; fetch: the folder")
+    parser.add_argument("--html", metavar="FILE", type=named, help="show: write a page")
+    parser.add_argument("--output", metavar="PATH", type=named, help="export: the archive to write; fetch: the folder")
     parser.add_argument("--without-weights", action="store_true", help="export: leave the weights out")
-    parser.add_argument("--root", metavar="DIGEST", default="", help="folder, fetch: the root digest to expect")
+    parser.add_argument("--root", metavar="DIGEST", type=named, help="folder, fetch: the root digest to expect")
 
 
 def audit(args: Arguments) -> int:
@@ -35,7 +35,7 @@ def audit(args: Arguments) -> int:
     if args.what in ("folder", "fetch"):
         return _files(args)
     desk, alias = meant(args)
-    with audited(desk, alias, args.anchor) as made:
+    with audited(desk, alias, args.anchor or "") as made:
         if args.what == "verify":
             print(json.dumps(show.as_json(made)) if args.json else f"{show.tree(made)}\n{show.verdict(made)}")
         elif args.what == "show" and args.html:
@@ -74,16 +74,14 @@ def promote_arguments(parser: argparse.ArgumentParser) -> None:
     model_arguments(parser)
     parser.add_argument("--approver", metavar="NAME", required=True, help="who decides; kept in the log")
     parser.add_argument("--reason", metavar="TEXT", required=True, help="why; kept in the log")
-    parser.add_argument("--key", metavar="REF", default="", help="the approver's key: file:PATH, env:NAME or exec:COMMAND")
+    parser.add_argument("--key", metavar="REF", type=named, help="the approver's key: file:PATH, env:NAME or exec:COMMAND")
 
 
 def promote(args: Arguments) -> int:
     from ..registry.keys import signing_key
     from ..registry.promotion import promote as promoted
 
-    desk, alias = meant(args)
-    if not args.model.partition("@")[2]:
-        alias = "challenger"
+    desk, alias = meant(args, "challenger")
     done = promoted(desk, alias, args.approver, args.reason, signing_key(args.key) if args.key else None)
     if done.champion:
         print(
@@ -100,7 +98,7 @@ def promote(args: Arguments) -> int:
 
 def rollback_arguments(parser: argparse.ArgumentParser) -> None:
     promote_arguments(parser)
-    parser.add_argument("--to", metavar="VERSION", default="", help="a former champion (default: the previous one)")
+    parser.add_argument("--to", metavar="VERSION", type=named, help="a former champion (default: the previous one)")
 
 
 def rollback(args: Arguments) -> int:
@@ -108,7 +106,7 @@ def rollback(args: Arguments) -> int:
     from ..registry.promotion import rollback as rolled_back
 
     desk, _ = meant(args)
-    done = rolled_back(desk, args.approver, args.reason, signing_key(args.key) if args.key else None, args.to)
+    done = rolled_back(desk, args.approver, args.reason, signing_key(args.key) if args.key else None, args.to or "")
     print(f"{desk.model} version {done.version} is champion again")
     print(f"head of the log: {done.head}")
     return 0
@@ -116,7 +114,7 @@ def rollback(args: Arguments) -> int:
 
 def reproduce_arguments(parser: argparse.ArgumentParser) -> None:
     model_arguments(parser)
-    parser.add_argument("--output", metavar="DIR", help="folder of the second run (default: runs/reproduce-...)")
+    parser.add_argument("--output", metavar="DIR", type=named, help="folder of the second run (default: runs/reproduce-...)")
 
 
 def reproduce(args: Arguments) -> int:
@@ -128,10 +126,10 @@ def reproduce(args: Arguments) -> int:
 
 def serve_arguments(parser: argparse.ArgumentParser) -> None:
     model_arguments(parser)
-    parser.add_argument("--output", metavar="FILE", help="where to write (default: the terminal)")
-    parser.add_argument("--namespace", metavar="NAME", default="", help="namespace of the InferenceService")
+    parser.add_argument("--output", metavar="FILE", type=named, help="where to write (default: the terminal)")
+    parser.add_argument("--namespace", metavar="NAME", type=named, help="namespace of the InferenceService")
     parser.add_argument(
-        "--image", metavar="REF", default="", help="image of raro that verifies, by digest (default: the lock's)"
+        "--image", metavar="REF", type=named, help="image of raro that verifies, by digest (default: the lock's)"
     )
     parser.add_argument(
         "--gpus", metavar="N", type=at_least(0), default=1, help="GPUs of the model server (default: 1; 0: CPU)"
@@ -139,15 +137,15 @@ def serve_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--secret", metavar="NAME", default="raro-store", help="Secret with the store's keys (default: raro-store; '': none)"
     )
-    parser.add_argument("--service-account", metavar="NAME", default="", help="of the pod: its role and image pull rights")
+    parser.add_argument("--service-account", metavar="NAME", type=named, help="of the pod: its role and image pull rights")
     parser.add_argument(
         "--authority",
         metavar="NAME",
-        default="",
+        type=named,
         help="ConfigMap whose ca.crt the store is checked by (default: the image's own)",
     )
     parser.add_argument(
-        "--artifacts-destination", metavar="URI", default="", help="the MLflow server's, if it proxies artifacts: s3://bucket"
+        "--artifacts-destination", metavar="URI", type=named, help="the MLflow server's, if it proxies artifacts: s3://bucket"
     )
 
 
@@ -159,12 +157,12 @@ def serve(args: Arguments) -> int:
     desk, alias = meant(args)
     image = args.image or read(instead="name the image with --image REF@sha256:...").reference("raro-cpu")
     place = Place(
-        namespace=args.namespace,
+        namespace=args.namespace or "",
         gpus=args.gpus,
         secret=args.secret,
-        account=args.service_account,
-        authority=args.authority,
-        destination=args.artifacts_destination,
+        account=args.service_account or "",
+        authority=args.authority or "",
+        destination=args.artifacts_destination or "",
     )
     text = render(desk, alias, image, place)
     if args.output:
@@ -211,7 +209,7 @@ def gc_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--release", metavar="VERSION", action="append", default=[], help="end a legal hold")
     parser.add_argument("--approver", metavar="NAME", default="", help="who decides; kept in the log")
     parser.add_argument("--reason", metavar="TEXT", default="", help="why; kept in the log")
-    parser.add_argument("--key", metavar="REF", default="", help="the approver's key")
+    parser.add_argument("--key", metavar="REF", type=named, help="the approver's key")
 
 
 def gc(args: Arguments) -> int:

@@ -17,7 +17,7 @@ SCRATCH = ".raro-fetch"
 """In the folder itself, where files lie until they are whole; nothing else begins there."""
 
 
-def check(folder: Path, root: str, policy: str = "") -> str:
+def check(folder: Path, root: str, policy: str | None = None) -> str:
     """A line saying that the folder holds exactly the files of this root. With a policy the signature is checked too. Raises
     GateRefused naming the first difference."""
     trusted = policy_of(None, policy)
@@ -41,7 +41,7 @@ def check(folder: Path, root: str, policy: str = "") -> str:
     return f"'{folder}' is {root[:16]}, signed by {name}"
 
 
-def fetch(uri: str, target: Path, root: str, policy: str = "") -> str:
+def fetch(uri: str, target: Path, root: str, policy: str | None = None) -> str:
     """Downloads, checks, and only then lets the files appear in `target`, the manifest last. Nothing is written elsewhere: what
     lies above a volume is an image's own. A folder that holds these files is left as it is, and a fetch that was cut off goes
     on, as an init container does that runs again. Raises as `check`, and BadInput where something else lies in `target`."""
@@ -66,7 +66,7 @@ def fetch(uri: str, target: Path, root: str, policy: str = "") -> str:
     return check(target, root, policy)
 
 
-def _prepare(uri: str, scratch: Path, whole: Path, root: str, policy: str) -> None:
+def _prepare(uri: str, scratch: Path, whole: Path, root: str, policy: str | None) -> None:
     """Makes `whole`, which lies in `scratch`, appear as a checked copy."""
     with writing(scratch):
         scratch.mkdir(parents=True, exist_ok=True)

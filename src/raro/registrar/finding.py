@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from ..commands import named
 from ..config import Config, Tracking, stored
 from ..errors import BadInput
 from ..registry.desk import Desk, desk_of
@@ -21,23 +22,21 @@ RUNS = Path("runs")
 
 def model_arguments(parser: argparse.ArgumentParser) -> None:
     """MODEL@ALIAS and where it is registered."""
-    parser.add_argument(
-        "model", metavar="MODEL@ALIAS", nargs="?", default="", help="or MODEL@VERSION (default: the newest run's champion)"
-    )
-    parser.add_argument(
-        "--run", dest="folder", metavar="DIR", help="the run that registered it (default: the newest that registered one)"
-    )
-    parser.add_argument("--runs", metavar="DIR", default=str(RUNS), help=f"folder of the runs (default: {RUNS})")
-    parser.add_argument("--tracking-uri", metavar="URI", help="MLflow server (default: the run's)")
-    parser.add_argument(
-        "--policy", metavar="FILE", default="", help="file of the accepted keys (default: registry.policy, $RARO_POLICY)"
-    )
+    which = "or MODEL@VERSION (default: the newest run's champion)"
+    parser.add_argument("model", metavar="MODEL@ALIAS", nargs="?", type=named, help=which)
+    run = "the run that registered it (default: the newest that registered one)"
+    parser.add_argument("--run", dest="folder", metavar="DIR", type=named, help=run)
+    parser.add_argument("--runs", metavar="DIR", type=named, default=str(RUNS), help=f"folder of the runs (default: {RUNS})")
+    parser.add_argument("--tracking-uri", metavar="URI", type=named, help="MLflow server (default: the run's)")
+    keys = "file of the accepted keys (default: registry.policy, $RARO_POLICY)"
+    parser.add_argument("--policy", metavar="FILE", type=named, help=keys)
 
 
-def meant(args: argparse.Namespace) -> tuple[Desk, str]:
-    """(desk, alias or version). Raises BadInput where no such model, run or server is known."""
-    name, _, alias = args.model.partition("@")
-    if args.model and "@" in args.model and not alias:
+def meant(args: argparse.Namespace, otherwise: str = "") -> tuple[Desk, str]:
+    """(desk, alias or version). otherwise: the alias where none is named; empty: champion, or challenger where only that
+    stands. Raises BadInput where no such model, run or server is known."""
+    name, at, alias = (args.model or "").partition("@")
+    if at and not alias:
         raise BadInput(f"'{args.model}' names no alias", "write MODEL@champion, MODEL@challenger or MODEL@VERSION")
     address = args.tracking_uri or ("" if args.folder else os.environ.get(server.ADDRESS, ""))
     if address and not args.folder and not name:
@@ -49,7 +48,7 @@ def meant(args: argparse.Namespace) -> tuple[Desk, str]:
     else:
         run = Path(args.folder) if args.folder else _newest(Path(args.runs), name)
         desk = _of_run(run, name, address, args.policy)
-    return desk, alias or _default(desk)
+    return desk, alias or otherwise or _default(desk)
 
 
 def _check(address: str) -> None:
@@ -72,7 +71,7 @@ def _check_store(address: str) -> None:
         raise BadInput(f"there is no store '{path}': nothing was registered there", "check --tracking-uri, or --run")
 
 
-def _of_run(run: Path, name: str, address: str, policy: str) -> Desk:
+def _of_run(run: Path, name: str, address: str, policy: str | None) -> Desk:
     """address: of a server or store that is asked in place of the one in the run's configuration; empty for none."""
     if not (run / "config.json").is_file():
         raise BadInput(f"'{run}' is not a run's folder", "name the folder that `raro run` wrote")

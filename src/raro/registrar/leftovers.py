@@ -15,6 +15,7 @@ from typing import Any
 from .. import s3, s3_records
 from ..errors import GateRefused
 from ..registry.desk import Desk
+from ..registry.places import Folder
 from ..tracking import server
 
 DAY = 86_400_000  # milliseconds
@@ -22,9 +23,9 @@ UNDER_WAY = DAY  # within which a registration may be going on that wrote last t
 
 
 def orphans(desk: Desk, older_than: int) -> dict[str, int]:
-    """{address: bytes} under registry.store's models/ that no version here names, no audit log beside it has registered and not
-    deleted, and nobody has written to for `older_than` days, and a day at least: another server may share the store, and an
-    upload may be under way."""
+    """{address: bytes} under registry.store's models/ that no version here names, no audit log beside it has registered (and
+    this model's not deleted since), and nobody has written to for `older_than` days, and a day at least: another server may
+    share the store, and an upload may be under way."""
     shelf = shelf_of(desk)
     if shelf is None:
         return {}
@@ -39,9 +40,10 @@ def orphans(desk: Desk, older_than: int) -> dict[str, int]:
             if (name := f"s3://{s3.parts(shelf)[0]}/{key}".removeprefix(f"{shelf}/").split("/")[0]) in there:
                 there[name] = (there[name][0], max(there[name][1], written))
     else:
-        lines = [(path.parent.name, path.read_bytes()) for path in sorted(Path(shelf).parent.glob("audit/*/*.jsonl"))]
+        logs = sorted(Path(shelf).parent.glob("audit/*"))
+        lines = [(place.name, line) for place in logs for _, line in sorted(Folder(place).lines().items())]
         there = {path.name: weighed(path) for path in sorted(Path(shelf).glob("*"))}
-    named |= _registered(lines, shelf)
+    named |= _registered(lines, shelf, desk.model)
     return {
         f"{shelf}/{name}": size
         for name, (size, changed) in there.items()
@@ -49,9 +51,10 @@ def orphans(desk: Desk, older_than: int) -> dict[str, int]:
     }
 
 
-def _registered(lines: Sequence[tuple[str, bytes]], shelf: str) -> set[str]:
-    """Where the logs, (log, record) in their order, say that files lie: of every version that a log names and has not deleted
-    since. Raises GateRefused for a line that is none of ours: what it protects is not known."""
+def _registered(lines: Sequence[tuple[str, bytes]], shelf: str, own: str) -> set[str]:
+    """Where the logs, (log, record) in their order, say that files lie: of every version that a log names, but for those that
+    the log of the model `own`, which alone was verified, has deleted since. Raises GateRefused for a line that is none of ours:
+    what it protects is not known."""
     found: dict[tuple[str, str, str], set[str]] = {}
     for place, line in lines:
         try:
@@ -64,10 +67,10 @@ def _registered(lines: Sequence[tuple[str, bytes]], shelf: str) -> set[str]:
                 "an audit log beside the store holds something that is not a record",
                 "raro audit verify tells more; nothing is deleted",
             ) from None
-        if record["action"] == "deleted":
-            found.pop(version, None)
-        else:
+        if record["action"] != "deleted":
             found.setdefault(version, set()).update(named)
+        elif place == own:
+            found.pop(version, None)
     return set().union(*found.values())
 
 

@@ -247,22 +247,25 @@ def check_log(config: Config, run: Path, policy: Policy | None = None) -> None:
                 raise
 
 
-def desk_of(config: Config, run: Path, policy: str = "") -> Desk:
+def desk_of(config: Config, run: Path, policy: str | None = None) -> Desk:
     """The desk of a run's model. Raises BadInput where mlflow is missing or the policy is wrong."""
     uri = server.address(config, run)
     return Desk(server.connect(uri), uri, config.registry.model, run, config, policy_of(config, policy))
 
 
-def key_of(config: Config | None, given: str = "") -> Key | None:
+def key_of(config: Config | None, given: str | None = None) -> Key | None:
     """The signing key that `given` refers to, else registry.signing_key, else $RARO_SIGNING_KEY; None where none does."""
     reference = given or (config.registry.signing_key if config else "") or os.environ.get(KEY_VARIABLE, "")
     return signing_key(reference) if reference else None
 
 
 def signer_of(config: Config) -> tuple[Policy, Key | None]:
-    """(policy, the pipeline's key or None). Raises BadInput where the policy requires a key and none is given, or does not let
-    the key sign what the pipeline signs."""
+    """(policy, the pipeline's key or None). Raises BadInput where the policy requires a key and none is given, does not let the
+    key sign what the pipeline signs, or names fewer people than must approve: nothing could ever be promoted."""
     policy, key = policy_of(config), key_of(config)
+    if policy.out_of_reach:
+        line = f"registry.approvals is {policy.approvals}, and '{policy.source}' names {len(policy.people)} who may approve"
+        raise BadInput(line, "lower it, or add keys with the role approve to the policy")
     if key is None and policy.required:
         raise BadInput("the policy requires signatures, and registry.signing_key is empty", "name a key: docs/audit.md")
     if key and policy.keys and (lacking := [role for role in ("model", "log") if not policy.holder(key.id, role)]):

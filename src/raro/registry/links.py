@@ -167,6 +167,8 @@ def signature(made: Audit, check: Check) -> None:
 
 def provenance(made: Audit, check: Check) -> None:
     path, version = _files(made), made.version
+    if not (path / provenances.FILE).is_file():
+        raise GateRefused(f"{provenances.FILE} is not there")
     said = provenances.parts(read_json(path / provenances.FILE))
     made.found["said"] = said
     listed = {file["path"]: file["sha256"] for file in made.found["listing"]["files"]}

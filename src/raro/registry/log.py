@@ -260,8 +260,7 @@ def _signed(record: Record, policy: Policy) -> list[str]:
     """What is wrong with a record's signatures under a policy that names keys."""
     if not policy.keys:
         return []
-    wrong, counted = [], False
-    people = any("approve" in one.roles for one in policy.keys)
+    wrong, counted, people = [], False, policy.people
     roles = ("approve",) if people and record.action in DECIDED else ROLES.get(record.action, ())
     message = encoded(TYPE, record.content.encode())
     for entry in record.signatures:

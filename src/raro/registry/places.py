@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from ..errors import BadInput, ServiceFailed
 from ..storage import beside, to_disk, writing
 from ..tracking import server
+from .models import lookup
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -50,9 +51,11 @@ class Folder:
         self.folder, self.address = folder, str(folder)
 
     def lines(self) -> dict[int, bytes]:
+        """What is no file (a folder; a pipe, which would never end) holds nothing, and is no record."""
         if not self.folder.is_dir():
             return {}
-        return {int(found[1]): path.read_bytes() for path in self.folder.iterdir() if (found := NAME.fullmatch(path.name))}
+        named = [(int(found[1]), path) for path in self.folder.iterdir() if (found := NAME.fullmatch(path.name))]
+        return {seq: path.read_bytes() if path.is_file() else b"" for seq, path in named}
 
     def create(self, seq: int, line: bytes) -> bool:
         with writing(self.folder):
@@ -121,7 +124,8 @@ class Parameters:
 
     def lines(self) -> dict[int, bytes]:
         with server.speaking(self.uri):
-            found = self.client.get_run(self.run_id).data.params
+            run = lookup(self.client.get_run, self.run_id)
+        found = run.data.params if run else {}  # MLflow has lost it, or the tag names another: the log holds no record
         return {int(key): (value + "\n").encode() for key, value in found.items() if re.fullmatch(r"[0-9]{8}", key)}
 
     def create(self, seq: int, line: bytes) -> bool:

@@ -50,6 +50,17 @@ class Policy:
     def required(self) -> bool:
         return self.signatures == "required"
 
+    @property
+    def people(self) -> set[str]:
+        """Who may approve, by name."""
+        return {one.name for one in self.keys if "approve" in one.roles}
+
+    @property
+    def out_of_reach(self) -> bool:
+        """Whether it wants more approvals than can be given. Where it neither names who may approve nor requires signatures,
+        anybody may."""
+        return bool(self.people or self.required) and self.approvals > len(self.people)
+
     def of(self, key_id: str) -> Trusted | None:
         """The key of this id, where the policy names it."""
         return next((one for one in self.keys if one.key.id == key_id), None)
@@ -60,7 +71,7 @@ class Policy:
         return found.name if found and role in found.roles else None
 
 
-def policy_of(config: Config | None, given: str = "") -> Policy:
+def policy_of(config: Config | None, given: str | None = None) -> Policy:
     """The policy that `given` names, else registry.policy, else $RARO_POLICY; an empty one where none does. registry.approvals
     can demand more approvals than the file, never fewer. Raises BadInput."""
     named = given or (config.registry.policy if config else "") or os.environ.get(VARIABLE, "")
@@ -90,18 +101,19 @@ def read(path: Path) -> Policy:
             raise BadInput(
                 f"policy '{path}': '{owners[one.key.id]}' and '{one.name}' share one key", "give each a key of their own"
             )
-    people = {one.name for one in keys if "approve" in one.roles}
-    if signatures == "required" and approvals > len(people):
-        raise BadInput(f"policy '{path}' wants {approvals} approvals and names {len(people)} who may approve", "name more keys")
+    policy = Policy(signatures, approvals, tuple(keys), str(path))
+    if policy.out_of_reach:
+        line = f"policy '{path}' wants {approvals} approvals and names {len(policy.people)} who may approve"
+        raise BadInput(line, "name more keys")
     if signatures == "required" and not keys:
         raise BadInput(f"policy '{path}' requires signatures and names no key", "name the pipeline's, with its roles")
-    return Policy(signatures, approvals, tuple(keys), str(path))
+    return policy
 
 
 def _trusted(path: Path, entry: Any) -> Trusted:
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or not entry["name"].strip():
         raise BadInput(f"policy '{path}': a key has no name", "write {name, roles, public_key or public_key_file}")
-    name, roles = entry["name"], entry.get("roles")
+    name, roles = " ".join(entry["name"].split()), entry.get("roles")  # as the log has it
     if unknown := set(entry) - {"name", "roles", "public_key", "public_key_file"}:
         raise BadInput(f"policy '{path}': key '{name}' has an unknown '{sorted(map(str, unknown))[0]}'", "remove it")
     if not isinstance(roles, list) or not roles or any(role not in ROLES for role in roles):

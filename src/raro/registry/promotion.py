@@ -109,7 +109,7 @@ def person(desk: Desk, approver: str, key: Key | None) -> None:
     """Raises BadInput unless the key, where one is given, is the approver's by the policy; and where the policy names keys,
     one must be given."""
     policy = desk.policy
-    known = sorted({one.name for one in policy.keys if "approve" in one.roles})
+    known = sorted(policy.people)
     if not known:
         if policy.required:
             raise BadInput("the policy names nobody who may approve", f"add a key with the role approve to '{policy.source}'")
