@@ -82,9 +82,12 @@ def test_choices_are_masked_as_answers_were_and_still_those_that_were_ingested(t
     items = [item for split in SPLITS for item in load_split(tmp_path, split)]
     (offer,) = choices.read(items, config).values()
     assert offer.texts == ("Ask [email], on 2020-01-02.", "Ask [email], on 2021-03-04.", "Call [phone].")
-    path.write_text(json.dumps(row | {"answer": 1}) + "\n")
-    with pytest.raises(BadInput, match="no longer gives the answer"):
-        choices.read(items, config)
+    path.write_text(json.dumps(row | {"choices": [texts[0], 4, None]}) + "\n")
+    assert choices.read(items, config)[items[0].source].texts[1:] == ("4", "None")
+    for changed in (row | {"answer": 1}, row | {"choices": None}):
+        path.write_text(json.dumps(changed) + "\n")
+        with pytest.raises(BadInput, match="is no longer the row that was ingested"):
+            choices.read(items, config)
 
 
 def test_a_benchmark_of_choices_needs_choices(holdings):
@@ -92,7 +95,7 @@ def test_a_benchmark_of_choices_needs_choices(holdings):
     other = replace(config, demonstrations=replace(config.demonstrations, reader="columns"))
     with pytest.raises(BadInput, match="reads no choices"):
         choices.read(items, other)
-    with pytest.raises(BadInput, match="no longer offers choices"):
+    with pytest.raises(BadInput, match="gone.jsonl#9 is no longer the row"):
         choices.read([replace(items[0], source="gone.jsonl#9")], config)
 
 

@@ -14,7 +14,7 @@ from raro.config import parse
 from raro.demonstrations import Card, sheet
 from raro.demonstrations import card as card_module
 from raro.demonstrations.drift import distance, drift, moved
-from raro.errors import GateRefused
+from raro.errors import BadInput, GateRefused
 from raro.records import Demonstration
 from raro.storage import read_json
 
@@ -118,6 +118,14 @@ def test_a_little_growth_is_no_drift_and_an_older_manifest_is_compared_as_far_as
     assert figures["lengths"] < 0.1 and figures["vocabulary"] < 0.2 and figures["sources"] == 0
     older = {key: before[key] for key in ("kept", "lengths", "digest")}
     assert list(drift(before, older)) == ["lengths"] and json.dumps(older)
+
+
+@pytest.mark.parametrize("content", ["[1]", '{"a": 1}', "{", None])
+def test_what_is_no_manifest_is_not_compared_with(content, tmp_path):
+    named = tmp_path / "named"
+    named.write_text(content) if content else named.mkdir()
+    with pytest.raises(BadInput, match="drift_against '.*named' is no data.json"):
+        ingest(told(write_jsonl(tmp_path / "a.jsonl", many(100)), drift_against=str(named)), tmp_path / "run")
 
 
 def test_words_are_counted_in_their_buckets():

@@ -197,6 +197,8 @@ def test_bad_input(rows, patterns, line, tmp_path):
 
 
 def test_a_folder_is_no_list(runs, tmp_path):
+    with pytest.raises(BadInput, match="is a folder, not a list of digests"):
+        ingest(whole_config(write_jsonl(tmp_path / "a.jsonl", many(30)), forget=str(tmp_path)), tmp_path / "run")
     with pytest.raises(BadInput, match="is a folder"):
         forget(runs, [], ["John Roe"], tmp_path)
 

@@ -9,6 +9,7 @@ import pytest
 
 from raro.benchmarks import measurable, strata
 from raro.config import load
+from raro.demonstrations import load_split
 from raro.errors import BadInput
 from raro.records import Demonstration
 from raro.solver import Problem, solve
@@ -70,6 +71,18 @@ def test_a_file_that_was_damaged_since_is_one_clear_line(tmp_path):
     item = Demonstration(question="q", answer="a", source=f"{path}#1", licence="", group="")
     with pytest.raises(BadInput, match="is named .gz, but is not gzip"):
         strata.labels([item], settings(path, "evaluation.strata=[topic]"))
+
+
+def test_rows_that_moved_since_they_were_ingested_are_not_labelled_by_their_numbers(source, tmp_path):
+    config = settings(source, "evaluation.strata=[topic]")
+    ingest.run(config, tmp_path / "run")
+    items = load_split(tmp_path / "run" / "ingest", "test")
+    topics = {item.question: ("south", "north")[QUESTIONS.index(item.question) % 2] for item in items}
+    assert strata.labels(items, config)["topic"] == list(topics.values())
+    head, *rows = source.read_text().splitlines(keepends=True)
+    source.write_text("".join([head, *reversed(rows)]))
+    with pytest.raises(BadInput, match=r"experts.*#\d+ is no longer the row that was ingested"):
+        strata.labels(items, config)
 
 
 def test_an_expert_whom_the_checker_finds_wrong_is_counted():

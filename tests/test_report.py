@@ -363,6 +363,8 @@ def test_the_data_card_fits_a_phone_the_dark_and_its_numbers():
     html = sheet.html("x", [sheet.Section("Lengths", "", ("part", "mean"), [("question", 41.5)])])
     assert '<meta name="viewport"' in html and '<meta name="color-scheme" content="light dark">' in html
     assert "<th>part</th>" in html and '<th class="number">mean</th>' in html and "prefers-color-scheme:dark" in html
+    report = (Path(page.__file__).parent / "style.css").read_text(encoding="utf-8")
+    assert "unicode-bidi:plaintext" in html and "unicode-bidi: plaintext" in report  # Arabic begins at the right
 
 
 # -------------------------------------------------------------------------------------------------------------------- charts

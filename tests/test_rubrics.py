@@ -59,8 +59,9 @@ GOOD = {"prompt": [{"role": "user", "content": "?"}], "rubrics": [{"criterion": 
     ],
 )  # fmt: skip
 def test_what_is_no_case_is_named(tmp_path, row):
-    (tmp_path / "a.jsonl").write_text(f"{json.dumps(GOOD)}\n{row}\n")
-    with pytest.raises(BadInput, match="line 2 of .* is not a case with a rubric"):
+    (tmp_path / "a.jsonl").write_text(f"\n{json.dumps(GOOD)}\n \n{row}\n")
+    assert len(rubrics.read(tmp_path / "a.jsonl", 1)) == 1  # empty lines are no cases
+    with pytest.raises(BadInput, match="line 4 of .* is not a case with a rubric"):
         rubrics.read(tmp_path / "a.jsonl", 10)
 
 

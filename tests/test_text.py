@@ -85,6 +85,7 @@ def test_normalised_text_is_tidy(text):
         ("a\r\nb\rc", "a\nb\nc"),
         ("a\n\n\n\nb", "a\n\nb"),
         ("\ufeffa\u200bb\x00c", "abc"),
+        ("Haft\u00adung \u2067a\u2069\u061c\U000e0041", "Haftung a"),
         ("\uff34\uff28\uff29\uff33 \u2460", "THIS 1"),
         ("cafe\u0301", "caf\u00e9"),
         ("a <Think>b</THINK> c", "a b c"),

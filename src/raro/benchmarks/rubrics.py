@@ -53,11 +53,11 @@ def cases_of(config: Config) -> list[Case]:
 
 
 def read(path: Path, most: int) -> list[Case]:
-    """The first cases of a JSONL file. Raises BadInput naming the first line that is none."""
+    """The first cases of a JSONL file; empty lines are passed over. Raises BadInput naming the first line that is none."""
     found = []
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(islice(file, most), 1):
+            for number, line in islice(((number, line) for number, line in enumerate(file, 1) if line.strip()), most):
                 try:
                     found.append(_case(json.loads(line)))
                 except (ValueError, TypeError, KeyError, OverflowError, RecursionError) as error:

@@ -34,12 +34,12 @@ def labels(items: Sequence[Demonstration], config: Config) -> dict[str, list[str
 
 
 def _columns(items: Sequence[Demonstration], config: Config) -> dict[str, list[str]]:
-    """What the files say of each item in these columns, found by file and row; `unknown` where they say nothing."""
+    """What the files say of each item in these columns; `unknown` where they say nothing."""
     wanted = config.evaluation.strata
     if not wanted:
         return {}
     said = origin.columns(items, wanted, config, "evaluation.strata")
-    return {name: [_label(said.get(item.source, {}).get(name)) for item in items] for name in wanted}
+    return {name: [_label(said[item.source][name]) for item in items] for name in wanted}
 
 
 def _label(value: Any) -> str:

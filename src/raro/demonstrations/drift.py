@@ -7,14 +7,27 @@ from another file for the shares per file to be as before (total variation).
 
 from __future__ import annotations
 
+import contextlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..config import Demonstrations
-from ..errors import GateRefused
+from ..errors import BadInput, GateRefused
+from ..storage import fetch
 
 FIGURES = {"lengths": "max_length_drift", "vocabulary": "max_vocabulary_drift", "sources": "max_source_drift"}
+
+
+def manifest(uri: str) -> dict[str, Any]:
+    """The data.json that demonstrations.drift_against names. Raises BadInput for any other file, and for a folder."""
+    path, content = fetch(uri), None
+    with contextlib.suppress(OSError, ValueError):
+        content = json.loads(path.read_bytes())
+    if not isinstance(content, dict) or not {"digest", "kept"} <= content.keys():
+        raise BadInput(f"demonstrations.drift_against '{uri}' is no data.json", "name the one of an earlier run's ingest")
+    return content
 
 
 def drift(now: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, float]:

@@ -30,10 +30,17 @@ class Hit(NamedTuple):
     digest: str
 
 
-def read_forgotten(uri: str) -> frozenset[bytes]:
-    """The digests of a file that `write_forgotten` wrote. Raises BadInput."""
+def file_of(uri: str) -> Path:
+    """The file that `write_forgotten` wrote. Raises BadInput for a folder."""
     path = fetch(uri)
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    if not path.is_file():
+        raise BadInput(f"'{uri}' is a folder, not a list of digests", "give the file that `raro forget` wrote")
+    return path
+
+
+def read_forgotten(uri: str) -> frozenset[bytes]:
+    """The digests of that file. Raises BadInput."""
+    lines = file_of(uri).read_text(encoding="utf-8", errors="replace").splitlines()
     told = {number: line for number, line in enumerate(lines, 1) if line and line[0] != "#"}
     if wrong := [number for number, line in told.items() if not _DIGEST.fullmatch(line)]:  # perhaps a list of names
         line = f"'{uri}' is not a list of digests: its line {wrong[0]} is none"

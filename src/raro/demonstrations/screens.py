@@ -54,7 +54,8 @@ RAW = 8  # times the allowed length that a text may have before it is normalised
 
 # Qwen's and Llama's tokens; Mistral's, Llama 2's and Gemma's.
 _CONTROL = re.compile(r"<\|[^\s<>|]{1,40}\|>|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>")
-_UNDECODED = re.compile("[\ud800-\udfff\ufffd]")  # lone surrogates: bytes that were not UTF-8; U+FFFD: lost earlier
+# Lone surrogates: bytes that were not UTF-8; U+FFFD: lost earlier; C1 but U+0085: Windows-1252 that was taken for Latin-1.
+_UNDECODED = re.compile("[\ud800-\udfff\ufffd\x80-\x84\x86-\x9f]")
 
 
 class Screened(NamedTuple):

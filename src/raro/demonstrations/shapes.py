@@ -222,11 +222,11 @@ READINGS: Mapping[str, Meaning] = {
 class Reading:
     """The settings as a reader of files.
 
-    columns: the names that files must have; those beside question and answer (group, split, licence) pass through.
-    Raises BadInput where the settings cannot be followed.
+    columns: the names that files must have; those beside question and answer (group, split, licence, and `also`) pass
+    through. Raises BadInput where the settings cannot be followed.
     """
 
-    def __init__(self, settings: Demonstrations):
+    def __init__(self, settings: Demonstrations, also: Sequence[str] = ()):
         self.settings = settings
         if settings.reader in ("auto", "columns", "choice"):
             _check_columns(settings)
@@ -234,7 +234,7 @@ class Reading:
         if settings.reader == POSTS:
             _check_posts(settings)
         self.meaning = READINGS.get(settings.reader, READINGS["columns"])
-        more = [settings.group, settings.split, settings.licence_column, *(one.column for one in self.filters)]
+        more = [settings.group, settings.split, settings.licence_column, *(one.column for one in self.filters), *also]
         self.columns = list(dict.fromkeys(name for name in [*self.meaning.wants(settings), *more] if name))
         # What is read as it stands needs no second look at each row.
         self._plain = self.meaning.read is columns and not settings.template and not self.filters

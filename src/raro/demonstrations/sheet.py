@@ -26,7 +26,8 @@ body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding
   --line:#d8dee6;color:#1c2430;background:#fff;overflow-wrap:anywhere}
 @media (prefers-color-scheme:dark){body{--line:#343b42;color:#e9ebee;background:#14171a}}
 h1{font-size:1.6rem}h2{font-size:1.15rem;margin-top:2rem}table{border-collapse:collapse;width:100%}
-th,td{text-align:left;padding:.3rem .6rem;border-bottom:1px solid var(--line);vertical-align:top;overflow-wrap:anywhere}
+th,td{text-align:start;padding:.3rem .6rem;border-bottom:1px solid var(--line);vertical-align:top;overflow-wrap:anywhere}
+td,blockquote{unicode-bidi:plaintext}
 th,.number{overflow-wrap:normal}.number{text-align:right;font-variant-numeric:tabular-nums}
 blockquote{white-space:pre-wrap;margin:.2rem 0}
 @media (max-width:40rem){th,td{padding:.3rem .3rem}}

@@ -43,8 +43,8 @@ def run(config: Config, run: Path) -> dict:
         items = load_split(data, "test")[: config.evaluation.max_items]
         folders = _folders(config, run, step, champion())
         evidence = Evidence(items, data, config)
+        strata = labels(items, config)  # before hours of answers: it reads the experts' files, which may have changed
         results = _answered(items, folders, evidence, config, data, step)
-        strata = labels(items, config)
         report = _compared(results, items, strata, config)
         report["critic"] = _critics(results["candidate"]["sampled"], items, folders, config, step)
         report |= _exploitability(results["candidate"]["sampled"], items, folders, config, step)

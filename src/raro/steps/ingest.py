@@ -17,13 +17,13 @@ from typing import Any
 from .. import demonstrations as data
 from ..benchmarks import measurable
 from ..config import Config
-from ..demonstrations import canaries, drift, sheet
+from ..demonstrations import canaries, drift, forgotten, sheet
 from ..demonstrations.card import FILE, described
 from ..demonstrations.contamination import benchmark_sources
 from ..demonstrations.shown import Shown
 from ..errors import GateRefused, ServiceFailed
 from ..records import Demonstration
-from ..storage import digest_file, fetch, read_json, write_json, writing
+from ..storage import digest_file, read_json, write_json, writing
 from ..tracking import server
 from ..tracking.events import Events
 from ..tracking.settled import settled
@@ -102,7 +102,7 @@ def _given(config: Config) -> dict[str, str]:
     settings = config.demonstrations
     given = {"sources": data.source_digest(data.sources(settings.source))}
     if settings.forget:
-        given["forget"] = digest_file(fetch(settings.forget))
+        given["forget"] = digest_file(forgotten.file_of(settings.forget))
     for written, _, files in benchmark_sources(settings):
         given[written] = data.source_digest(files)
     return given
@@ -179,7 +179,7 @@ def _drifted(content: dict[str, Any], config: Config, run: Path, champion: Any) 
 
         named, before = f"the champion, version {champion.version}", manifest_of(champion, config, run)
     elif named not in ("", "champion"):
-        before = read_json(fetch(named))
+        before = drift.manifest(named)
     if before is None:
         return None
     figures = drift.drift(content, before)
