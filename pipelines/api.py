@@ -126,11 +126,6 @@ class Kubeflow:
         list_runs = self._runs.run_service_list_runs
         return self._all(list_runs, "runs", namespace=self.namespace or "", sort_by="created_at desc")
 
-    def stop(self, run: str) -> None:
-        """Asks for a run's end; its exit handler still runs."""
-        with self._speaking(f"run '{run}'"):
-            self._runs.run_service_terminate_run(run, _request_timeout=SECONDS)
-
     # ------------------------------------------------------------------------------------------------------------- schedules
 
     def schedules(self) -> list[Any]:

@@ -52,12 +52,12 @@ def settle(task: PipelineTask, step: str, profile: Profile, reference: Callable[
 
 def _variables(machine: Machine, profile: Profile, reference: Callable[[str], str]) -> dict[str, str]:
     """The environment of whatever computes on a machine, a task or a node, but for secrets and settings."""
-    found = {"RARO_CACHE": f"{profile.mount}/.cache"}
+    variables = {"RARO_CACHE": f"{profile.mount}/.cache"}
     if "@sha256:" in reference(machine.image):
-        found["RARO_IMAGE"] = reference(machine.image)  # a container cannot know it; the provenance names it
+        variables["RARO_IMAGE"] = reference(machine.image)  # a container cannot know it; the provenance names it
     if machine.gpus:
-        found["RARO_GPUS"] = str(machine.gpus)  # the task looks for them before it begins: steps/task.py
-    return found | (dict.fromkeys(TRUSTING, f"{CERTIFICATES}/ca.crt") if profile.authority else {})
+        variables["RARO_GPUS"] = str(machine.gpus)  # the task looks for them before it begins: steps/task.py
+    return variables | (dict.fromkeys(TRUSTING, f"{CERTIFICATES}/ca.crt") if profile.authority else {})
 
 
 def _ask_for(task: PipelineTask, machine: Machine) -> None:
@@ -82,8 +82,8 @@ def _ask_for(task: PipelineTask, machine: Machine) -> None:
 def _hand_order(task: PipelineTask, profile: Profile, reference: Callable[[str], str]) -> None:
     """What steps/trainjob.py is to ask Kubernetes for, and who asks."""
     train = profile.train
-    plain = _variables(train, profile, reference)
-    env: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in plain.items()]
+    plain = _variables(train, profile, reference).items()
+    env: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in plain]
     for variable, place in profile.settings.items():  # no secrets: a node reads and writes the volume alone
         name, _, key = place.partition("/")
         env.append({"name": variable, "valueFrom": {"configMapKeyRef": {"name": name, "key": key, "optional": True}}})
@@ -139,16 +139,16 @@ def affinity(texts: tuple[str, ...]) -> dict[str, Any]:
     operators = {"in": "In", "notin": "NotIn", ">": "Gt", "<": "Lt", None: "Exists"}
     musts, wishes = [], []
     for text in texts:
-        found = AFFINITY.fullmatch(text)
-        told = found["values"] or found["number"]
-        one = {"key": found["key"], "operator": operators[found["among"] or found["than"]]}
-        one |= {"values": re.split(", *", told)} if told else {}
-        if found["absent"]:
-            one = {"key": found["absent"], "operator": "DoesNotExist"}
-        if found["weight"]:
-            wishes.append({"weight": int(found["weight"]), "preference": {"matchExpressions": [one]}})
+        parts = AFFINITY.fullmatch(text)
+        values = parts["values"] or parts["number"]
+        expression = {"key": parts["key"], "operator": operators[parts["among"] or parts["than"]]}
+        expression |= {"values": re.split(", *", values)} if values else {}
+        if parts["absent"]:
+            expression = {"key": parts["absent"], "operator": "DoesNotExist"}
+        if parts["weight"]:
+            wishes.append({"weight": int(parts["weight"]), "preference": {"matchExpressions": [expression]}})
         else:
-            musts.append(one)
+            musts.append(expression)
     must = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": musts}]}}
     return (must if musts else {}) | ({"preferredDuringSchedulingIgnoredDuringExecution": wishes} if wishes else {})
 

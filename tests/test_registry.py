@@ -7,7 +7,9 @@ import dataclasses
 import json
 import os
 import shutil
+import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from audited import well
@@ -214,7 +216,9 @@ def test_registering_again_gives_the_same_version(tiny, tmp_path):
     first = whole_run(config, run, tiny)
     told = storage.read_json(run / models.REGISTRATION)
     shutil.rmtree(run / "register")  # as if the pod had gone after the registry had answered
+    (run / ".verify-1").mkdir()  # or while it read the files back
     assert register.run(config, run) == {key: first[key] for key in ("model", "version", "alias", "root")}
+    assert not (run / ".verify-1").exists()
     assert storage.read_json(run / models.REGISTRATION) == told
     client = server.connect(server.sqlite(run))
     assert len(client.search_model_versions("name = 'tiny'")) == 1
@@ -455,6 +459,33 @@ def test_a_changed_champion_is_refused(tiny, tmp_path):
     desk.client.delete_logged_model(desk.version("1").source.removeprefix("models:/"))
     with pytest.raises(GateRefused, match="'tiny' version 1 are gone: their logged model was deleted"):
         models.champion(config, run)  # and no outage, in which a run would go on
+
+
+def test_what_comes_through_a_server_lies_in_a_cache_of_its_owner_s_alone(tmp_path, monkeypatch):
+    """The demonstrations come to lie there, too; and of a download that was killed half-way nothing stays."""
+    import mlflow.artifacts
+
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made" / "config.json").write_text("{}")
+    storage.write_json(tmp_path / "made" / storage.MANIFEST, listing := storage.manifest(tmp_path / "made"))
+    cache, downloads = tmp_path / "cache", []
+
+    def download(dst_path: str, **_: str) -> str:
+        downloads.append(dst_path)
+        return shutil.copytree(tmp_path / "made", Path(dst_path) / "artifacts")
+
+    monkeypatch.setattr(mlflow.artifacts, "download_artifacts", download)
+    monkeypatch.setenv("RARO_CACHE", str(cache))
+    client = SimpleNamespace(get_logged_model=lambda _: SimpleNamespace(artifact_location="mlflow-artifacts:/1/models/m-1"))
+    version = SimpleNamespace(name="tiny", version="1", source="models:/m-1", tags={"raro.root": listing["root"]})
+    for _ in range(2):
+        found = models.files(client, "http://localhost", version, tmp_path, None)
+        assert found == cache / "models" / listing["root"] and len(downloads) == 1
+    assert stat.S_IMODE(cache.stat().st_mode) == 0o700
+    (killed := Path(downloads[0])).mkdir()
+    (found / "config.json").unlink()
+    assert models.files(client, "http://localhost", version, tmp_path, None) == found
+    assert (found / "config.json").exists() and not killed.exists()
 
 
 @pytest.mark.check

@@ -59,9 +59,7 @@ def manifest(folder: str | Path, exclude: Sequence[str] = (), digest: Callable[[
     return {"files": files, "root": digest_text(canonical(files))}
 
 
-def verify(
-    folder: str | Path, expected: Mapping[str, Any], exclude: Sequence[str] = (), read: Mapping[str, Any] | None = None
-) -> None:
+def verify(folder: str | Path, expected: Mapping[str, Any], read: Mapping[str, Any] | None = None) -> None:
     """Raises GateRefused naming the first file that is missing, too many, or not the one the manifest means. read: the folder's
     own manifest, where it was made just now: nothing is hashed again."""
     folder = Path(folder)
@@ -70,7 +68,7 @@ def verify(
     files = expected["files"]
     if digest_text(canonical(files)) != expected["root"]:
         raise GateRefused(f"the manifest of '{folder}' does not match its own root digest", remedy)
-    present = set(names(folder, exclude))
+    present = set(names(folder))
     for file in files:
         path = folder / file["path"]
         if file["path"] not in present:

@@ -8,8 +8,6 @@ it is uploaded, after it is downloaded again (registration.py), and at each late
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from urllib.parse import unquote, urlparse
 
 from ..config import Config
 from ..errors import BadInput, GateRefused
+from ..shared import filling, own_folder
 from ..storage import MANIFEST, cache_folder, fetch, publish_folder, read_json, verify
 from ..tracking import server
 from .folder import listing as listed
@@ -173,18 +172,18 @@ def files(
         return fetch(location, scratch)
     from mlflow.artifacts import download_artifacts
 
-    shelf, root = (scratch or cache_folder()) / "models", version.tags.get("raro.root", "")
+    root = version.tags.get("raro.root", "")
     if not unchecked and not ROOT.fullmatch(root):  # whoever writes to MLflow may write a path there
         raise GateRefused(f"{_called(version)} was not registered by raro: {ROOTLESS}", OTHER)
-    entry = shelf / root
+    entry = own_folder(scratch or cache_folder()) / "models" / ("unchecked" if unchecked else root)
     if unchecked or not _whole(entry):
-        shelf.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=shelf) as partial:
-            got = download_artifacts(artifact_uri=location, dst_path=partial, tracking_uri=uri, registry_uri=uri)
-            if unchecked:
-                return Path(shutil.move(got, shelf / "unchecked"))
-            checked(version, Path(got))
-            publish_folder(got, entry)
+        with filling(entry) as partial:
+            if unchecked or not _whole(entry):  # another process has fetched it meanwhile
+                partial.mkdir()
+                got = download_artifacts(artifact_uri=location, dst_path=str(partial), tracking_uri=uri, registry_uri=uri)
+                if not unchecked:
+                    checked(version, Path(got))
+                publish_folder(got, entry)
     return entry
 
 

@@ -130,9 +130,12 @@ def register(
 
 @contextmanager
 def _alone(run: Path) -> Iterator[None]:
-    """Two registrations of one run follow each other, and the second finds what the first has made."""
+    """Two registrations of one run follow each other, and the second finds what the first has made; what a killed one left of
+    the model's files in the run's folder is removed."""
     with writing(run), open(run / ".lock-register", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
+        for left in (*run.glob(".register-*"), *run.glob(".verify-*")):
+            shutil.rmtree(left, ignore_errors=True)
         yield
 
 

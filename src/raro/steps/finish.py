@@ -30,7 +30,7 @@ STATES = {"done": "done", "kept": "skipped", "failed": "failed", "running": "los
 
 
 class Lost(ServiceFailed):
-    """A task was killed, or its pod never began."""
+    """A task was killed, or failed outside its step: its pod never began, or its results were not taken."""
 
 
 def run(config: Config, run: Path, state: str = "") -> dict:
@@ -81,7 +81,8 @@ def _failure(config: Config, run: Path, stages: Mapping[str, Mapping[str, Any]],
         return None
     for name in lost:
         shutil.rmtree(run / f".{name}.partial", ignore_errors=True)
-    error: RaroError = Lost("a task failed before its step began", "look at the task's log and its pod's events")
+    line = "a task failed before its step began, or after it had ended"
+    error: RaroError = Lost(line, "look at the task's log and its pod's events")
     if state in CANCELED:
         error = Canceled("the run was canceled", "raro submit --resume goes on from there")
     elif lost:
