@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from audited import DATA, World, new_key, new_policy, whole_run
+from audited import DATA, World, decided, new_key, new_policy, whole_run
 
 from raro import storage
 from raro.config import parse
@@ -29,7 +29,7 @@ from raro.registry.keys import PublicKey, encoded, signing_key
 from raro.registry.places import Folder, Parameters
 from raro.registry.policy import Policy, read
 from raro.registry.promotion import promote, rollback
-from raro.steps import record
+from raro.steps import record, register
 from raro.steps.claim import claim
 from raro.steps.harness import Step
 
@@ -874,6 +874,16 @@ def test_a_rejected_candidate_is_in_the_log_once_and_nowhere_else(world, capsys)
     assert breaks(world) == breaks(world, "challenger") == []
     with audited(world.desk, "champion") as made:
         assert f"the candidate of run {found[-1].body['run_id'][:8]} was rejected, and is not registered" in story(made)
+
+
+def test_what_an_audit_could_not_read_again_is_not_registered(world):
+    run = world.place / "runs" / "lost"
+    assert decided(world.config, run, world.place / "base", 0.8) == "promote"
+    (run / "evaluation.json").unlink()
+    with pytest.raises(GateRefused, match="lost/evaluation.json', which an audit reads again, is not there") as refused:
+        register.run(world.config, run)
+    assert refused.value.remedy.endswith(f"raro run --output {run} --from decide")
+    assert len(world.desk.client.search_model_versions("name = 'tiny'")) == 2
 
 
 def test_a_model_with_a_pickle_or_a_link_is_not_registered(world, tmp_path):
