@@ -680,6 +680,22 @@ def test_who_may_not_promote_changes_nothing(world, approver, key, reason, named
     assert world.desk.aliases() == {"champion": "1", "challenger": "2"}
 
 
+@pytest.mark.parametrize(
+    ("key", "named"),
+    [
+        ("Ada", "names 'Grace' and is signed by 'Ada'"),
+        ("Mallory", "is signed by a key that the policy does not name"),
+        ("pipeline", "'pipeline' may not sign 'approved'"),
+    ],
+)
+def test_a_signature_that_would_break_the_log_is_not_entered(world, key, named):
+    """As of a person whom a policy without approvers lets promote, and who signs all the same."""
+    before = records(world)
+    with pytest.raises(BadInput, match=f"nothing was entered, for record 10.*{named}"):
+        world.desk.append(lambda _: log.Draft("approved", "2", "Grace", {}), world.key(key))
+    assert records(world) == before
+
+
 def test_what_is_not_whole_is_not_promoted(world):
     byte_in(next(world.other.glob("*.safetensors")))
     with pytest.raises(GateRefused, match="version 2 of 'tiny' is not whole: files: "):
