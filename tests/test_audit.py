@@ -680,6 +680,19 @@ def test_who_may_not_promote_changes_nothing(world, approver, key, reason, named
     assert world.desk.aliases() == {"champion": "1", "challenger": "2"}
 
 
+def test_the_approvals_that_a_run_asked_for_are_asked_for_without_its_settings(world):
+    """By who names the server alone, and another policy, or none."""
+    settings = json.loads(world.config.canonical())
+    config = parse(settings | {"registry": settings["registry"] | {"policy": "", "approvals": 2}})
+    number = whole_run(config, world.place / "runs" / "asks-for-two", world.place / "base", 0.4)["version"]
+    desk = dataclasses.replace(world.desk, config=None, policy=Policy())
+    assert promote(desk, number, "Ada", "fine", None).needed == 2
+    forge(world, None, action="promoted", actor="pipeline", number=number)
+    desk.settle()
+    with audited(desk, number) as made:
+        assert made.breaks == ["decision: record 14 promotes with 1 approvals, 2 are needed"]
+
+
 @pytest.mark.parametrize(
     ("key", "named"),
     [
