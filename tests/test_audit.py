@@ -680,6 +680,14 @@ def test_who_may_not_promote_changes_nothing(world, approver, key, reason, named
     assert world.desk.aliases() == {"champion": "1", "challenger": "2"}
 
 
+def test_without_the_policy_of_a_version_nothing_is_entered(world):
+    """By who names the server alone: what is not signed would break the log for all who have the policy."""
+    before, desk = records(world), dataclasses.replace(world.desk, config=None, policy=Policy())
+    with pytest.raises(BadInput, match=f"version 2 was registered under policy '{world.policy}', and none is given"):
+        promote(desk, "challenger", "Ada", "fine", None)
+    assert records(world) == before
+
+
 def test_the_approvals_that_a_run_asked_for_are_asked_for_without_its_settings(world):
     """By who names the server alone, and another policy, or none."""
     settings = json.loads(world.config.canonical())

@@ -142,6 +142,9 @@ def _sound(desk: Desk, number: str) -> tuple[str, int]:
     with audited(desk, number) as made:
         if broken := [one for one in made.breaks if not one.startswith("registry: alias ")]:
             raise GateRefused(f"version {number} of '{desk.model}' is not whole: {broken[0]}", "raro audit verify tells more")
+        if not desk.policy.source and (policy := made.found["config"].get("registry", {}).get("policy")):
+            line = f"version {number} was registered under policy '{policy}', and none is given"
+            raise BadInput(line, "name it with --policy: a record that it does not accept would break the log")
         return made.version.tags["raro.root"], approvals_needed(made)
 
 
