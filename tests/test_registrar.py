@@ -72,6 +72,8 @@ def test_verify_prints_a_tick_for_each_link_and_ends_with_3_where_one_is_broken(
         ("audit verify tiny@champion --anchor 5", "'5' is not SEQ:HASH", "raro audit show"),
         ("audit verify tiny@champion --policy nowhere.yaml", "policy 'nowhere.yaml' cannot be read", "--policy"),
         ("audit watch tiny@champion", "there is no WHAT 'watch'", "--help"),
+        ("audit verify tiny@champion --root {keys}", "takes no --root", "raro audit folder and fetch"),
+        ("audit show tiny@champion --without-weights", "takes no --without-weights", "raro audit export"),
         ("audit folder", "needs what to check and --root", "--root DIGEST"),
         ("serve tiny@champion --image raro:latest", "is not named by digest", "sha256"),
         ("chat tiny@champion --best-of 0", "--best-of 0 is out of bounds", "1 to 64"),
