@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from audited import DATA, World, new_key, new_policy, whole_run
+from audited import DATA, World, decided, new_key, new_policy, whole_run
 
 from raro import storage
 from raro.config import parse
@@ -29,7 +29,7 @@ from raro.registry.keys import PublicKey, encoded, signing_key
 from raro.registry.places import Folder, Parameters
 from raro.registry.policy import Policy, read
 from raro.registry.promotion import promote, rollback
-from raro.steps import record
+from raro.steps import record, register
 from raro.steps.claim import claim
 from raro.steps.harness import Step
 
@@ -680,6 +680,43 @@ def test_who_may_not_promote_changes_nothing(world, approver, key, reason, named
     assert world.desk.aliases() == {"champion": "1", "challenger": "2"}
 
 
+def test_without_the_policy_of_a_version_nothing_is_entered(world):
+    """By who names the server alone: what is not signed would break the log for all who have the policy."""
+    before, desk = records(world), dataclasses.replace(world.desk, config=None, policy=Policy())
+    with pytest.raises(BadInput, match=f"version 2 was registered under policy '{world.policy}', and none is given"):
+        promote(desk, "challenger", "Ada", "fine", None)
+    assert records(world) == before
+
+
+def test_the_approvals_that_a_run_asked_for_are_asked_for_without_its_settings(world):
+    """By who names the server alone, and another policy, or none."""
+    settings = json.loads(world.config.canonical())
+    config = parse(settings | {"registry": settings["registry"] | {"policy": "", "approvals": 2}})
+    number = whole_run(config, world.place / "runs" / "asks-for-two", world.place / "base", 0.4)["version"]
+    desk = dataclasses.replace(world.desk, config=None, policy=Policy())
+    assert promote(desk, number, "Ada", "fine", None).needed == 2
+    forge(world, None, action="promoted", actor="pipeline", number=number)
+    desk.settle()
+    with audited(desk, number) as made:
+        assert made.breaks == ["decision: record 14 promotes with 1 approvals, 2 are needed"]
+
+
+@pytest.mark.parametrize(
+    ("key", "named"),
+    [
+        ("Ada", "names 'Grace' and is signed by 'Ada'"),
+        ("Mallory", "is signed by a key that the policy does not name"),
+        ("pipeline", "'pipeline' may not sign 'approved'"),
+    ],
+)
+def test_a_signature_that_would_break_the_log_is_not_entered(world, key, named):
+    """As of a person whom a policy without approvers lets promote, and who signs all the same."""
+    before = records(world)
+    with pytest.raises(BadInput, match=f"nothing was entered, for record 10.*{named}"):
+        world.desk.append(lambda _: log.Draft("approved", "2", "Grace", {}), world.key(key))
+    assert records(world) == before
+
+
 def test_what_is_not_whole_is_not_promoted(world):
     byte_in(next(world.other.glob("*.safetensors")))
     with pytest.raises(GateRefused, match="version 2 of 'tiny' is not whole: files: "):
@@ -874,6 +911,16 @@ def test_a_rejected_candidate_is_in_the_log_once_and_nowhere_else(world, capsys)
     assert breaks(world) == breaks(world, "challenger") == []
     with audited(world.desk, "champion") as made:
         assert f"the candidate of run {found[-1].body['run_id'][:8]} was rejected, and is not registered" in story(made)
+
+
+def test_what_an_audit_could_not_read_again_is_not_registered(world):
+    run = world.place / "runs" / "lost"
+    assert decided(world.config, run, world.place / "base", 0.8) == "promote"
+    (run / "evaluation.json").unlink()
+    with pytest.raises(GateRefused, match="lost/evaluation.json', which an audit reads again, is not there") as refused:
+        register.run(world.config, run)
+    assert refused.value.remedy.endswith(f"raro run --output {run} --from decide")
+    assert len(world.desk.client.search_model_versions("name = 'tiny'")) == 2
 
 
 def test_a_model_with_a_pickle_or_a_link_is_not_registered(world, tmp_path):

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -463,6 +464,22 @@ def test_init_writes_what_run_takes(tmp_path, capsys, monkeypatch):
 def test_a_name_that_no_disk_takes_is_one_line(command, capsys):
     said = refused(capsys, *command.format("a" * 300).split())
     assert "aaa...' is too long for a name or a path on this disk" in said and "choose a shorter one" in said
+
+
+def test_a_file_that_another_user_wrote_is_one_line(capsys):
+    """A run is its owner's alone. Root may read anything: as root the test is somebody else for a moment."""
+    with tempfile.TemporaryDirectory() as place:
+        os.chmod(place, 0o755)
+        config = Path(place) / "config.json"
+        config.touch(mode=0)
+        me = os.geteuid()
+        try:
+            if me == 0:
+                os.seteuid(65534)
+            said = refused(capsys, "audit", "verify", "--run", place)
+        finally:
+            os.seteuid(me)
+    assert said.startswith(f"raro: '{config}' may not be opened: Permission denied\n  remedy: ")
 
 
 def parse_yaml(text: str):

@@ -29,6 +29,7 @@ from raro.config import load, parse
 from raro.errors import BadInput
 from raro.pipelines import profile
 from raro.registrar import chat, leftovers, retention, serving
+from raro.registrar import offline as script
 from raro.registry import log, promotion
 from raro.registry.desk import ANCHOR, desk_of
 from raro.registry.places import Folder
@@ -71,6 +72,8 @@ def test_verify_prints_a_tick_for_each_link_and_ends_with_3_where_one_is_broken(
         ("audit verify tiny@champion --anchor 5", "'5' is not SEQ:HASH", "raro audit show"),
         ("audit verify tiny@champion --policy nowhere.yaml", "policy 'nowhere.yaml' cannot be read", "--policy"),
         ("audit watch tiny@champion", "there is no WHAT 'watch'", "--help"),
+        ("audit verify tiny@champion --root {keys}", "takes no --root", "raro audit folder and fetch"),
+        ("audit show tiny@champion --without-weights", "takes no --without-weights", "raro audit export"),
         ("audit folder", "needs what to check and --root", "--root DIGEST"),
         ("serve tiny@champion --image raro:latest", "is not named by digest", "sha256"),
         ("chat tiny@champion --best-of 0", "--best-of 0 is out of bounds", "1 to 64"),
@@ -220,6 +223,8 @@ def test_an_archive_is_verified_offline_without_raro(exported, world):
     assert (code, said.splitlines()[-1]) == (0, "whole"), said
     assert "note" not in said
     assert log.read(Folder(world.log), "tiny")[0][-1].head in said
+    assert set(script.BY_PIPELINE) == {action for action, roles in log.ROLES.items() if roles == ("log",)}
+    assert set(script.BY_PEOPLE) == {"approved", *log.DECIDED}
     assert "python3 verify.py" in (exported / "README.md").read_text()
     assert "✓ signature" in (exported / "audit.txt").read_text()
 
@@ -277,6 +282,9 @@ def rewrite(path: Path, old: str, new: str) -> None:
         (lambda f: (f / "log.jsonl").write_text(""), "log does not end with the head"),
         (lambda f: rewrite(f / "model" / "model.sig", '"payload":"', '"payload":"A'), "model.sig|cannot be read"),
         (lambda f: rewrite(f / "log.jsonl", '"signatures":', '"signatures"'), "what is there cannot be read"),
+        (lambda f: rewrite(f / "registry.json", '"log"', '"approve"'), "record 1 is signed by 'pipeline', who may not sign"),
+        (lambda f: rewrite(f / "registry.json", '"model",', '"log",'), "model.sig is by 'pipeline', who may not sign models"),
+        (lambda f: rewrite(f / "registry.json", '"Ada"', '"Eve"'), "record 4 names 'Ada' and is signed by 'Eve'"),
         (lambda f: (f / "registry.json").unlink(), "what is there cannot be read"),
     ],
 )

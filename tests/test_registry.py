@@ -394,6 +394,8 @@ def test_the_provenance_names_what_trained_and_not_what_registers(tiny, tmp_path
     checked = {"image": light, "python": "3.12.3", "packages": {"torch": "2.9.0+cpu"}, "device": "cpu", "git": "ab12-dirty"}
     storage.write_json(tmp_path / "preflight" / "environment.json", checked)
     trained = {"image": heavy, "python": "3.12.4", "packages": {"torch": "2.9.0+cu128"}, "device": "NVIDIA H100"}
+    for name in provenance.EVIDENCE:
+        storage.write_json(tmp_path / name, {})
     storage.write_json(tmp_path / "train" / "train.json", {"machine": trained})
     stated = provenance.statement(configured(tiny), tmp_path, tiny, {"digest": "ab" * 32}, "cd" * 32, "run", "")
     definition = stated["predicate"]["buildDefinition"]

@@ -166,14 +166,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(explained(error), file=sys.stderr)
         return error.code
     except OSError as error:
-        if error.errno != errno.ENAMETOOLONG:
+        if (refused := _refused(error)) is None:
             raise
-        line = f"'{str(error.filename)[:60]}...' is too long for a name or a path on this disk"
-        print(explained(BadInput(line, "choose a shorter one: most disks allow names of 255 bytes")), file=sys.stderr)
-        return BadInput.code
+        print(explained(refused), file=sys.stderr)
+        return refused.code
     except KeyboardInterrupt:
         print("raro: interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+def _refused(error: OSError) -> BadInput | None:
+    """What this machine does with no such path, in a line; None where the error is of another kind."""
+    if error.errno == errno.ENAMETOOLONG:
+        line = f"'{str(error.filename)[:60]}...' is too long for a name or a path on this disk"
+        return BadInput(line, "choose a shorter one: most disks allow names of 255 bytes")
+    if error.errno in (errno.EACCES, errno.EPERM) and error.filename and os.environ.get("RARO_DEBUG") != "1":
+        return BadInput(f"'{error.filename}' may not be opened: {error.strerror}", "do it as who may, or ask for that right")
+    return None
 
 
 if __name__ == "__main__":

@@ -8,10 +8,20 @@ from pathlib import Path
 
 from ..commands import at_least, named
 from ..errors import BadInput
+from ..text import listed
 from .finding import meant, model_arguments
 
 Arguments = argparse.Namespace
 WHAT = ("verify", "show", "export", "folder", "fetch")
+OF = {
+    "anchor": WHAT[:3],
+    "json": ("verify",),
+    "html": ("show",),
+    "output": ("export", "fetch"),
+    "without_weights": ("export",),
+    "root": WHAT[3:],
+}
+"""Which WHAT takes an option of `raro audit`: passed over, it would seem to have been looked at."""
 
 
 def audit_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +30,7 @@ def audit_arguments(parser: argparse.ArgumentParser) -> None:
         help="verify: check everything; show: its history; export: one archive; folder DIR, fetch URI: check by root digest",
     )  # fmt: skip
     model_arguments(parser)
-    parser.add_argument("--anchor", metavar="SEQ:HASH", type=named, help="verify: a log head that you kept elsewhere")
+    parser.add_argument("--anchor", metavar="SEQ:HASH", type=named, help="verify, show, export: a log head kept elsewhere")
     parser.add_argument("--json", action="store_true", help="verify: print JSON")
     parser.add_argument("--html", metavar="FILE", type=named, help="show: write a page")
     parser.add_argument("--output", metavar="PATH", type=named, help="export: the archive to write; fetch: the folder")
@@ -32,6 +42,10 @@ def audit(args: Arguments) -> int:
     from ..registry.audit import audited
     from . import show
 
+    for option, takers in OF.items():
+        if getattr(args, option) and args.what not in takers:
+            line = f"`raro audit {args.what}` takes no --{option.replace('_', '-')}"
+            raise BadInput(line, f"it is an option of raro audit {listed(takers)}")
     if args.what in ("folder", "fetch"):
         return _files(args)
     desk, alias = meant(args)

@@ -53,6 +53,7 @@ def _texts(made: Audit, left_out: list[str]) -> dict[str, str]:
         "head": made.records[-1].head if made.records else "",
         "anchor": made.desk.anchor(),
         "required": policy.required,
+        "signers": {one.key.id: {"name": one.name, "roles": one.roles} for one in policy.keys},
         "aliases": made.desk.aliases(),
         "tags": dict(made.version.tags),
         "source": made.version.source,

@@ -3,9 +3,9 @@
     python verify.py            # in the archive's folder; exit code 0 whole, 3 broken
     python verify.py --signed   # what is not signed is broken, whatever registry.json says was required
 
-It trusts nothing but the public keys in keys/: compare their fingerprints, which it prints, with those that you were given on
-another way, and the log's head with the one that you keep. Signatures can be taken away, and registry.json be written anew: a
-note says what is not signed. What it does is short enough to be done by hand (README.md).
+It trusts nothing but the public keys in keys/ and what each may sign: compare their fingerprints and roles, which it prints,
+with those that you were given on another way, and the log's head with the one that you keep. Signatures can be taken away, and
+registry.json be written anew: a note says what is not signed. What it does is short enough to be done by hand (README.md).
 """
 
 from __future__ import annotations
@@ -17,11 +17,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 RECORD = "application/vnd.raro.audit-record+json"
 STATEMENT = "application/vnd.in-toto+json"
 SIGNED = ("seq", "previous", "time", "model", "action", "version", "actor", "body")
+
+BY_PIPELINE = ("registered", "evaluated", "held", "rejected")  # by keys of the role log; `promoted` by either
+BY_PEOPLE = ("approved", "rolled back", "deleted", "erasure", "legal hold")  # by keys of the role approve, where there are any
 
 
 def canonical(data: object) -> bytes:
@@ -56,7 +60,7 @@ def check(root: Path, required: bool = False) -> list[str]:
     keys = {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in sorted((root / "keys").glob("*.pub"))}
     can_sign = bool(keys) and shutil.which("openssl") is not None
     for key_id, path in keys.items():
-        print(f"key   {path.stem}: {key_id}")
+        print(f"key   {path.stem}, for {', '.join(told['signers'][key_id]['roles'])}: {key_id}")
     wrong = _log(root, told, keys if can_sign else {})
     listing = json.loads((root / "model" / "manifest.json").read_text())
     if hashlib.sha256(canonical(listing["files"])).hexdigest() != listing["root"]:
@@ -77,7 +81,7 @@ def check(root: Path, required: bool = False) -> list[str]:
         if not (root / "evidence" / name).is_file() or sha256(root / "evidence" / name) != digest:
             wrong.append(f"evidence/{name} is missing or was changed")
     if told["signed_by"] and can_sign:
-        wrong += _signature(root, expected, keys, told["signed_by"])
+        wrong += _signature(root, told, expected, keys)
     elif required or told["required"] and not told["signed_by"]:
         wrong.append("the model's signature is not there, or cannot be checked")
     elif can_sign:
@@ -101,6 +105,8 @@ def _log(root: Path, told: dict, keys: dict[str, Path]) -> list[str]:
         for entry in record["signatures"] if keys else []:
             if entry["key"] not in keys or not signed(keys[entry["key"]], entry["sig"], encoded(RECORD, content)):
                 wrong.append(f"record {number} has a signature that does not hold")
+            elif why := _unfit(record, told["signers"][entry["key"]], told["signers"].values()):
+                wrong.append(f"record {number} {why}")
         unsigned += not record["signatures"]
         if told["required"] and not record["signatures"]:
             wrong.append(f"record {number} is not signed")
@@ -118,12 +124,28 @@ def _log(root: Path, told: dict, keys: dict[str, Path]) -> list[str]:
     return wrong
 
 
-def _signature(root: Path, expected: dict[str, str], keys: dict[str, Path], signed_by: str) -> list[str]:
+def _unfit(record: dict, signer: dict, signers: Iterable[dict]) -> str:
+    """Why a key that signed a record may not; empty where it may."""
+    action, actor, name, roles = record["action"], record["actor"], signer["name"], signer["roles"]
+    people = any("approve" in one["roles"] for one in signers)
+    alone = action in BY_PEOPLE and (people or action == "approved")
+    needed = {"log"} if action in BY_PIPELINE else {"approve"} if alone else {"log", "approve"}
+    if not needed & set(roles):
+        return f"is signed by '{name}', who may not sign '{action}'"
+    if people and actor != name and (actor != "pipeline" or "log" not in roles):
+        return f"names '{actor}' and is signed by '{name}'"
+    return ""
+
+
+def _signature(root: Path, told: dict, expected: dict[str, str], keys: dict[str, Path]) -> list[str]:
+    signed_by = told["signed_by"]
     bundle = json.loads((root / "model" / "model.sig").read_text())
     envelope = bundle["dsseEnvelope"]
     payload = base64.b64decode(envelope["payload"])
     if signed_by not in keys or not signed(keys[signed_by], envelope["signatures"][0]["sig"], encoded(STATEMENT, payload)):
         return ["model.sig does not hold"]
+    if "model" not in told["signers"][signed_by]["roles"]:
+        return [f"model.sig is by '{told['signers'][signed_by]['name']}', who may not sign models"]
     named = {one["name"]: one["digest"] for one in json.loads(payload)["predicate"]["resources"]}
     if named != expected | {"manifest.json": sha256(root / "model" / "manifest.json")}:
         return ["model.sig is of other files"]

@@ -167,11 +167,12 @@ class Desk:
         return Folder(Path(address))
 
     def append(self, drafted: Callable[[Sequence[log.Record]], log.Draft | None], key: Key | None) -> list[log.Record]:
-        """Adds to the log. Raises BadInput where there is no log or the policy requires a key, GateRefused as `sound` does."""
+        """Adds to the log. Raises BadInput where there is no log, or the policy requires a key or does not accept this one,
+        GateRefused as `sound` does."""
         place = self.log_place()
         if key is None and self.policy.required:
             raise BadInput("the policy requires signatures, and no key is given", "set registry.signing_key, or give --key")
-        return log.append(place, self.model, drafted, key, lambda: self.sound(place))
+        return log.append(place, self.model, drafted, key, lambda: self.sound(place), self.policy)
 
     def sound(self, place: Place) -> list[log.Record]:
         """The log. Raises GateRefused where it is broken, or nothing may rest on it (log.unfit): what is added would hide that

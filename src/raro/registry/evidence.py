@@ -15,7 +15,7 @@ from ..tracking import server
 from ..tracking.results import scores
 from . import log, models, provenance, ruling
 from .desk import Desk
-from .findings import Audit, Check, approvers, since, what_happened
+from .findings import Audit, Check, approvals_needed, approvers, since, what_happened
 
 
 def run(made: Audit, check: Check) -> None:
@@ -147,7 +147,7 @@ def _unapproved(made: Audit, promoted: log.Record, decision: str) -> list[str]:
     """What a promotion lacks."""
     before = [one for one in made.records if one.seq < promoted.seq]
     people = approvers(since(before, made.number), made.number, made.version.tags.get("raro.root", ""))
-    needed = made.desk.policy.approvals
+    needed = approvals_needed(made)
     if len(people) < needed:
         return [f"record {promoted.seq} promotes with {len(people)} approvals, {needed} are needed"]
     if not people and decision != "promote":

@@ -57,6 +57,12 @@ class Audit:
         return [f"{check.name}: {one}" for check in self.checks for one in check.breaks]
 
 
+def approvals_needed(made: Audit) -> int:
+    """How many must approve the version: as many as the policy asks for, and the run that registered it, whichever policy it
+    is looked at with."""
+    return max(made.desk.policy.approvals, made.found.get("config", {}).get("registry", {}).get("approvals", 0))
+
+
 def approvers(records: Sequence[Record], number: str, root: str) -> list[str]:
     """Who approved a version of these files, each once, in order."""
     found = (r.actor for r in records if (r.action, r.version) == ("approved", number) and r.body.get("root") == root)

@@ -34,7 +34,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
-from ..errors import GateRefused, ServiceFailed
+from ..errors import BadInput, GateRefused, ServiceFailed
 from ..storage import canonical, digest_text
 from .keys import Key, encoded
 from .places import Place
@@ -107,12 +107,14 @@ def append(
     drafted: Callable[[Sequence[Record]], Draft | None],
     key: Key | None,
     read: Callable[[], list[Record]] | None = None,
+    policy: Policy | None = None,
 ) -> list[Record]:
     """Adds what `drafted` makes of the log as it stands (None: nothing), and returns the log with it. read: reads the log, and
-    refuses one that may not be continued.
+    refuses one that may not be continued. policy: by which it will be read.
 
     A writer who lost a race reads the log again and asks `drafted` again, so that what it decides on is never outdated. Raises
-    GateRefused where the log is broken, ServiceFailed where others are faster too many times.
+    GateRefused where the log is broken, BadInput for a signature that the policy would not accept, which would break it for
+    good, ServiceFailed where others are faster too many times.
     """
     for attempt in range(ATTEMPTS):
         records = read() if read else whole(place, model)
@@ -120,6 +122,8 @@ def append(
         if draft is None:
             return records
         record = _sealed(records[-1] if records else None, model, draft, key)
+        if policy and (wrong := _signed(record, policy)):
+            raise BadInput(f"nothing was entered, for {wrong[0]}", "give --key a key that the policy names for this")
         if place.create(record.seq, record.line):
             return [*records, record]
         time.sleep(min(0.02 * (attempt + 1), 0.5))

@@ -10,7 +10,7 @@ from ..errors import BadInput, GateRefused
 from . import log
 from .audit import audited, resolve
 from .desk import STANDINGS, Desk, standing
-from .findings import approvers, since
+from .findings import approvals_needed, approvers, since
 from .keys import Key
 
 LONGEST = 1000  # characters of a reason
@@ -36,8 +36,8 @@ def promote(desk: Desk, standing_at: str, approver: str, reason: str, key: Key |
     approver, reason = said(approver, reason)
     person(desk, approver, key)
     number = _target(desk, standing_at, approver, _mend(desk))
-    root = _sound(desk, number)
-    needed = max(1, desk.policy.approvals)
+    root, asked = _sound(desk, number)
+    needed = max(1, asked)
 
     def approval(records: Sequence[log.Record]) -> log.Draft | None:
         _there(records, number)
@@ -88,7 +88,7 @@ def rollback(desk: Desk, approver: str, reason: str, key: Key | None, to: str = 
             f"'{desk.model}' cannot go back {f'to version {to}' if to else 'from version ' + now if now else ''}".rstrip(),
             f"versions that were champion before: {has}",
         )
-    root = _sound(desk, number)
+    root, _ = _sound(desk, number)
 
     def back(current: Sequence[log.Record]) -> log.Draft | None:
         stands = standing(current).get("champion", "")
@@ -136,13 +136,16 @@ def said(approver: str, reason: str) -> tuple[str, str]:
     return approver, reason
 
 
-def _sound(desk: Desk, number: str) -> str:
-    """The root of a version that the audit finds whole. Aliases may have been moved: they are what the command sets, and what
-    they were is in its record."""
+def _sound(desk: Desk, number: str) -> tuple[str, int]:
+    """(root, how many must approve) of a version that the audit finds whole. Aliases may have been moved: they are what the
+    command sets, and what they were is in its record."""
     with audited(desk, number) as made:
         if broken := [one for one in made.breaks if not one.startswith("registry: alias ")]:
             raise GateRefused(f"version {number} of '{desk.model}' is not whole: {broken[0]}", "raro audit verify tells more")
-        return made.version.tags["raro.root"]
+        if not desk.policy.source and (policy := made.found["config"].get("registry", {}).get("policy")):
+            line = f"version {number} was registered under policy '{policy}', and none is given"
+            raise BadInput(line, "name it with --policy: a record that it does not accept would break the log")
+        return made.version.tags["raro.root"], approvals_needed(made)
 
 
 def _there(records: Sequence[log.Record], number: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from .. import __version__
 from ..config import Config
+from ..errors import GateRefused
 from ..storage import digest_file, manifest, read_json
 from ..tracking import events
 from .bases import base_uri
@@ -30,8 +31,12 @@ EVIDENCE = ("config.json", "evaluation.json", "ingest/data.json", "decide/decisi
 
 
 def evidence(run: Path) -> dict[str, str]:
-    """{path: sha256} of the run's files that an audit reads again."""
-    return {name: digest_file(run / name) for name in EVIDENCE if (run / name).is_file()}
+    """{path: sha256} of the run's files that an audit reads again. Raises GateRefused where one is missing: what is registered
+    without it no audit ever finds whole."""
+    if missing := [name for name in EVIDENCE if not (run / name).is_file()]:
+        line = f"'{run / missing[0]}', which an audit reads again, is not there"
+        raise GateRefused(line, f"restore it, or decide again: raro run --output {run} --from decide")
+    return {name: digest_file(run / name) for name in EVIDENCE}
 
 
 def above(name: str) -> str | None:
