@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from raro.learning.losses import on_policy
 from raro.learning.update import Learner, Optimisation, Stream
 from raro.models.make_countdown_mini import blank_model
 from raro.records import Sample
+from raro.rollout.weights import local_tensor
 
 STREAMS = {"a": Stream(coefficient=0.7, kl=0.05), "b": Stream(coefficient=0.3)}
 BATCHES = {
@@ -46,6 +48,10 @@ def updates(learner: Learner, batch: list[Sample]) -> list[dict[str, float]]:
 
 def process(folder: Path) -> None:
     """One of the two."""
+    whole, spread = made("many"), made("many")
+    spread.shard()
+    moved = {"whole": moved_by_nothing(whole), "spread": moved_by_nothing(spread)}
+    (folder / f"moved-{whole.accelerator.process_index}.json").write_text(json.dumps(moved))
     for name, batch in BATCHES.items():
         learner = made(name)
         total = sum(p.numel() for p in learner.model.parameters())
@@ -68,6 +74,15 @@ def process(folder: Path) -> None:
         if writes:
             found = {"total": total, "shares": shares, "moments": moments, "told": told, "same": same, "dot": dot}
             (folder / f"{name}.json").write_text(json.dumps(found))
+
+
+def moved_by_nothing(learner: Learner) -> float:
+    """How far the weights move in an update without any gradient, behind one that had it."""
+    learner.update(BATCHES["many"], {"a": Stream(), "b": Stream()}, on_policy, 1e-2)
+    before = [local_tensor(p.detach()).clone() for p in learner.model.parameters()]
+    learner.update([replace(s, advantage=0.0) for s in BATCHES["many"]], {"a": Stream(), "b": Stream()}, on_policy, 1e-2)
+    after = (local_tensor(p.detach()) for p in learner.model.parameters())
+    return sum(float((now - then).abs().sum()) for now, then in zip(after, before, strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +108,12 @@ def test_two_processes_make_the_update_of_one(two, name):
         assert (theirs[key] - parameter).norm() <= near * parameter.norm() + 1e-8, key
     gradient = alone.gradient(batch, STREAMS, on_policy)
     assert found["dot"] == pytest.approx(alone.dot(gradient, gradient), rel=10 * near)
+
+
+def test_a_step_without_a_gradient_moves_nothing_however_many_processes_there_are(two):
+    """AdamW's momentum would, had the parameters a gradient of zeros."""
+    assert moved_by_nothing(made("many")) == 0
+    assert [json.loads((two / f"moved-{rank}.json").read_text()) for rank in (0, 1)] == [{"whole": 0, "spread": 0}] * 2
 
 
 @pytest.mark.parametrize("name", BATCHES)

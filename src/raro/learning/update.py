@@ -207,12 +207,17 @@ class Learner:
 
     def _sum_over_processes(self, sums: Sums) -> None:
         """Sums figures, and gradients where they are not summed already; a parameter without a gradient on one process counts
-        as zeros there. Gradients go in messages of a bounded size."""
+        as zeros there, and has none where no process has: zeros would let AdamW's momentum move it. Gradients go in messages
+        of a bounded size."""
         if self.accelerator.num_processes == 1:
             return
-        figures = self.accelerator.reduce(torch.cat([sums.loss[None], sums.tokens[None], sums.by_stream.flatten()]), "sum")
-        sums.loss, sums.tokens, sums.by_stream = figures[0], figures[1], figures[2:].view_as(sums.by_stream)
         trained = [] if self.is_sharded else [p for p in self.model.parameters() if p.requires_grad]
+        held = sums.loss.new_tensor([p.grad is not None for p in trained])
+        figures = torch.cat([sums.loss[None], sums.tokens[None], sums.by_stream.flatten(), held])
+        sizes = [1, 1, sums.by_stream.numel(), len(trained)]
+        loss, tokens, by_stream, held = self.accelerator.reduce(figures, "sum").split(sizes)
+        sums.loss, sums.tokens, sums.by_stream = loss[0], tokens[0], by_stream.view_as(sums.by_stream)
+        trained = [p for p, processes in zip(trained, held.tolist(), strict=True) if processes]
         for bucket in _buckets(trained):
             flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in bucket])
             parts = self.accelerator.reduce(flat, "sum").split([p.numel() for p in bucket])
