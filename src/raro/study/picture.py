@@ -15,7 +15,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-WIDTH, HEIGHT = 1160, 850
+WIDTH, BESIDE, ARM = 1160, 560, 35
+"""Pixels: of the picture's width, and of its height for all but the dots and for each arm's dot."""
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _STYLE = (
     "main { padding: 20px 24px; } main > h3 { margin: 18px 0 0; } main > h3:first-child { margin: 0; } "
@@ -43,11 +44,13 @@ def charts_alone(html: str) -> str:
 def write(target: Path, browser: str) -> Path:
     """Writes TARGET.png from TARGET.html, and returns its path."""
     picture = target.with_name(f"{target.name}.png").resolve()
+    alone = charts_alone(target.with_name(f"{target.name}.html").read_text(encoding="utf-8"))
+    arms = re.search(r'aria-label="[^"]*"', alone)[0].count(";") + 1
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "page.html"
-        page.write_text(charts_alone(target.with_name(f"{target.name}.html").read_text(encoding="utf-8")), encoding="utf-8")
+        page.write_text(alone, encoding="utf-8")
         options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={folder}/browser"]
-        shot = [f"--window-size={WIDTH},{HEIGHT}", f"--screenshot={picture}", page.as_uri()]
+        shot = [f"--window-size={WIDTH},{BESIDE + ARM * arms}", f"--screenshot={picture}", page.as_uri()]
         subprocess.run([browser, *options, *shot], check=True, capture_output=True, timeout=120)
     return picture
 
