@@ -12,7 +12,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..config import Config
@@ -57,7 +57,7 @@ def read(items: Sequence[Demonstration], config: Config) -> dict[str, Choices]:
         raise BadInput(line, "set demonstrations.reader: choice")
     # A row whose answer holds what drops a row is not here; a wrong choice that does is shown without it.
     actions = {kind: "keep" if action == "keep" else "mask" for kind, action in settings.personal_data.items()}
-    personal = PersonalData(actions, settings.phone_region) if actions else None
+    personal = PersonalData.of(replace(settings, personal_data=actions))
     rows = origin.columns(items, (settings.choices, settings.answer), config, "evaluation.benchmark")
     found = {}
     for source, row in rows.items():

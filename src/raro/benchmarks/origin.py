@@ -24,7 +24,7 @@ def columns(items: Sequence[Demonstration], names: Sequence[str], config: Config
     settings = config.demonstrations
     asked = {item.source: item for item in items}
     reading = Reading(settings, also=names)
-    personal = PersonalData(settings.personal_data, settings.phone_region) if settings.personal_data else None
+    personal = PersonalData.of(settings)
     found: dict[str, Mapping[str, Any]] = {}
     present: set[str] = set()
     for source in sources(settings.source):

@@ -57,7 +57,7 @@ class Examiner:
     def __init__(self, settings: Demonstrations, show_text: ShowText, forgotten: frozenset[bytes]):
         self.settings, self.forgotten = settings, forgotten
         self._reading, self._shown = Reading(settings), Shown(settings, show_text)
-        self._personal = PersonalData(settings.personal_data, settings.phone_region) if settings.personal_data else None
+        self._personal = PersonalData.of(settings)
         self._languages = Languages(settings.languages) if settings.languages else None
 
     def __call__(self, row: Row) -> Examined | Refused:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
+from ..config import Demonstrations
 from ..errors import BadInput
 
 Span = tuple[int, int]
@@ -115,6 +116,11 @@ class PersonalData:
                 f"demonstrations.phone_region '{region}' is not a country's code", "write two letters, for example US"
             )
         self._phones = phonenumbers.PhoneNumberMatcher
+
+    @classmethod
+    def of(cls, settings: Demonstrations) -> PersonalData | None:
+        """As the settings say; None where they name no kind."""
+        return cls(settings.personal_data, settings.phone_region) if settings.personal_data else None
 
     def clean(self, text: str) -> Cleaned:
         """The text without what must be masked. Of places that overlap, the first kind in the order of `actions` wins."""
